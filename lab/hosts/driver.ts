@@ -1,0 +1,208 @@
+/**
+ * What the simulated engine asks of the real hosts of the lab, and nothing more (in oVirt: vdsm's role).
+ * Everything here acts on real processes and files: qemu-system under TCG, qemu-nbd, qemu-img, ovirt-imageio.
+ * Sequences and traps: the QMP order of a live backup must be kept or data is silently wrong (job cancelled before its
+ * export is gone shows later guest writes).
+ *
+ * All sizes are bytes, all times milliseconds. Every method rejects with {@link HostError}.
+ */
+
+/** Where the bytes of one volume lie: one file below a file storage domain. */
+export interface VolumeId {
+  readonly domainId: string;
+  readonly diskId: string;
+  readonly volumeId: string;
+}
+
+export type VolumeFormat = 'raw' | 'cow';
+
+export interface VolumeSpec extends VolumeId {
+  readonly format: VolumeFormat;
+  readonly virtualSizeBytes: number;
+  /** Sparse or preallocated (raw only). */
+  readonly sparse: boolean;
+  /** Backing volume of a snapshot layer; its bitmaps are carried into the new layer. */
+  readonly parent?: VolumeId;
+}
+
+/** A disk as a VM or a transfer sees it: the leaf comes last, `chain[0]` is the base. */
+export interface DiskChain {
+  readonly diskId: string;
+  readonly virtualSizeBytes: number;
+  readonly chain: readonly (VolumeId & { readonly format: VolumeFormat })[];
+}
+
+export interface VmDisk extends DiskChain {
+  readonly interface: 'virtio' | 'virtio_scsi' | 'sata' | 'ide';
+  readonly bootable: boolean;
+  readonly readOnly: boolean;
+}
+
+export interface VmSpec {
+  readonly vmId: string;
+  readonly name: string;
+  readonly memoryBytes: number;
+  readonly disks: readonly VmDisk[];
+  /**
+   * `none`: qemu stays in prelaunch, no guest runs, disks are still live (bitmaps, exports, {@link HostFleet.writeBlocks}).
+   * `linux`: the lab's small Linux guest boots and writes to an ext4 file system on the first disk.
+   */
+  readonly guest: 'none' | 'linux';
+  readonly macAddresses: readonly string[];
+}
+
+export type VmRunState = 'absent' | 'starting' | 'up' | 'paused' | 'crashed';
+
+export interface BackupDisk {
+  readonly diskId: string;
+  /** incremental needs `fromCheckpointId` of the backup and a recording bitmap of that name on every layer. */
+  readonly mode: 'full' | 'incremental';
+  /** false for raw disks: no bitmap is added. */
+  readonly addBitmap: boolean;
+}
+
+export interface BackupStart {
+  readonly vmId: string;
+  readonly backupId: string;
+  readonly disks: readonly BackupDisk[];
+  readonly fromCheckpointId?: string;
+  /** Name of the bitmaps to add; absent when every disk is raw. */
+  readonly toCheckpointId?: string;
+  readonly requireConsistency: boolean;
+}
+
+/** How an imageio ticket on a host reaches the bytes. */
+export interface NbdExport {
+  /** e.g. `nbd:unix:/path/sock:exportname=sda`; valid on that host only. */
+  readonly url: string;
+  readonly sizeBytes: number;
+  /** A dirty bitmap is exported, so `context=dirty` works. */
+  readonly dirty: boolean;
+}
+
+export interface Ticket {
+  readonly uuid: string;
+  readonly sizeBytes: number;
+  readonly url: string;
+  readonly timeoutSeconds: number;
+  readonly inactivityTimeoutSeconds: number;
+  readonly ops: readonly ('read' | 'write')[];
+  readonly sparse: boolean;
+  readonly dirty: boolean;
+  readonly transferId: string;
+}
+
+export interface TicketState {
+  readonly active: boolean;
+  readonly canceled: boolean;
+  readonly idleSeconds: number;
+  /** Seconds until expiry; may be negative. */
+  readonly expiresInSeconds: number;
+  readonly transferredBytes: number | undefined;
+}
+
+export type HostErrorCode =
+  | 'NOT_FOUND'
+  | 'NO_SPACE'
+  | 'BITMAP_MISSING'
+  | 'BITMAP_INCONSISTENT'
+  | 'VM_NOT_RUNNING'
+  | 'VM_RUNNING'
+  | 'FREEZE_FAILED'
+  | 'QEMU_REFUSED'
+  | 'IMAGEIO_UNREACHABLE'
+  | 'TICKET_BUSY'
+  | 'UPLOAD_INVALID'
+  | 'HOST_DOWN';
+
+export class HostError extends Error {
+  constructor(
+    readonly code: HostErrorCode,
+    message: string,
+    options?: { cause?: unknown },
+  ) {
+    super(message, options);
+    this.name = 'HostError';
+  }
+}
+
+/** A machine that runs imageio: a host of a cluster, or the proxy beside the engine. */
+export interface ImageioEndpoint {
+  /** `https://<address>:<port>` with the address that the certificate carries. */
+  readonly baseUrl: string;
+}
+
+export interface HostFleet {
+  /** Brings up the host's imageio; idempotent. The engine calls it at start and after a host was restarted. */
+  startHost(hostId: string): Promise<ImageioEndpoint>;
+  /** SIGKILLs imageio, every qemu and qemu-nbd of the host. */
+  killHost(hostId: string): Promise<void>;
+  killImageio(hostId: string): Promise<void>;
+  /** SIGSTOP or SIGCONT of the host's imageio. */
+  stallImageio(hostId: string, stalled: boolean): Promise<void>;
+  startProxy(): Promise<ImageioEndpoint>;
+
+  createVolume(spec: VolumeSpec): Promise<void>;
+  deleteVolume(volume: VolumeId): Promise<void>;
+  /** Allocated bytes of the file. */
+  volumeActualBytes(volume: VolumeId): Promise<number>;
+  /** After an upload: `qemu-img check`, no backing file, expected format. UPLOAD_INVALID when not. */
+  verifyVolume(volume: VolumeId, format: VolumeFormat): Promise<void>;
+  resizeVolume(volume: VolumeId, virtualSizeBytes: number): Promise<void>;
+  freeBytes(domainId: string): Promise<number>;
+
+  startVm(hostId: string, spec: VmSpec): Promise<void>;
+  /** graceful: bitmaps are saved. Otherwise SIGKILL: stored bitmaps become inconsistent, new ones are lost. */
+  stopVm(vmId: string, graceful: boolean): Promise<void>;
+  vmState(vmId: string): Promise<VmRunState>;
+  /** Called when a VM's process ends without {@link stopVm}. */
+  onVmExit(listener: (vmId: string) => void): void;
+  hotplugDisk(vmId: string, disk: VmDisk): Promise<void>;
+  hotunplugDisk(vmId: string, diskId: string): Promise<void>;
+  freeze(vmId: string): Promise<void>;
+  thaw(vmId: string): Promise<void>;
+
+  /** Dirties a running VM's disk as a guest would; `pattern` fills, 'random' uses `seed`, 'zero' discards. */
+  writeBlocks(vmId: string, diskId: string, write: { offsetBytes: number; lengthBytes: number; pattern: number | 'random' | 'zero'; seed?: number }): Promise<void>;
+
+  /** One transaction for all disks is the point in time. BITMAP_MISSING / BITMAP_INCONSISTENT leave nothing behind. */
+  startLiveBackup(start: BackupStart): Promise<void>;
+  /** Export of one disk of a running live backup, as of {@link startLiveBackup}. */
+  liveBackupExport(backupId: string, diskId: string): Promise<NbdExport>;
+  /** Ends exports, jobs and scratch in the safe order; `keepBitmaps` false when the backup failed. Idempotent. */
+  stopLiveBackup(backupId: string, keepBitmaps: boolean): Promise<void>;
+
+  /** Bitmaps on the leaf of stopped VMs' disks (qemu-img bitmap). */
+  addColdBitmaps(disks: readonly DiskChain[], checkpointId: string): Promise<void>;
+  /** Works on running (QMP) and stopped disks; unknown bitmap is fine. */
+  removeBitmaps(disks: readonly DiskChain[], checkpointId: string): Promise<void>;
+  clearBitmaps(disk: DiskChain): Promise<void>;
+  /** Names with their health, read from the live qemu or the file. */
+  listBitmaps(disk: DiskChain): Promise<readonly { name: string; consistent: boolean; recording: boolean }[]>;
+  /** Fault injection: removes the bitmap, or leaves it inconsistent, behind the engine's back. */
+  damageBitmap(disk: DiskChain, checkpointId: string, how: 'remove' | 'inconsistent'): Promise<void>;
+
+  /**
+   * qemu-nbd on a volume chain (transfers without a live backup). `bitmap` exports what changed since that checkpoint, merged
+   * over all layers. `writable` serves uploads.
+   */
+  startNbd(hostId: string, exportId: string, disk: DiskChain, options: { writable: boolean; bitmap?: string; shallow?: boolean }): Promise<NbdExport>;
+  stopNbd(exportId: string): Promise<void>;
+
+  putTicket(where: string | 'proxy', ticket: Ticket): Promise<void>;
+  ticket(where: string | 'proxy', uuid: string): Promise<TicketState | undefined>;
+  extendTicket(where: string | 'proxy', uuid: string, timeoutSeconds: number): Promise<void>;
+  /** TICKET_BUSY when connections still use it. Unknown is fine. */
+  removeTicket(where: string | 'proxy', uuid: string): Promise<void>;
+
+  /** Atomic over all disks: each gets a new cow leaf over its current one. Live by blockdev-snapshot, cold by qemu-img create. */
+  createSnapshot(vmId: string | undefined, disks: readonly { disk: DiskChain; newLeaf: VolumeId }[]): Promise<void>;
+  /** Merges `top` into its parent and makes the parent take its place; bitmaps are merged too. Live when the VM runs. */
+  mergeVolume(vmId: string | undefined, disk: DiskChain, top: VolumeId): Promise<void>;
+
+  /** Byte-for-byte copy of a disk's present content into a raw file, for tests to compare with (VM stopped, or from its snapshot). */
+  dumpDisk(disk: DiskChain, file: string): Promise<void>;
+
+  /** Stops every process of the fleet gracefully. */
+  close(): Promise<void>;
+}
