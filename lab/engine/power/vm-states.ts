@@ -1,0 +1,55 @@
+/**
+ * The states of a virtual machine that its power actions lead through.
+ *
+ * ```
+ * image_locked -> down -> wait_for_launch -> powering_up -> up -> powering_down -> down
+ *                                                           |<-------'  (guest ignores the request)
+ *                  up -> reboot_in_progress -> up           up <-> paused
+ *                  up -> saving_state -> suspended -> restoring_state -> up
+ *                  up -> migrating -> up     up -> not_responding / unknown -> up or down
+ * any running state -> down when its process ends
+ * ```
+ *
+ * Source: reference "oVirt engine REST API" section 14.7.
+ */
+import type { TransitionTable } from '../states/transitions';
+
+export type VmState =
+  | 'unassigned'
+  | 'down'
+  | 'up'
+  | 'powering_up'
+  | 'paused'
+  | 'migrating'
+  | 'unknown'
+  | 'not_responding'
+  | 'wait_for_launch'
+  | 'reboot_in_progress'
+  | 'saving_state'
+  | 'restoring_state'
+  | 'suspended'
+  | 'image_locked'
+  | 'powering_down';
+
+export const VM_TRANSITIONS: TransitionTable<VmState> = {
+  unassigned: ['down'],
+  image_locked: ['down'],
+  down: ['wait_for_launch', 'image_locked'],
+  wait_for_launch: ['powering_up', 'powering_down', 'down'],
+  powering_up: ['up', 'powering_down', 'paused', 'down'],
+  up: ['powering_down', 'reboot_in_progress', 'saving_state', 'migrating', 'paused', 'not_responding', 'unknown', 'down'],
+  paused: ['up', 'powering_down', 'down'],
+  migrating: ['up', 'down'],
+  reboot_in_progress: ['up', 'powering_down', 'down'],
+  saving_state: ['suspended', 'down'],
+  suspended: ['restoring_state', 'down'],
+  restoring_state: ['up', 'down'],
+  powering_down: ['down', 'up'],
+  not_responding: ['up', 'unknown', 'down'],
+  unknown: ['up', 'down'],
+};
+
+/** States in which the machine's process exists, or should. */
+export function isRunning(state: VmState): boolean {
+  return state !== 'down' && state !== 'image_locked' && state !== 'suspended' && state !== 'unassigned';
+}
