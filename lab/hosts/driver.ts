@@ -41,6 +41,7 @@ export interface VmDisk extends DiskChain {
 export interface VmSpec {
   readonly vmId: string;
   readonly name: string;
+  /** What the inventory says. The real qemu gets no more than its guest needs, so that many fit on a small machine. */
   readonly memoryBytes: number;
   readonly disks: readonly VmDisk[];
   /**
@@ -48,6 +49,8 @@ export interface VmSpec {
    * `linux`: the lab's small Linux guest boots and writes to an ext4 file system on the first disk.
    */
   readonly guest: 'none' | 'linux';
+  /** `linux`: pause between two write cycles of the guest (default 1000). */
+  readonly guestWritePauseMs?: number;
   readonly macAddresses: readonly string[];
 }
 
@@ -150,11 +153,21 @@ export interface HostFleet {
   verifyVolume(volume: VolumeId, format: VolumeFormat): Promise<void>;
   resizeVolume(volume: VolumeId, virtualSizeBytes: number): Promise<void>;
   freeBytes(domainId: string): Promise<number>;
+  /** `file:///…` of the volume as it lies on storage, for tickets of transfers in the disk's own format (imageio's FILE backend). */
+  volumeFileUrl(volume: VolumeId): Promise<string>;
+  /**
+   * Fills a stopped, single-layer disk with what the `linux` guest needs: an ext4 file system over the whole disk, holding
+   * about `filesBytes` of seeded files below /data.
+   */
+  formatGuestDisk(disk: DiskChain, options: { seed: number; filesBytes: number }): Promise<void>;
 
   startVm(hostId: string, spec: VmSpec): Promise<void>;
   /** graceful: bitmaps are saved. Otherwise SIGKILL: stored bitmaps become inconsistent, new ones are lost. */
   stopVm(vmId: string, graceful: boolean): Promise<void>;
+  /** `crashed` until the next {@link startVm} or {@link stopVm}; `starting` until the `linux` guest has done its first write cycle. */
   vmState(vmId: string): Promise<VmRunState>;
+  /** All that the guest printed on its serial console since the VM was started; `cycle N` ends the N-th write cycle. */
+  consoleText(vmId: string): Promise<string>;
   /** Called when a VM's process ends without {@link stopVm}. */
   onVmExit(listener: (vmId: string) => void): void;
   hotplugDisk(vmId: string, disk: VmDisk): Promise<void>;
@@ -163,30 +176,46 @@ export interface HostFleet {
   thaw(vmId: string): Promise<void>;
 
   /** Dirties a running VM's disk as a guest would; `pattern` fills, 'random' uses `seed`, 'zero' discards. */
-  writeBlocks(vmId: string, diskId: string, write: { offsetBytes: number; lengthBytes: number; pattern: number | 'random' | 'zero'; seed?: number }): Promise<void>;
+  writeBlocks(
+    vmId: string,
+    diskId: string,
+    write: { offsetBytes: number; lengthBytes: number; pattern: number | 'random' | 'zero'; seed?: number },
+  ): Promise<void>;
 
-  /** One transaction for all disks is the point in time. BITMAP_MISSING / BITMAP_INCONSISTENT leave nothing behind. */
+  /**
+   * One transaction for all disks is the point in time. BITMAP_MISSING / BITMAP_INCONSISTENT leave nothing behind. A freeze of the
+   * guest around the transaction is always tried here; FREEZE_FAILED only with `requireConsistency`. A VM that {@link freeze} froze stays frozen.
+   */
   startLiveBackup(start: BackupStart): Promise<void>;
   /** Export of one disk of a running live backup, as of {@link startLiveBackup}. */
   liveBackupExport(backupId: string, diskId: string): Promise<NbdExport>;
   /** Ends exports, jobs and scratch in the safe order; `keepBitmaps` false when the backup failed. Idempotent. */
   stopLiveBackup(backupId: string, keepBitmaps: boolean): Promise<void>;
 
-  /** Bitmaps on the leaf of stopped VMs' disks (qemu-img bitmap). */
+  /** Bitmaps on the leaf of stopped VMs' disks (qemu-img bitmap). Raw leaves are skipped. */
   addColdBitmaps(disks: readonly DiskChain[], checkpointId: string): Promise<void>;
   /** Works on running (QMP) and stopped disks; unknown bitmap is fine. */
   removeBitmaps(disks: readonly DiskChain[], checkpointId: string): Promise<void>;
   clearBitmaps(disk: DiskChain): Promise<void>;
   /** Names with their health, read from the live qemu or the file. */
   listBitmaps(disk: DiskChain): Promise<readonly { name: string; consistent: boolean; recording: boolean }[]>;
-  /** Fault injection: removes the bitmap, or leaves it inconsistent, behind the engine's back. */
+  /**
+   * Fault injection: removes the bitmap, or leaves it inconsistent, behind the engine's back. A running qemu cannot hold an inconsistent
+   * bitmap: there it stops recording, which every incremental refuses in the same way (BITMAP_INCONSISTENT).
+   */
   damageBitmap(disk: DiskChain, checkpointId: string, how: 'remove' | 'inconsistent'): Promise<void>;
 
   /**
    * qemu-nbd on a volume chain (transfers without a live backup). `bitmap` exports what changed since that checkpoint, merged
-   * over all layers. `writable` serves uploads.
+   * over all layers. `writable` serves uploads. Refused (VM_RUNNING) when a running VM writes to the chain; layers below a running
+   * VM's leaf are served, they no longer change. An `exportId` that is served already gives its export again.
    */
-  startNbd(hostId: string, exportId: string, disk: DiskChain, options: { writable: boolean; bitmap?: string; shallow?: boolean }): Promise<NbdExport>;
+  startNbd(
+    hostId: string,
+    exportId: string,
+    disk: DiskChain,
+    options: { writable: boolean; bitmap?: string; shallow?: boolean },
+  ): Promise<NbdExport>;
   stopNbd(exportId: string): Promise<void>;
 
   putTicket(where: string | 'proxy', ticket: Ticket): Promise<void>;
@@ -195,14 +224,21 @@ export interface HostFleet {
   /** TICKET_BUSY when connections still use it. Unknown is fine. */
   removeTicket(where: string | 'proxy', uuid: string): Promise<void>;
 
-  /** Atomic over all disks: each gets a new cow leaf over its current one. Live by blockdev-snapshot, cold by qemu-img create. */
-  createSnapshot(vmId: string | undefined, disks: readonly { disk: DiskChain; newLeaf: VolumeId }[]): Promise<void>;
-  /** Merges `top` into its parent and makes the parent take its place; bitmaps are merged too. Live when the VM runs. */
+  /**
+   * Atomic over all disks: each gets a new cow leaf over its current one. Live by blockdev-snapshot, cold by qemu-img create.
+   * The leaf's file is made here (no createVolume before). Bitmaps of the current leaf are carried on, recording. `addBitmap` makes
+   * one more in the new leaf, which so records from the very point in time of the snapshot (hybrid backups). Live when that VM runs.
+   */
+  createSnapshot(vmId: string | undefined, disks: readonly { disk: DiskChain; newLeaf: VolumeId; addBitmap?: string }[]): Promise<void>;
+  /**
+   * Merges `top` into its parent and makes the parent take its place; bitmaps are merged too. Live when the VM runs. `disk` is the
+   * chain before the merge; `top` need not be the leaf. The file of `top` stays, unused: {@link deleteVolume} is the caller's.
+   */
   mergeVolume(vmId: string | undefined, disk: DiskChain, top: VolumeId): Promise<void>;
 
   /** Byte-for-byte copy of a disk's present content into a raw file, for tests to compare with (VM stopped, or from its snapshot). */
   dumpDisk(disk: DiskChain, file: string): Promise<void>;
 
-  /** Stops every process of the fleet gracefully. */
+  /** Stops every process of the fleet gracefully. Until then they outlive the process that started them: a new fleet adopts them. */
   close(): Promise<void>;
 }
