@@ -1,0 +1,42 @@
+/** Options of the engine that a test or an administrator sets; names of the real engine's options in brackets. */
+export interface EngineSettings {
+  /** Engine time passes this many times as fast as real time. */
+  readonly clockFactor: number;
+  /** Engine version reported, and what depends on it: after 4.5.7 detaching a disk wipes its bitmaps. */
+  readonly version: { readonly major: number; readonly minor: number; readonly build: number; readonly detachWipesCheckpoints: boolean };
+  /** How long a snapshot's volumes take to create, engine milliseconds. */
+  readonly snapshotCreateMs: number;
+  /** Merge time per GiB of virtual size, engine milliseconds, on top of the real merge. */
+  readonly mergeMsPerGib: number;
+  /** How long a disk stays locked after its creation, engine milliseconds. */
+  readonly diskCreateMs: number;
+  /** [TransferImageClientInactivityTimeoutInSeconds] */
+  readonly transferInactivitySeconds: number;
+  /** [ImageTransferHostTicketValidityInSeconds] */
+  readonly ticketValiditySeconds: number;
+  /** [ImageTransferHostTicketRefreshAllowanceInSeconds] */
+  readonly ticketRefreshSeconds: number;
+  /** Idle time after which a session answers 401 [UserSessionTimeOutInterval]. */
+  readonly sessionIdleMinutes: number;
+}
+
+export const defaultSettings: EngineSettings = {
+  clockFactor: 1,
+  version: { major: 4, minor: 5, build: 7, detachWipesCheckpoints: false },
+  snapshotCreateMs: 3_000,
+  mergeMsPerGib: 1_000,
+  diskCreateMs: 2_000,
+  transferInactivitySeconds: 60,
+  ticketValiditySeconds: 300,
+  ticketRefreshSeconds: 240,
+  sessionIdleMinutes: 30,
+};
+
+/** Rows of finished work stay this long (engine milliseconds). */
+export const RETENTION = {
+  succeededMs: 15 * 60_000,
+  failedMs: 30 * 60_000,
+  cleanerEveryMs: 10 * 60_000,
+  jobFinishedMs: 10 * 60_000,
+  jobFailedMs: 60 * 60_000,
+} as const;
