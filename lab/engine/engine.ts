@@ -3,6 +3,7 @@ import type { HostFleet } from '../hosts/driver';
 import { EventLog } from './events/event-log';
 import { JobLog } from './events/job-log';
 import { Routes } from './http/route';
+import { LockManager } from './locks/lock-manager';
 import { EngineClock } from './model/clock';
 import type { Core, EngineLogger } from './model/core';
 import { openDatabase } from './model/database';
@@ -54,6 +55,7 @@ export function composeEngine(options: EngineOptions): {
     events: new EventLog(db, clock),
     jobs: new JobLog(db, clock),
     fleet: options.fleet,
+    locks: new LockManager(),
     settings,
     log,
     onStart: (work) => starters.push(work),

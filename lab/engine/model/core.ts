@@ -1,6 +1,7 @@
 import type { HostFleet } from '../../hosts/driver';
 import type { EventLog } from '../events/event-log';
 import type { JobLog } from '../events/job-log';
+import type { LockManager } from '../locks/lock-manager';
 import type { EngineClock } from './clock';
 import type { Database } from './database';
 import type { EngineSettings } from './settings';
@@ -12,6 +13,8 @@ export interface Core {
   readonly events: EventLog;
   readonly jobs: JobLog;
   readonly fleet: HostFleet;
+  /** In-memory object locks; empty after a restart until running commands took theirs again. */
+  readonly locks: LockManager;
   readonly settings: EngineSettings;
   readonly log: EngineLogger;
   /** Runs once all resources have registered and before requests are served: resume what was going on, in order of registration. */

@@ -324,6 +324,8 @@ export interface Disk extends Entity {
   readonly actualSizeBytes: number;
   readonly totalSizeBytes: number;
   readonly createdAt: number;
+  /** What locks it and goes on over a restart of the engine. */
+  readonly pending?: 'create' | 'remove';
   readonly pretended: boolean;
 }
 
@@ -354,6 +356,8 @@ export interface DiskAttachment extends Entity {
   readonly usesScsiReservation: boolean;
   /** Set when a snapshot of another VM's disk is attached (hot-add). */
   readonly snapshotId?: string;
+  /** Throw-away overlay over that snapshot while it is plugged. */
+  readonly overlayVolumeId?: string;
 }
 
 export const attachmentId = (vmId: string, diskId: string): string => `${vmId}/${diskId}`;
@@ -367,6 +371,11 @@ export interface Snapshot extends Entity {
   readonly persistMemory: boolean;
   /** OVF of the VM at that time, with TPM and NVRAM data. */
   readonly ovf?: string;
+  /** Why it is locked. */
+  readonly pending?: 'create' | 'merge';
+  readonly correlationId?: string;
+  readonly userId?: string;
+  readonly jobId?: string;
 }
 
 export type BackupMode = 'live' | 'cold' | 'hybrid';
@@ -407,6 +416,7 @@ export interface Backup extends Entity {
   readonly requireConsistency: boolean;
   /** Hybrid: finalize was asked, the next tick acts. */
   readonly stopRequested: boolean;
+  readonly jobId?: string;
   readonly correlationId: string;
   readonly userId: string;
   readonly createdAt: number;
@@ -458,6 +468,7 @@ export interface Transfer extends Entity {
   readonly timeoutPolicy: 'legacy' | 'pause' | 'cancel';
   readonly active: boolean;
   readonly transferredBytes: number;
+  readonly jobId?: string;
   readonly userId: string;
   readonly correlationId: string;
   readonly createdAt: number;

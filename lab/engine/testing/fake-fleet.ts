@@ -5,6 +5,7 @@
  * are usable, which virtual machines run, which exports and tickets are open. It records every call, and fails the next
  * call of a method on demand. It must not know anything of the engine.
  */
+import { pathToFileURL } from 'node:url';
 import type {
   BackupStart,
   DiskChain,
@@ -75,11 +76,14 @@ export class FakeFleet implements HostFleet {
 
   /** Calls of `method` wait until the returned function is called. */
   hold(method: keyof HostFleet): () => void {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.gates.set(method, promise);
+    let open: () => void = () => undefined;
+    const gate = new Promise<void>((resolve) => {
+      open = resolve;
+    });
+    this.gates.set(method, gate);
     return () => {
       this.gates.delete(method);
-      resolve();
+      open();
     };
   }
 
@@ -171,6 +175,18 @@ export class FakeFleet implements HostFleet {
     return this.freeByDomain.get(domainId) ?? 1024 ** 4;
   }
 
+  /** Any file that exists will do: its length stands for the volume's. */
+  async volumeFileUrl(volume: VolumeId): Promise<string> {
+    await this.record('volumeFileUrl', [volume]);
+    this.volume(volume);
+    return pathToFileURL(__filename).href;
+  }
+
+  async formatGuestDisk(disk: DiskChain, options: { seed: number; filesBytes: number }): Promise<void> {
+    await this.record('formatGuestDisk', [disk, options]);
+    this.leafOf(disk);
+  }
+
   async startVm(hostId: string, spec: VmSpec): Promise<void> {
     await this.record('startVm', [hostId, spec]);
     if (this.vms.has(spec.vmId)) throw new HostError('VM_RUNNING', `${spec.name} runs`);
@@ -186,6 +202,11 @@ export class FakeFleet implements HostFleet {
   async vmState(vmId: string): Promise<VmRunState> {
     await this.record('vmState', [vmId]);
     return this.vms.get(vmId)?.state ?? 'absent';
+  }
+
+  async consoleText(vmId: string): Promise<string> {
+    await this.record('consoleText', [vmId]);
+    return '';
   }
 
   onVmExit(listener: (vmId: string) => void): void {
@@ -323,12 +344,16 @@ export class FakeFleet implements HostFleet {
     this.tickets.delete(`${where}/${uuid}`);
   }
 
-  async createSnapshot(vmId: string | undefined, disks: readonly { disk: DiskChain; newLeaf: VolumeId }[]): Promise<void> {
+  async createSnapshot(
+    vmId: string | undefined,
+    disks: readonly { disk: DiskChain; newLeaf: VolumeId; addBitmap?: string }[],
+  ): Promise<void> {
     await this.record('createSnapshot', [vmId, disks]);
-    for (const { disk, newLeaf } of disks) {
+    for (const { disk, newLeaf, addBitmap } of disks) {
       const leaf = this.leafOf(disk);
       const bitmaps = new Map<string, FakeBitmap>();
       for (const [name, bitmap] of leaf.bitmaps) if (bitmap.consistent) bitmaps.set(name, { ...bitmap });
+      if (addBitmap !== undefined) bitmaps.set(addBitmap, { consistent: true, recording: true, stored: vmId === undefined });
       const parent = disk.chain.at(-1);
       const spec: VolumeSpec = { ...newLeaf, format: 'cow', virtualSizeBytes: leaf.sizeBytes, sparse: true, ...(parent && { parent }) };
       this.volumes.set(key(newLeaf), { spec, sizeBytes: leaf.sizeBytes, bitmaps });
@@ -348,7 +373,6 @@ export class FakeFleet implements HostFleet {
     if (parent === undefined) throw new HostError('QEMU_REFUSED', `${top.volumeId} has no parent`);
     const lower = this.volume(parent);
     if (lower.spec.format === 'cow') for (const [name, bitmap] of upper.bitmaps) lower.bitmaps.set(name, { ...bitmap });
-    this.volumes.delete(key(top));
     const vm = vmId === undefined ? undefined : this.vms.get(vmId);
     const plugged = vm?.disks.get(disk.diskId);
     if (vm !== undefined && plugged !== undefined) {
