@@ -82,7 +82,8 @@ export const CommonErrors = defineErrors({
     kind: 'failure',
     retry: 'after-operator',
     status: 'UNAUTHENTICATED',
-    message: (m: { why: string }) => `The enrolment token is not valid (${m.why}). Make a new one with "tidemark plugin enrol" or "tidemark mover enrol".`,
+    message: (m: { why: string }) =>
+      `The enrolment token is not valid (${m.why}). Make a new one with "tidemark plugin enrol" or "tidemark mover enrol".`,
   },
   TRUST_FINGERPRINT_MISMATCH: {
     kind: 'failure',
