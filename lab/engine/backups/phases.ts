@@ -15,22 +15,8 @@
  *
  * Source: reference "oVirt engine REST API" sections 4.3 and 14.1 to 14.3.
  */
+import type { BackupMode, BackupPhase, Version } from '../model/entities';
 import type { TransitionTable } from '../states/transitions';
-
-export type BackupMode = 'live' | 'cold' | 'hybrid';
-
-export type BackupPhase =
-  | 'INITIALIZING'
-  | 'CREATING_SCRATCH_DISKS'
-  | 'ADDING_BITMAPS'
-  | 'WAITING_FOR_BITMAPS'
-  | 'STARTING'
-  | 'READY'
-  | 'FINALIZING'
-  | 'FINALIZING_FAILURE'
-  | 'REMOVING_SNAPSHOT'
-  | 'SUCCEEDED'
-  | 'FAILED';
 
 export type ApiBackupPhase = 'initializing' | 'starting' | 'ready' | 'finalizing' | 'succeeded' | 'failed';
 
@@ -104,8 +90,11 @@ export function isFinished(phase: BackupPhase): boolean {
  * Hybrid when the effective level is at least 4.7 and the client did not ask for `legacy`; otherwise live or cold by whether
  * the machine runs.
  */
-export function chooseMode(level: { readonly major: number; readonly minor: number }, legacy: boolean, vmIsUp: boolean): BackupMode {
-  const hybrid = level.major > 4 || (level.major === 4 && level.minor >= 7);
-  if (hybrid && !legacy) return 'hybrid';
+export function chooseMode(level: Version, legacy: boolean, vmIsUp: boolean): BackupMode {
+  if (isAtLeast(level, 4, 7) && !legacy) return 'hybrid';
   return vmIsUp ? 'live' : 'cold';
+}
+
+export function isAtLeast(level: Version, major: number, minor: number): boolean {
+  return level.major > major || (level.major === major && level.minor >= minor);
 }

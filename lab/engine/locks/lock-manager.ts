@@ -6,6 +6,7 @@
  *
  * Source: reference "oVirt engine REST API" sections 4.5, 5.3 and 6.5.
  */
+import type { Refusal } from '../states/refusals';
 
 export type LockName = `vm:${string}` | `disk:${string}` | `checkpoints:${string}`;
 
@@ -13,14 +14,14 @@ export interface LockRequest {
   /** Id of the command's entity; one holder may take more locks later. */
   readonly holder: string;
   /** Name of the engine message that others get with 409. */
-  readonly message: string;
+  readonly message: Refusal;
   readonly exclusive?: readonly LockName[];
   readonly shared?: readonly LockName[];
 }
 
 interface Hold {
   readonly holder: string;
-  readonly message: string;
+  readonly message: Refusal;
   readonly exclusive: boolean;
 }
 
@@ -28,7 +29,7 @@ export class LockManager {
   private readonly holds = new Map<LockName, Hold[]>();
 
   /** All or nothing. Undefined when taken, otherwise the message of the holder that stands in the way. */
-  tryAcquire(request: LockRequest): string | undefined {
+  tryAcquire(request: LockRequest): Refusal | undefined {
     const exclusive = request.exclusive ?? [];
     const shared = request.shared ?? [];
     for (const name of exclusive) {
@@ -45,7 +46,7 @@ export class LockManager {
   }
 
   /** The message of whoever keeps `name` from being taken, were it asked for now by somebody who holds nothing. */
-  blocker(name: LockName, exclusive: boolean, ignoreHolder?: string): string | undefined {
+  blocker(name: LockName, exclusive: boolean, ignoreHolder?: string): Refusal | undefined {
     const others = this.others(name, ignoreHolder);
     return (exclusive ? others[0] : others.find((hold) => hold.exclusive))?.message;
   }
@@ -63,7 +64,7 @@ export class LockManager {
   }
 
   /** For the control endpoint and tests: every lock with its holders. */
-  list(): { readonly name: LockName; readonly holder: string; readonly message: string; readonly exclusive: boolean }[] {
+  list(): { readonly name: LockName; readonly holder: string; readonly message: Refusal; readonly exclusive: boolean }[] {
     return [...this.holds].flatMap(([name, holds]) => holds.map((hold) => ({ name, ...hold })));
   }
 

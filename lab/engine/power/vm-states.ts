@@ -12,26 +12,10 @@
  *
  * Source: reference "oVirt engine REST API" section 14.7.
  */
+import type { VmStatus } from '../model/entities';
 import type { TransitionTable } from '../states/transitions';
 
-export type VmState =
-  | 'unassigned'
-  | 'down'
-  | 'up'
-  | 'powering_up'
-  | 'paused'
-  | 'migrating'
-  | 'unknown'
-  | 'not_responding'
-  | 'wait_for_launch'
-  | 'reboot_in_progress'
-  | 'saving_state'
-  | 'restoring_state'
-  | 'suspended'
-  | 'image_locked'
-  | 'powering_down';
-
-export const VM_TRANSITIONS: TransitionTable<VmState> = {
+export const VM_TRANSITIONS: TransitionTable<VmStatus> = {
   unassigned: ['down'],
   image_locked: ['down'],
   down: ['wait_for_launch', 'image_locked'],
@@ -50,6 +34,6 @@ export const VM_TRANSITIONS: TransitionTable<VmState> = {
 };
 
 /** States in which the machine's process exists, or should. */
-export function isRunning(state: VmState): boolean {
+export function isRunning(state: VmStatus): boolean {
   return state !== 'down' && state !== 'image_locked' && state !== 'suspended' && state !== 'unassigned';
 }

@@ -11,7 +11,3 @@ export function follow<State extends string>(machine: string, table: TransitionT
   if (!table[from].includes(to)) throw new Error(`${machine}: no transition from ${from} to ${to}`);
   return to;
 }
-
-export function isFinal<State extends string>(table: TransitionTable<State>, state: State): boolean {
-  return table[state].length === 0;
-}

@@ -15,24 +15,11 @@
  *
  * Source: reference "oVirt engine REST API" sections 6.2 and 14.4.
  */
+import type { TransferPhase } from '../model/entities';
 import type { TransitionTable } from '../states/transitions';
 
-export type TransferPhase =
-  | 'initializing'
-  | 'transferring'
-  | 'resuming'
-  | 'paused_system'
-  | 'paused_user'
-  | 'cancelled_system'
-  | 'cancelled_user'
-  | 'finalizing_success'
-  | 'finalizing_failure'
-  | 'finalizing_cleanup'
-  | 'finished_success'
-  | 'finished_failure'
-  | 'finished_cleanup';
-
 export const TRANSFER_TRANSITIONS: TransitionTable<TransferPhase> = {
+  unknown: [],
   initializing: ['transferring', 'paused_system', 'cancelled_system', 'finished_failure'],
   transferring: ['finalizing_success', 'paused_system', 'cancelled_system'],
   resuming: ['transferring', 'paused_system', 'cancelled_system'],
