@@ -1,0 +1,459 @@
+import { rmSync } from 'node:fs';
+import { sep } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { formatGuestDisk } from '../images/guest-disk';
+import type { KeyAndCertificate } from './pki';
+import { summarizeBitmaps } from './bitmap-chain';
+import {
+  type BackupStart,
+  type DiskChain,
+  HostError,
+  type HostFleet,
+  type ImageioEndpoint,
+  type NbdExport,
+  type Ticket,
+  type TicketState,
+  type VmDisk,
+  type VmRunState,
+  type VmSpec,
+  type VolumeFormat,
+  type VolumeId,
+  type VolumeSpec,
+} from './driver';
+import { ImageioDaemon, type ImageioPlace } from './imageio';
+import { discardBackupFiles, liveBackupExport, startLiveBackup, stopLiveBackup } from './live-backup';
+import { createLiveSnapshot, mergeLiveVolume, reconcileLayers } from './live-layers';
+import { NbdServers, type NbdStart } from './nbd';
+import { FleetPaths } from './paths';
+import { ProcessRegistry } from './processes';
+import { Serial } from './serial';
+import { VirtualMachine, type VmState } from './virtual-machine';
+import type { DiskState, GuestBoot } from './vm-layout';
+import { VolumeStore, requireLeaf } from './volumes';
+
+/**
+ * The real hosts behind the simulated engine: qemu, qemu-nbd and ovirt-imageio processes on this machine, and the files of the storage
+ * domains. Owns the processes, their sockets and their records; must not know of the engine's entities, states or locks. The files it
+ * writes are described in paths.ts, processes.ts and virtual-machine.ts.
+ *
+ * The processes outlive this object and this process. A new fleet over the same directory takes them over: VMs and servers that still
+ * run are adopted, half-made backups and layer changes undone, left-over files and processes removed.
+ */
+export interface HostFleetOptions {
+  readonly dataDir: string;
+  /** A Python environment that has ovirt-imageio. */
+  readonly pythonVenvDir: string;
+  readonly hosts: readonly ImageioPlace[];
+  readonly proxy: Omit<ImageioPlace, 'id'>;
+  /** Signs the daemons' certificates. */
+  readonly ca: KeyAndCertificate;
+  /** Kernel and initramfs of the `linux` guest; made on demand when first needed. */
+  readonly guest: () => Promise<GuestBoot>;
+  readonly log: (level: 'info' | 'warn', message: string) => void;
+}
+
+export function createHostFleet(options: HostFleetOptions): HostFleet {
+  return new RealHostFleet(options);
+}
+
+class RealHostFleet implements HostFleet {
+  readonly #paths: FleetPaths;
+  readonly #processes: ProcessRegistry;
+  readonly #volumes: VolumeStore;
+  readonly #nbd: NbdServers;
+  readonly #daemons: ReadonlyMap<string, ImageioDaemon>;
+  readonly #machines = new Map<string, VirtualMachine>();
+  readonly #exitListeners: ((vmId: string) => void)[] = [];
+  readonly #serial = new Serial();
+  readonly #adopted: Promise<void>;
+
+  constructor(readonly options: HostFleetOptions) {
+    this.#paths = new FleetPaths(options.dataDir);
+    this.#processes = new ProcessRegistry(this.#paths);
+    this.#volumes = new VolumeStore(this.#paths);
+    this.#nbd = new NbdServers(this.#paths, this.#processes, this.#volumes);
+    const places = [...options.hosts, { ...options.proxy, id: 'proxy' }];
+    this.#daemons = new Map(
+      places.map((place) => [place.id, new ImageioDaemon(place, this.#paths, this.#processes, options.pythonVenvDir, options.ca)]),
+    );
+    this.#adopted = this.#adopt();
+    this.#adopted.catch(() => undefined); // every call awaits it and tells its own caller
+  }
+
+  // --- hosts ---------------------------------------------------------------------------------------------------------------------
+
+  async startHost(hostId: string): Promise<ImageioEndpoint> {
+    return await this.#forImageio(hostId, async (daemon) => await daemon.start());
+  }
+
+  async startProxy(): Promise<ImageioEndpoint> {
+    return await this.startHost('proxy');
+  }
+
+  async killHost(hostId: string): Promise<void> {
+    await this.#adopted;
+    const names = this.#processes.records('').filter((record) => record.hostId === hostId);
+    // All at once, as a power cut does.
+    for (const { name } of names) this.#processes.signal(name, 'SIGKILL');
+    for (const { name } of names) await this.#processes.stop(name, 'SIGKILL', 10_000);
+  }
+
+  async killImageio(hostId: string): Promise<void> {
+    await this.#forImageio(hostId, async (daemon) => await daemon.kill());
+  }
+
+  async stallImageio(hostId: string, stalled: boolean): Promise<void> {
+    await this.#adopted;
+    this.#daemon(hostId).stall(stalled);
+  }
+
+  // --- volumes -------------------------------------------------------------------------------------------------------------------
+
+  async createVolume(spec: VolumeSpec): Promise<void> {
+    await this.#adopted;
+    await this.#volumes.create(spec);
+  }
+
+  async deleteVolume(volume: VolumeId): Promise<void> {
+    await this.#adopted;
+    if (this.#machineWith(volume) !== undefined) throw new HostError('VM_RUNNING', `Volume ${volume.volumeId} is in use by a VM.`);
+    await this.#volumes.delete(volume);
+  }
+
+  async volumeActualBytes(volume: VolumeId): Promise<number> {
+    return await this.#volumes.actualBytes(volume);
+  }
+
+  async verifyVolume(volume: VolumeId, format: VolumeFormat): Promise<void> {
+    await this.#volumes.verify(volume, format);
+  }
+
+  async resizeVolume(volume: VolumeId, virtualSizeBytes: number): Promise<void> {
+    await this.#adopted;
+    const found = this.#machineWith(volume);
+    if (found !== undefined)
+      await this.#serial.run(found.machine.vmId, async () => await found.machine.resize(found.disk, virtualSizeBytes));
+    else await this.#volumes.resize(volume, await this.#volumes.format(volume), virtualSizeBytes);
+  }
+
+  async freeBytes(domainId: string): Promise<number> {
+    return await this.#volumes.freeBytes(domainId);
+  }
+
+  async volumeFileUrl(volume: VolumeId): Promise<string> {
+    return pathToFileURL(await this.#volumes.requireFile(volume)).href;
+  }
+
+  async formatGuestDisk(disk: DiskChain, options: { seed: number; filesBytes: number }): Promise<void> {
+    await this.#adopted;
+    const leaf = requireLeaf(disk);
+    if (this.#machineWith(leaf) !== undefined) throw new HostError('VM_RUNNING', `Disk ${disk.diskId} is in use by a VM.`);
+    const scratch = this.#paths.scratch(`format-${leaf.volumeId}`);
+    await formatGuestDisk({
+      file: await this.#volumes.requireFile(leaf),
+      format: leaf.format,
+      sizeBytes: disk.virtualSizeBytes,
+      scratch,
+      ...options,
+    });
+  }
+
+  // --- virtual machines ------------------------------------------------------------------------------------------------------------
+
+  async startVm(hostId: string, spec: VmSpec): Promise<void> {
+    await this.#onMachine(spec.vmId, async () => {
+      if (this.#machines.has(spec.vmId)) throw new HostError('VM_RUNNING', `VM ${spec.vmId} runs already.`);
+      await this.#forgetMachine(spec.vmId);
+      const boot = spec.guest === 'linux' ? await this.options.guest() : undefined;
+      this.#register(await VirtualMachine.start(hostId, spec, this.#paths, this.#processes, boot));
+    });
+  }
+
+  async stopVm(vmId: string, graceful: boolean): Promise<void> {
+    await this.#adopted;
+    const machine = this.#machines.get(vmId);
+    // A kill does not wait for work under way on the VM; that work then fails by itself.
+    if (!graceful && machine !== undefined) await machine.stop(false);
+    await this.#onMachine(vmId, async () => {
+      await this.#machines.get(vmId)?.stop(graceful);
+      this.#machines.delete(vmId);
+      await this.#forgetMachine(vmId);
+    });
+  }
+
+  async vmState(vmId: string): Promise<VmRunState> {
+    await this.#adopted;
+    const machine = this.#machines.get(vmId);
+    if (machine !== undefined) {
+      try {
+        return await machine.runState();
+      } catch (error) {
+        if (this.#processes.isAlive(machine.processName)) throw error;
+      }
+    }
+    return this.#processes.record(VirtualMachine.processName(vmId)) === undefined ? 'absent' : 'crashed';
+  }
+
+  async consoleText(vmId: string): Promise<string> {
+    return (await this.#requireMachine(vmId)).consoleText();
+  }
+
+  onVmExit(listener: (vmId: string) => void): void {
+    this.#exitListeners.push(listener);
+  }
+
+  async hotplugDisk(vmId: string, disk: VmDisk): Promise<void> {
+    await this.#onMachine(vmId, async () => await (await this.#requireMachine(vmId)).hotplug(disk));
+  }
+
+  async hotunplugDisk(vmId: string, diskId: string): Promise<void> {
+    await this.#onMachine(vmId, async () => await (await this.#requireMachine(vmId)).hotunplug(diskId));
+  }
+
+  async freeze(vmId: string): Promise<void> {
+    const machine = await this.#requireMachine(vmId);
+    if ((await machine.agent<string>('guest-fsfreeze-status')) !== 'frozen') await machine.agent('guest-fsfreeze-freeze');
+  }
+
+  async thaw(vmId: string): Promise<void> {
+    await (await this.#requireMachine(vmId)).agent('guest-fsfreeze-thaw');
+  }
+
+  async writeBlocks(vmId: string, diskId: string, write: Parameters<HostFleet['writeBlocks']>[2]): Promise<void> {
+    await (await this.#requireMachine(vmId)).write(diskId, write);
+  }
+
+  // --- live backups ----------------------------------------------------------------------------------------------------------------
+
+  async startLiveBackup(start: BackupStart): Promise<void> {
+    await this.#onMachine(start.vmId, async () => {
+      await startLiveBackup(await this.#requireMachine(start.vmId), start, (message) => this.options.log('warn', message));
+    });
+  }
+
+  async liveBackupExport(backupId: string, diskId: string): Promise<NbdExport> {
+    await this.#adopted;
+    const backup = this.#machineOfBackup(backupId)?.state.backup;
+    if (backup === undefined) throw new HostError('NOT_FOUND', `No live backup ${backupId}.`);
+    return liveBackupExport(backup, diskId);
+  }
+
+  async stopLiveBackup(backupId: string, keepBitmaps: boolean): Promise<void> {
+    await this.#adopted;
+    const vmId = this.#machineOfBackup(backupId)?.vmId;
+    if (vmId === undefined) return; // ended before, or its VM died; then startVm or stopVm clears what is left
+    await this.#onMachine(vmId, async () => {
+      const machine = this.#machineOfBackup(backupId);
+      if (machine !== undefined) await stopLiveBackup(machine, keepBitmaps);
+    });
+  }
+
+  // --- bitmaps -----------------------------------------------------------------------------------------------------------------------
+
+  async addColdBitmaps(disks: readonly DiskChain[], checkpointId: string): Promise<void> {
+    await this.#adopted;
+    for (const disk of disks) await this.#volumes.addBitmap(disk, checkpointId);
+  }
+
+  async removeBitmaps(disks: readonly DiskChain[], checkpointId: string): Promise<void> {
+    for (const disk of disks) {
+      await this.#onDisk(
+        disk,
+        async (machine, live) => await machine.removeBitmap(live, checkpointId),
+        async () => await this.#volumes.removeBitmap(disk, checkpointId),
+      );
+    }
+  }
+
+  async clearBitmaps(disk: DiskChain): Promise<void> {
+    await this.#onDisk(
+      disk,
+      async (machine, live) => {
+        const names = new Set((await machine.layerBitmaps(live)).flat().map((bitmap) => bitmap.name));
+        for (const name of names) await machine.removeBitmap(live, name);
+      },
+      async () => await this.#volumes.clearBitmaps(disk),
+    );
+  }
+
+  async listBitmaps(disk: DiskChain): Promise<readonly { name: string; consistent: boolean; recording: boolean }[]> {
+    return await this.#onDisk(
+      disk,
+      async (machine, live) => summarizeBitmaps(await machine.layerBitmaps(live, requireLeaf(disk))),
+      async () => summarizeBitmaps(await this.#volumes.layerBitmaps(disk)),
+    );
+  }
+
+  async damageBitmap(disk: DiskChain, checkpointId: string, how: 'remove' | 'inconsistent'): Promise<void> {
+    if (how === 'remove') return await this.removeBitmaps([disk], checkpointId);
+    await this.#onDisk(
+      disk,
+      async (machine, live) => await machine.disableBitmap(live, checkpointId),
+      async () => await this.#volumes.breakBitmap(disk, checkpointId),
+    );
+  }
+
+  // --- transfers ---------------------------------------------------------------------------------------------------------------------
+
+  async startNbd(hostId: string, exportId: string, disk: DiskChain, options: NbdStart): Promise<NbdExport> {
+    return await this.#onExport(exportId, async () => {
+      this.#refuseLiveLeaf(disk);
+      return await this.#nbd.start(hostId, exportId, disk, options);
+    });
+  }
+
+  async stopNbd(exportId: string): Promise<void> {
+    await this.#onExport(exportId, async () => await this.#nbd.stop(exportId));
+  }
+
+  async putTicket(where: string, ticket: Ticket): Promise<void> {
+    await this.#daemon(where).putTicket(ticket);
+  }
+
+  async ticket(where: string, uuid: string): Promise<TicketState | undefined> {
+    return await this.#daemon(where).ticket(uuid);
+  }
+
+  async extendTicket(where: string, uuid: string, timeoutSeconds: number): Promise<void> {
+    await this.#daemon(where).extendTicket(uuid, timeoutSeconds);
+  }
+
+  async removeTicket(where: string, uuid: string): Promise<void> {
+    await this.#daemon(where).removeTicket(uuid);
+  }
+
+  // --- layers --------------------------------------------------------------------------------------------------------------------------
+
+  async createSnapshot(vmId: string | undefined, disks: Parameters<HostFleet['createSnapshot']>[1]): Promise<void> {
+    await this.#adopted;
+    if (vmId === undefined || !this.#machines.has(vmId)) return await this.#volumes.snapshot(disks);
+    await this.#onMachine(vmId, async () => await createLiveSnapshot(await this.#requireMachine(vmId), this.#volumes, disks));
+  }
+
+  async mergeVolume(vmId: string | undefined, disk: DiskChain, top: VolumeId): Promise<void> {
+    await this.#adopted;
+    const live = vmId === undefined ? undefined : this.#machines.get(vmId)?.diskWithLayer(top);
+    if (vmId === undefined || live === undefined) return await this.#volumes.merge(disk, top);
+    await this.#onMachine(vmId, async () => await mergeLiveVolume(await this.#requireMachine(vmId), this.#volumes, disk, top));
+  }
+
+  async dumpDisk(disk: DiskChain, file: string): Promise<void> {
+    await this.#adopted;
+    const leaf = requireLeaf(disk);
+    const found = this.#machineWith(leaf);
+    if (found?.disk.layers.at(-1)?.volume.volumeId !== leaf.volumeId) return await this.#volumes.dump(disk, file);
+    rmSync(file, { force: true });
+    await this.#serial.run(found.machine.vmId, async () => await found.machine.dump(found.disk, disk.virtualSizeBytes, file));
+  }
+
+  async close(): Promise<void> {
+    await this.#adopted;
+    await Promise.all([...this.#machines.keys()].map(async (vmId) => await this.stopVm(vmId, true)));
+    await Promise.all(this.#nbd.exportIds().map(async (exportId) => await this.stopNbd(exportId)));
+    await Promise.all([...this.#daemons.values()].map(async (daemon) => await daemon.stop()));
+    rmSync(this.#paths.socketDir, { recursive: true, force: true });
+  }
+
+  // --- inside ------------------------------------------------------------------------------------------------------------------------
+
+  async #adopt(): Promise<void> {
+    const killed = this.#processes.sweepUnrecorded();
+    if (killed > 0) this.options.log('warn', `${killed} processes without a record were killed.`);
+    this.#nbd.sweep();
+    for (const { name, meta } of this.#processes.records<VmState>('vm-')) {
+      if (!this.#processes.isAlive(name)) continue; // reported as crashed until started or stopped
+      try {
+        const machine = await VirtualMachine.adopt(meta.vmId, this.#paths, this.#processes);
+        await reconcileLayers(machine, (file) => this.#volumeOfFile(file));
+        if (machine.state.backup?.ready === false) await stopLiveBackup(machine, false);
+        this.#register(machine);
+        this.options.log('info', `VM ${meta.vmId} was adopted.`);
+      } catch (error) {
+        // A qemu that cannot be talked to is of no use to anyone, and holds its disks.
+        this.options.log('warn', `VM ${meta.vmId} cannot be adopted and is killed: ${String(error)}`);
+        await this.#processes.stop(name, 'SIGKILL', 10_000);
+      }
+    }
+  }
+
+  #register(machine: VirtualMachine): void {
+    this.#machines.set(machine.vmId, machine);
+    machine.onUnexpectedExit(() => {
+      if (this.#machines.get(machine.vmId) === machine) this.#machines.delete(machine.vmId);
+      this.options.log('warn', `The qemu of VM ${machine.vmId} ended.`);
+      for (const listener of this.#exitListeners) listener(machine.vmId);
+    });
+  }
+
+  async #forgetMachine(vmId: string): Promise<void> {
+    const record = this.#processes.record<VmState>(VirtualMachine.processName(vmId));
+    if (record === undefined) return;
+    if (record.meta.backup !== undefined) await discardBackupFiles(record.meta.backup);
+    this.#processes.forget(record.name);
+  }
+
+  async #requireMachine(vmId: string): Promise<VirtualMachine> {
+    await this.#adopted;
+    const machine = this.#machines.get(vmId);
+    if (machine === undefined) throw new HostError('VM_NOT_RUNNING', `VM ${vmId} does not run.`);
+    return machine;
+  }
+
+  #machineOfBackup(backupId: string): VirtualMachine | undefined {
+    return [...this.#machines.values()].find((machine) => machine.state.backup?.backupId === backupId);
+  }
+
+  #machineWith(volume: VolumeId): { machine: VirtualMachine; disk: DiskState } | undefined {
+    for (const machine of this.#machines.values()) {
+      const disk = machine.diskWithLayer(volume);
+      if (disk !== undefined) return { machine, disk };
+    }
+    return undefined;
+  }
+
+  /** qemu's file locks would refuse it too, but only when another qemu opens the file. */
+  #refuseLiveLeaf(disk: DiskChain): void {
+    const leaf = requireLeaf(disk);
+    const found = this.#machineWith(leaf);
+    if (found?.disk.layers.at(-1)?.volume.volumeId === leaf.volumeId && !found.disk.readOnly)
+      throw new HostError('VM_RUNNING', `Disk ${disk.diskId} is written to by VM ${found.machine.vmId}.`);
+  }
+
+  #volumeOfFile(file: string): VolumeId | undefined {
+    const [domainId, images, diskId, volumeId] = file
+      .slice(this.#paths.domain('').length)
+      .split(sep)
+      .filter((part) => part !== '');
+    return file.startsWith(this.#paths.domain('')) && images === 'images' && volumeId !== undefined
+      ? { domainId: domainId!, diskId: diskId!, volumeId }
+      : undefined;
+  }
+
+  #daemon(hostId: string): ImageioDaemon {
+    const daemon = this.#daemons.get(hostId);
+    if (daemon === undefined) throw new HostError('NOT_FOUND', `No host ${hostId}.`);
+    return daemon;
+  }
+
+  async #forImageio<T>(hostId: string, work: (daemon: ImageioDaemon) => Promise<T>): Promise<T> {
+    await this.#adopted;
+    return await this.#serial.run(`imageio ${hostId}`, async () => await work(this.#daemon(hostId)));
+  }
+
+  async #onMachine<T>(vmId: string, work: () => Promise<T>): Promise<T> {
+    await this.#adopted;
+    return await this.#serial.run(vmId, work);
+  }
+
+  async #onExport<T>(exportId: string, work: () => Promise<T>): Promise<T> {
+    await this.#adopted;
+    return await this.#serial.run(`nbd ${exportId}`, work);
+  }
+
+  async #onDisk<T>(disk: DiskChain, live: (machine: VirtualMachine, disk: DiskState) => Promise<T>, stopped: () => Promise<T>): Promise<T> {
+    await this.#adopted;
+    const found = this.#machineWith(requireLeaf(disk));
+    if (found === undefined) return await this.#serial.run(`disk ${disk.diskId}`, stopped);
+    return await this.#serial.run(found.machine.vmId, async () => await live(found.machine, found.disk));
+  }
+}

@@ -1,0 +1,144 @@
+import { readFileSync, rmSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
+import { type DiskChain, HostError, type NbdExport } from './driver';
+import { type FleetPaths, shortHash } from './paths';
+import { type ProcessRecord, type ProcessRegistry } from './processes';
+import { qemuFormat } from './qemu-img';
+import { tryConnect } from './qmp';
+import { type VolumeStore, requireLeaf } from './volumes';
+
+/**
+ * qemu-nbd servers for all transfers but those of a live backup, with vdsm's options: eight clients, empty export name, allocation
+ * depth. Not vdsm's --cache=none: the lab's storage may be a tmpfs.
+ *
+ * Snapshot layers below a running VM's leaf are served this way too (hybrid backups): when qemu puts a new leaf over a disk it re-opens
+ * the old one read-only, which writes its bitmaps to the file, consistent and no longer in use, and from then on nothing changes it until
+ * the merge. So a second opener sees exactly the point in time of the snapshot, and needs no --force-share (checked on qemu 7.2).
+ */
+interface NbdMeta {
+  readonly exportId: string;
+  readonly result: NbdExport;
+  readonly socket: string;
+  readonly overlay: string | undefined;
+}
+
+export interface NbdStart {
+  readonly writable: boolean;
+  readonly bitmap?: string;
+  /** Only what the leaf itself holds; everything else is a hole. */
+  readonly shallow?: boolean;
+}
+
+export class NbdServers {
+  constructor(
+    readonly paths: FleetPaths,
+    readonly processes: ProcessRegistry,
+    readonly volumes: VolumeStore,
+  ) {}
+
+  async start(hostId: string, exportId: string, disk: DiskChain, options: NbdStart): Promise<NbdExport> {
+    const name = processName(exportId);
+    const known = this.processes.record<NbdMeta>(name);
+    if (known !== undefined) {
+      if (this.processes.isAlive(name)) return known.meta.result;
+      await this.stop(exportId);
+    }
+    const leaf = requireLeaf(disk);
+    let file = await this.volumes.requireFile(leaf);
+    let format = leaf.format;
+    const overlay = this.paths.scratch(`nbd-${shortHash(exportId)}.qcow2`);
+    let usesOverlay = false;
+    if (options.bitmap !== undefined) {
+      rmSync(overlay, { force: true });
+      usesOverlay = await this.volumes.mergedBitmapOverlay(disk, options.bitmap, overlay);
+      if (usesOverlay) {
+        file = overlay;
+        format = 'cow';
+      }
+    }
+    const socket = this.paths.socket('nbd', exportId);
+    rmSync(socket, { force: true });
+    const result: NbdExport = { url: `nbd:unix:${socket}`, sizeBytes: disk.virtualSizeBytes, dirty: options.bitmap !== undefined };
+    const errors = this.paths.scratch(`nbd-${shortHash(exportId)}.log`);
+    await this.processes.start<NbdMeta>({
+      name,
+      hostId,
+      command: ['qemu-nbd', ...serverOptions(socket, format, options), ...image(file, format, options.shallow === true)],
+      stdoutFile: errors,
+      stderrFile: errors,
+      meta: { exportId, result, socket, overlay: usesOverlay ? overlay : undefined },
+    });
+    try {
+      await this.#waitUntilServing(name, socket, errors);
+    } catch (error) {
+      await this.stop(exportId);
+      throw error;
+    }
+    return result;
+  }
+
+  async stop(exportId: string): Promise<void> {
+    const name = processName(exportId);
+    const record = this.processes.record<NbdMeta>(name);
+    if (record === undefined) return;
+    await this.processes.stop(name, 'SIGTERM', 10_000);
+    this.#clean(record);
+  }
+
+  /** After a restart of the lab: servers that died meanwhile leave their overlay behind. */
+  sweep(): void {
+    for (const record of this.processes.records<NbdMeta>('nbd-')) if (!this.processes.isAlive(record.name)) this.#clean(record);
+  }
+
+  exportIds(hostId?: string): string[] {
+    return this.processes
+      .records<NbdMeta>('nbd-')
+      .filter((record) => hostId === undefined || record.hostId === hostId)
+      .map((record) => record.meta.exportId);
+  }
+
+  #clean(record: ProcessRecord<NbdMeta>): void {
+    rmSync(record.meta.socket, { force: true });
+    if (record.meta.overlay !== undefined) rmSync(record.meta.overlay, { force: true });
+    rmSync(this.paths.scratch(`nbd-${shortHash(record.meta.exportId)}.log`), { force: true });
+    this.processes.forget(record.name);
+  }
+
+  async #waitUntilServing(name: string, socket: string, errors: string): Promise<void> {
+    const deadline = Date.now() + 20_000;
+    for (;;) {
+      const connection = await tryConnect(socket);
+      if (connection !== undefined) {
+        connection.destroy();
+        return;
+      }
+      if (!this.processes.isAlive(name)) throw refusal(readFileSync(errors, 'utf8'));
+      if (Date.now() > deadline) throw new HostError('HOST_DOWN', 'qemu-nbd does not serve.');
+      await delay(10);
+    }
+  }
+}
+
+const processName = (exportId: string): string => `nbd-${shortHash(exportId)}`;
+
+function serverOptions(socket: string, format: 'raw' | 'cow', options: NbdStart): string[] {
+  return [
+    '--persistent',
+    '--shared=8',
+    `--socket=${socket}`,
+    '--export-name=',
+    ...(options.writable ? ['--discard=unmap', '--detect-zeroes=unmap'] : ['--read-only']),
+    ...(format === 'cow' ? ['--allocation-depth'] : []),
+    ...(options.bitmap === undefined ? [] : [`--bitmap=${options.bitmap}`]),
+  ];
+}
+
+function image(file: string, format: 'raw' | 'cow', shallow: boolean): string[] {
+  if (!shallow || format === 'raw') return [`--format=${qemuFormat(format)}`, file];
+  return [`json:${JSON.stringify({ driver: 'qcow2', backing: null, file: { driver: 'file', filename: file } })}`];
+}
+
+function refusal(text: string): HostError {
+  const message = text.trim() || 'no reason given';
+  return new HostError(/Failed to get .*lock/.test(message) ? 'VM_RUNNING' : 'QEMU_REFUSED', `qemu-nbd refused: ${message}`);
+}

@@ -1,0 +1,204 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { closeSync, mkdirSync, openSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { HostError } from './driver';
+import type { FleetPaths } from './paths';
+
+/**
+ * The processes of a fleet, which outlive the process that started them: each is its own process group, writes to files, and has a
+ * record `run/<name>.json` with pid and start time (together they name a process for good). A new registry over the same directory
+ * finds them again and kills what nobody recorded. Does not know what the processes do.
+ */
+export interface ProcessRecord<Meta> {
+  readonly name: string;
+  readonly hostId: string;
+  readonly pid: number;
+  /** Clock ticks since boot, field 22 of /proc/pid/stat. */
+  readonly startTime: string;
+  readonly meta: Meta;
+}
+
+export interface ProcessStart<Meta> {
+  /** Unique in the fleet, and a file name. */
+  readonly name: string;
+  readonly hostId: string;
+  readonly command: readonly [string, ...string[]];
+  readonly environment?: Readonly<Record<string, string>>;
+  /** Truncated at start. */
+  readonly stdoutFile: string;
+  readonly stderrFile: string;
+  readonly meta: Meta;
+}
+
+interface ProcStat {
+  readonly state: string;
+  readonly startTime: string;
+}
+
+function readStat(pid: number): ProcStat | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    // The command in brackets may hold blanks and brackets itself; fields count from behind it, beginning with the third.
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return { state: fields[0] ?? 'X', startTime: fields[19] ?? '' };
+  } catch {
+    return undefined;
+  }
+}
+
+export class ProcessRegistry {
+  readonly #records = new Map<string, ProcessRecord<unknown>>();
+  /** Kept so that node reaps those it started itself. */
+  readonly #children = new Map<string, ChildProcess>();
+
+  constructor(readonly paths: FleetPaths) {
+    for (const file of readdirSync(paths.run(''))) {
+      if (!file.endsWith('.json')) continue;
+      const record = parseRecord(readFileSync(paths.run(file), 'utf8'));
+      if (record === undefined) rmSync(paths.run(file), { force: true });
+      else this.#records.set(record.name, record);
+    }
+  }
+
+  /** Records of a kind, dead ones too. */
+  records<Meta>(prefix: string): ProcessRecord<Meta>[] {
+    return [...this.#records.values()].filter((record) => record.name.startsWith(prefix)) as ProcessRecord<Meta>[];
+  }
+
+  record<Meta>(name: string): ProcessRecord<Meta> | undefined {
+    return this.#records.get(name) as ProcessRecord<Meta> | undefined;
+  }
+
+  async start<Meta>(start: ProcessStart<Meta>): Promise<ProcessRecord<Meta>> {
+    if (this.isAlive(start.name)) throw new HostError('QEMU_REFUSED', `Process ${start.name} runs already.`);
+    mkdirSync(dirname(start.stdoutFile), { recursive: true });
+    const out = openSync(start.stdoutFile, 'w');
+    const err = start.stderrFile === start.stdoutFile ? out : openSync(start.stderrFile, 'w');
+    try {
+      const [file, ...args] = start.command;
+      const child = spawn(file, args, { detached: true, stdio: ['ignore', out, err], env: { ...process.env, ...start.environment } });
+      await new Promise<void>((resolve, reject) => {
+        child.once('spawn', resolve);
+        child.once('error', (cause) => reject(new HostError('HOST_DOWN', `Cannot start ${file}: ${cause.message}`, { cause })));
+      });
+      child.unref();
+      const pid = child.pid!;
+      const record: ProcessRecord<Meta> = {
+        name: start.name,
+        hostId: start.hostId,
+        pid,
+        startTime: readStat(pid)?.startTime ?? '',
+        meta: start.meta,
+      };
+      this.#children.set(start.name, child);
+      this.#write(record);
+      return record;
+    } finally {
+      closeSync(out);
+      if (err !== out) closeSync(err);
+    }
+  }
+
+  /** Replaces what the owner keeps beside the process, durable against the death of the lab. */
+  updateMeta<Meta>(name: string, meta: Meta): void {
+    const record = this.#records.get(name);
+    if (record !== undefined) this.#write({ ...record, meta });
+  }
+
+  isAlive(name: string): boolean {
+    const record = this.#records.get(name);
+    if (record === undefined) return false;
+    const stat = readStat(record.pid);
+    // An orphan may stay a zombie for seconds until process 1 reaps it.
+    return stat !== undefined && stat.startTime === record.startTime && stat.state !== 'Z' && stat.state !== 'X';
+  }
+
+  signal(name: string, signal: NodeJS.Signals): void {
+    const record = this.#records.get(name);
+    if (record === undefined || !this.isAlive(name)) return;
+    try {
+      process.kill(record.pid, signal);
+    } catch {
+      // Gone between the look and the signal.
+    }
+  }
+
+  /** True when the process ended in time. */
+  async waitForEnd(name: string, timeoutMs: number): Promise<boolean> {
+    const deadline = Date.now() + timeoutMs;
+    while (this.isAlive(name)) {
+      if (Date.now() >= deadline) return false;
+      await delay(10);
+    }
+    return true;
+  }
+
+  /** Sends `signal`, then SIGKILL when it is not heeded in time; the record stays until {@link forget}. */
+  async stop(name: string, signal: NodeJS.Signals, graceMs: number): Promise<void> {
+    this.signal(name, signal);
+    this.signal(name, 'SIGCONT'); // a stopped process would keep the signal pending
+    if (await this.waitForEnd(name, graceMs)) return;
+    this.signal(name, 'SIGKILL');
+    if (!(await this.waitForEnd(name, 10_000))) throw new HostError('HOST_DOWN', `Process ${name} cannot be killed.`);
+  }
+
+  forget(name: string): void {
+    this.#records.delete(name);
+    this.#children.delete(name);
+    rmSync(this.paths.run(`${name}.json`), { force: true });
+  }
+
+  /**
+   * Kills processes of this fleet that have no record: the lab died between starting and recording them. They are known by the
+   * fleet's own directories in their command line.
+   */
+  sweepUnrecorded(): number {
+    const known = new Set([...this.#records.values()].map((record) => record.pid));
+    let killed = 0;
+    for (const entry of readdirSync('/proc')) {
+      const pid = Number(entry);
+      if (!Number.isInteger(pid) || pid === process.pid || known.has(pid)) continue;
+      let command: string[];
+      try {
+        command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+      } catch {
+        continue;
+      }
+      const program = command.slice(0, 2).join(' ');
+      if (!/qemu-system|qemu-nbd|ovirt-imageio/.test(program)) continue;
+      if (!command.some((argument) => argument.includes(`${this.paths.socketDir}/`) || argument.includes(`${this.paths.dataDir}/`)))
+        continue;
+      try {
+        process.kill(pid, 'SIGKILL');
+        killed++;
+      } catch {
+        // Gone by itself.
+      }
+    }
+    return killed;
+  }
+
+  #write(record: ProcessRecord<unknown>): void {
+    this.#records.set(record.name, record);
+    const file = this.paths.run(`${record.name}.json`);
+    writeFileSync(`${file}.new`, JSON.stringify(record));
+    renameSync(`${file}.new`, file);
+  }
+}
+
+function parseRecord(text: string): ProcessRecord<unknown> | undefined {
+  try {
+    const value = JSON.parse(text) as Partial<ProcessRecord<unknown>>;
+    if (
+      typeof value.name === 'string' &&
+      typeof value.hostId === 'string' &&
+      typeof value.pid === 'number' &&
+      typeof value.startTime === 'string'
+    )
+      return value as ProcessRecord<unknown>;
+  } catch {
+    // Cut off by a kill; its process falls to sweepUnrecorded.
+  }
+  return undefined;
+}

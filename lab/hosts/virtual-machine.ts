@@ -1,0 +1,428 @@
+import { existsSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { truncate, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { LayerBitmap } from './bitmap-chain';
+import { type DiskChain, HostError, type VmDisk, type VmRunState, type VmSpec, type VolumeId } from './driver';
+import { guestAgentCall } from './guest-agent';
+import type { FleetPaths } from './paths';
+import type { ProcessRegistry } from './processes';
+import { QmpClient, QmpRefusal } from './qmp';
+import { seededBytes } from './seeded-bytes';
+import {
+  type DiskState,
+  type GuestBoot,
+  diskDevice,
+  diskNodes,
+  diskState,
+  formatOptions,
+  leafOf,
+  qemuArguments,
+  storageNode,
+  targetName,
+} from './vm-layout';
+
+/**
+ * One running VM: its qemu process, the one monitor connection it allows, and what the lab must remember of it over its own restart
+ * (kept in the process record): which node is which volume, and what backup or change of layers is under way. Backups and
+ * changes of layers are in live-backup.ts and live-layers.ts; they work through this object.
+ */
+export interface BackupState {
+  readonly backupId: string;
+  /** False until all of it stands; a lab that dies before leaves something to be swept. */
+  readonly ready: boolean;
+  readonly socket: string;
+  readonly toCheckpointId: string | undefined;
+  readonly disks: readonly {
+    readonly diskId: string;
+    readonly target: string;
+    readonly scratchFile: string;
+    readonly sizeBytes: number;
+    readonly dirty: boolean;
+  }[];
+}
+
+export interface VmState {
+  readonly vmId: string;
+  readonly guest: VmSpec['guest'];
+  readonly nextTarget: number;
+  readonly disks: readonly DiskState[];
+  readonly backup: BackupState | undefined;
+}
+
+export interface NamedNode {
+  readonly name: string;
+  readonly readOnly: boolean;
+  readonly virtualSizeBytes: number;
+  readonly bitmaps: readonly LayerBitmap[];
+}
+
+const monitorTimeoutMs = 20_000;
+
+export class VirtualMachine {
+  #state: VmState;
+  #booted = false;
+  #stopping = false;
+  readonly #exitListeners: (() => void)[] = [];
+
+  private constructor(
+    readonly processName: string,
+    readonly hostId: string,
+    readonly monitor: QmpClient,
+    readonly paths: FleetPaths,
+    readonly processes: ProcessRegistry,
+    state: VmState,
+  ) {
+    this.#state = state;
+    monitor.onClose(() => this.#monitorClosed());
+  }
+
+  static processName(vmId: string): string {
+    return `vm-${vmId}`;
+  }
+
+  static async start(
+    hostId: string,
+    spec: VmSpec,
+    paths: FleetPaths,
+    processes: ProcessRegistry,
+    boot: GuestBoot | undefined,
+  ): Promise<VirtualMachine> {
+    const name = VirtualMachine.processName(spec.vmId);
+    const disks = spec.disks.map((disk, index) => diskState(disk, targetName(index), spec.guest, (volume) => paths.volume(volume)));
+    const sockets = { monitor: paths.socket('qmp', spec.vmId), agent: paths.socket('agent', spec.vmId) };
+    for (const socket of Object.values(sockets)) rmSync(socket, { force: true });
+    const directory = paths.vm(spec.vmId);
+    const consoleFile = join(directory, 'console.log');
+    rmSync(consoleFile, { force: true });
+    const state: VmState = { vmId: spec.vmId, guest: spec.guest, nextTarget: disks.length, disks, backup: undefined };
+    const stderrFile = join(directory, 'stderr.log');
+    await processes.start<VmState>({
+      name,
+      hostId,
+      command: qemuArguments(spec, disks, sockets, boot === undefined ? undefined : { boot, consoleFile }),
+      stdoutFile: join(directory, 'stdout.log'),
+      stderrFile,
+      meta: state,
+    });
+    try {
+      const monitor = await QmpClient.connect(sockets.monitor, monitorTimeoutMs, () => processes.isAlive(name));
+      return new VirtualMachine(name, hostId, monitor, paths, processes, state);
+    } catch (cause) {
+      await processes.stop(name, 'SIGKILL', 5000);
+      processes.forget(name);
+      const reason = readFileSync(stderrFile, 'utf8').trim();
+      throw new HostError(
+        /Failed to get .*lock/.test(reason) ? 'VM_RUNNING' : 'QEMU_REFUSED',
+        `qemu did not start: ${reason || 'no reason given'}`,
+        { cause },
+      );
+    }
+  }
+
+  /** Takes over a qemu that an earlier lab started. */
+  static async adopt(vmId: string, paths: FleetPaths, processes: ProcessRegistry): Promise<VirtualMachine> {
+    const name = VirtualMachine.processName(vmId);
+    const record = processes.record<VmState>(name);
+    if (record === undefined) throw new HostError('NOT_FOUND', `VM ${vmId} has no record.`);
+    const monitor = await QmpClient.connect(paths.socket('qmp', vmId), monitorTimeoutMs, () => processes.isAlive(name));
+    return new VirtualMachine(name, record.hostId, monitor, paths, processes, record.meta);
+  }
+
+  get vmId(): string {
+    return this.#state.vmId;
+  }
+
+  get state(): VmState {
+    return this.#state;
+  }
+
+  /** Survives the death of the lab. */
+  update(change: Partial<VmState>): void {
+    this.#state = { ...this.#state, ...change };
+    this.processes.updateMeta(this.processName, this.#state);
+  }
+
+  updateDisk(diskId: string, change: Partial<DiskState>): void {
+    this.update({ disks: this.#state.disks.map((disk) => (disk.diskId === diskId ? { ...disk, ...change } : disk)) });
+  }
+
+  /** Called once when the process ended without {@link stop}. */
+  onUnexpectedExit(listener: () => void): void {
+    this.#exitListeners.push(listener);
+  }
+
+  disk(diskId: string): DiskState {
+    const disk = this.#state.disks.find((candidate) => candidate.diskId === diskId);
+    if (disk === undefined) throw new HostError('NOT_FOUND', `VM ${this.vmId} has no disk ${diskId}.`);
+    return disk;
+  }
+
+  /** The VM's disk one of whose layers is this volume. */
+  diskWithLayer(volume: VolumeId): DiskState | undefined {
+    return this.#state.disks.find((disk) =>
+      disk.layers.some((layer) => layer.volume.volumeId === volume.volumeId && layer.volume.diskId === volume.diskId),
+    );
+  }
+
+  async runState(): Promise<VmRunState> {
+    const { status } = await this.monitor.execute<{ status: string }>('query-status');
+    if (this.#state.guest === 'none') return 'up'; // prelaunch for ever
+    if (status !== 'running') return status === 'internal-error' ? 'crashed' : 'paused';
+    this.#booted ||= /^(cycle \d+|idle)/m.test(this.consoleText());
+    return this.#booted ? 'up' : 'starting';
+  }
+
+  consoleText(): string {
+    const file = join(this.paths.vm(this.vmId), 'console.log');
+    return existsSync(file) ? readFileSync(file, 'utf8') : '';
+  }
+
+  /** `graceful` lets qemu store its bitmaps. */
+  async stop(graceful: boolean): Promise<void> {
+    this.#stopping = true;
+    if (graceful && !this.monitor.closed) {
+      await this.monitor.execute('quit').catch(() => undefined); // the answer may be lost with the process
+      await this.processes.waitForEnd(this.processName, 30_000);
+    }
+    await this.processes.stop(this.processName, 'SIGKILL', 10_000);
+    this.monitor.close();
+    rmSync(this.paths.socket('qmp', this.vmId), { force: true });
+    rmSync(this.paths.socket('agent', this.vmId), { force: true });
+  }
+
+  async nodes(): Promise<Map<string, NamedNode>> {
+    interface RawBitmap {
+      name?: string;
+      recording: boolean;
+      inconsistent?: boolean;
+      persistent: boolean;
+    }
+    interface RawNode {
+      'node-name': string;
+      ro: boolean;
+      image: { 'virtual-size': number };
+      'dirty-bitmaps'?: RawBitmap[];
+    }
+    const raw = await this.monitor.execute<RawNode[]>('query-named-block-nodes', { flat: true });
+    return new Map(
+      raw.map((node) => [
+        node['node-name'],
+        {
+          name: node['node-name'],
+          readOnly: node.ro,
+          virtualSizeBytes: node.image['virtual-size'],
+          bitmaps: (node['dirty-bitmaps'] ?? [])
+            .filter((bitmap) => bitmap.name !== undefined && bitmap.persistent)
+            .map((bitmap) => ({ name: bitmap.name!, recording: bitmap.recording, consistent: bitmap.inconsistent !== true })),
+        },
+      ]),
+    );
+  }
+
+  /** Bitmaps per layer of the VM's disk, base first; with `through` only up to that volume. */
+  async layerBitmaps(disk: DiskState, through?: VolumeId): Promise<(readonly LayerBitmap[])[]> {
+    const nodes = await this.nodes();
+    const end =
+      through === undefined ? disk.layers.length : disk.layers.findIndex((layer) => layer.volume.volumeId === through.volumeId) + 1;
+    return disk.layers.slice(0, end).map((layer) => nodes.get(layer.node)?.bitmaps ?? []);
+  }
+
+  async addBitmaps(actions: readonly { node: string; name: string }[]): Promise<void> {
+    await this.transaction(actions.map((data) => ({ type: 'block-dirty-bitmap-add', data: { ...data, persistent: true } })));
+  }
+
+  /** A persistent bitmap can only be removed from a node that may write, so read-only layers are re-opened for the moment. */
+  async removeBitmap(disk: DiskState, name: string): Promise<void> {
+    const nodes = await this.nodes();
+    for (const [index, layer] of disk.layers.entries()) {
+      const node = nodes.get(layer.node);
+      if (node?.bitmaps.some((bitmap) => bitmap.name === name) !== true) continue;
+      const reopen = async (readOnly: boolean): Promise<void> => {
+        await this.monitor.execute('blockdev-reopen', { options: [formatOptions(layer, readOnly, disk.layers[index - 1]?.node ?? null)] });
+      };
+      if (node.readOnly) await reopen(false);
+      try {
+        await this.monitor.execute('block-dirty-bitmap-remove', { node: layer.node, name });
+      } finally {
+        if (node.readOnly) await reopen(true);
+      }
+    }
+  }
+
+  async disableBitmap(disk: DiskState, name: string): Promise<void> {
+    try {
+      await this.monitor.execute('block-dirty-bitmap-disable', { node: leafOf(disk).node, name });
+    } catch (cause) {
+      if (cause instanceof QmpRefusal) throw new HostError('BITMAP_MISSING', cause.message, { cause });
+      throw cause;
+    }
+  }
+
+  async transaction(actions: readonly Record<string, unknown>[]): Promise<void> {
+    if (actions.length > 0) await this.monitor.execute('transaction', { actions });
+  }
+
+  async resize(disk: DiskState, virtualSizeBytes: number): Promise<void> {
+    await this.monitor.execute('block_resize', { 'node-name': leafOf(disk).node, size: virtualSizeBytes });
+  }
+
+  async hotplug(disk: VmDisk): Promise<void> {
+    const state = diskState(disk, targetName(this.#state.nextTarget), this.#state.guest, (volume) => this.paths.volume(volume));
+    const added: string[] = [];
+    try {
+      for (const options of diskNodes(state)) {
+        await this.monitor.execute('blockdev-add', options);
+        added.unshift(String(options['node-name']));
+      }
+      await this.monitor.execute('device_add', diskDevice(state));
+    } catch (error) {
+      await this.deleteNodes(added);
+      throw error;
+    }
+    this.update({ nextTarget: this.#state.nextTarget + 1, disks: [...this.#state.disks, state] });
+  }
+
+  async hotunplug(diskId: string): Promise<void> {
+    const disk = this.disk(diskId);
+    const deleted = this.monitor.nextEvent(
+      (event) => event.event === 'DEVICE_DELETED' && event.data['device'] === disk.deviceId,
+      30_000,
+      `the unplugging of ${diskId}`,
+    );
+    await Promise.all([deleted, this.monitor.execute('device_del', { id: disk.deviceId })]);
+    await this.deleteNodes([...disk.layers].reverse().flatMap((layer) => [layer.node, storageNode(layer.node)]));
+    this.update({ disks: this.#state.disks.filter((candidate) => candidate.diskId !== diskId) });
+  }
+
+  /** Topmost first. A node that is not there is fine. */
+  async deleteNodes(names: readonly string[]): Promise<void> {
+    for (const name of names) {
+      await this.monitor.execute('blockdev-del', { 'node-name': name }).catch((error: unknown) => {
+        if (!(error instanceof QmpRefusal) || !/(find|No such|not found)/i.test(error.description)) throw error;
+      });
+    }
+  }
+
+  /** The guest agent's answer; FREEZE_FAILED when there is no guest. */
+  async agent<T>(command: string): Promise<T> {
+    if (this.#state.guest === 'none') throw new HostError('FREEZE_FAILED', `VM ${this.vmId} has no guest agent.`);
+    return await guestAgentCall<T>(this.paths.socket('agent', this.vmId), command, 20_000);
+  }
+
+  async write(
+    diskId: string,
+    write: { offsetBytes: number; lengthBytes: number; pattern: number | 'random' | 'zero'; seed?: number },
+  ): Promise<void> {
+    const disk = this.disk(diskId);
+    const stepBytes = 16 * 1024 * 1024; // bounds the memory of qemu and of this process
+    for (let done = 0; done < write.lengthBytes; done += stepBytes) {
+      const length = Math.min(stepBytes, write.lengthBytes - done);
+      const range = `${write.offsetBytes + done} ${length}`;
+      if (write.pattern === 'zero') await this.#qemuIo(disk, `write -z -u ${range}`);
+      else if (write.pattern === 'random') {
+        const file = this.paths.socket('data', `${this.vmId}/${diskId}`); // a short path without blanks
+        await writeFile(file, seededBytes(write.seed ?? 0, write.offsetBytes + done, length));
+        try {
+          await this.#qemuIo(disk, `write -s ${file} ${range}`);
+        } finally {
+          rmSync(file, { force: true });
+        }
+      } else await this.#qemuIo(disk, `write -P ${write.pattern & 0xff} ${range}`);
+    }
+  }
+
+  /** Copies the disk as it is at this moment into a raw file, while writes go on. */
+  async dump(disk: DiskState, sizeBytes: number, file: string): Promise<void> {
+    const node = `dump-${disk.target}`;
+    await writeFile(file, '');
+    await truncate(file, sizeBytes);
+    await this.monitor.execute('blockdev-add', {
+      driver: 'raw',
+      'node-name': node,
+      discard: 'unmap',
+      'detect-zeroes': 'unmap',
+      file: { driver: 'file', filename: file, discard: 'unmap' },
+    });
+    try {
+      const job = { 'job-id': node, device: leafOf(disk).node, target: node, sync: 'full', 'auto-dismiss': false };
+      await this.monitor.execute('blockdev-backup', job);
+      await this.waitForJob(node, ['concluded'], 600_000);
+      await this.dismissJob(node);
+    } finally {
+      await this.deleteNodes([node]);
+    }
+  }
+
+  async jobStatus(id: string): Promise<{ status: string; error?: string } | undefined> {
+    const jobs = await this.monitor.execute<{ id: string; status: string; error?: string }[]>('query-jobs');
+    return jobs.find((job) => job.id === id);
+  }
+
+  async waitForJob(id: string, statuses: readonly string[], timeoutMs: number): Promise<string> {
+    const deadline = Date.now() + timeoutMs;
+    for (;;) {
+      const job = await this.jobStatus(id);
+      if (job === undefined) throw new HostError('QEMU_REFUSED', `Job ${id} is gone.`);
+      if (statuses.includes(job.status)) return job.status;
+      if (job.status === 'concluded') {
+        await this.monitor.execute('job-dismiss', { id });
+        throw new HostError(
+          /No space/.test(job.error ?? '') ? 'NO_SPACE' : 'QEMU_REFUSED',
+          `Job ${id} failed: ${job.error ?? 'ended early'}`,
+        );
+      }
+      if (Date.now() > deadline) throw new HostError('HOST_DOWN', `Job ${id} is still ${job.status} after ${timeoutMs} ms.`);
+      await delay(10);
+    }
+  }
+
+  /** Of a concluded job; tells its failure. */
+  async dismissJob(id: string): Promise<void> {
+    const job = await this.jobStatus(id);
+    await this.monitor.execute('job-dismiss', { id });
+    if (job?.error !== undefined)
+      throw new HostError(/No space/.test(job.error) ? 'NO_SPACE' : 'QEMU_REFUSED', `Job ${id} failed: ${job.error}`);
+  }
+
+  /** Ends a job in whatever state; a job that is not there is fine. */
+  async cancelJob(id: string): Promise<void> {
+    const job = await this.jobStatus(id);
+    if (job === undefined) return;
+    if (job.status !== 'concluded') {
+      await this.monitor.execute('block-job-cancel', { device: id, force: true });
+      await this.waitForJob(id, ['concluded'], 30_000);
+    }
+    await this.monitor.execute('job-dismiss', { id });
+  }
+
+  chainOf(disk: DiskState, virtualSizeBytes: number): DiskChain {
+    return { diskId: disk.diskId, virtualSizeBytes, chain: disk.layers.map((layer) => ({ ...layer.volume, format: layer.format })) };
+  }
+
+  /** The monitor's answer says nothing of the outcome: qemu prints it on its own standard output. */
+  async #qemuIo(disk: DiskState, command: string): Promise<void> {
+    const file = join(this.paths.vm(this.vmId), 'stdout.log');
+    const before = statSync(file).size;
+    const answer = await this.monitor.execute<string>(
+      'human-monitor-command',
+      { 'command-line': `qemu-io -d ${disk.backendPath} "${command}"` },
+      120_000,
+    );
+    const printed = readFileSync(file).subarray(before).toString('utf8');
+    if (!/^wrote \d+\/\d+ bytes/m.test(printed)) {
+      const reason = `${answer} ${printed}`.trim();
+      throw new HostError(
+        /No space/.test(reason) ? 'NO_SPACE' : 'QEMU_REFUSED',
+        `Write to disk ${disk.diskId} failed: ${reason || 'no reason given'}`,
+      );
+    }
+  }
+
+  #monitorClosed(): void {
+    if (this.#stopping) return;
+    void this.processes.waitForEnd(this.processName, 30_000).then(() => {
+      if (!this.#stopping) for (const listener of this.#exitListeners.splice(0)) listener();
+    });
+  }
+}
