@@ -28,7 +28,7 @@ const options = {
 async function start(handlers: Partial<ServiceHandlers<SessionServiceDefinition>>) {
   const server = new Server();
   const all = { OpenSession: refuse, RenewSession: refuse, CommitSession: refuse, AbortSession: refuse, GetSession: refuse, ...handlers };
-  serve<SessionServiceDefinition>(server, sessions, all as ServiceHandlers<SessionServiceDefinition>, options);
+  serve<SessionServiceDefinition>(server, sessions, all, options);
   const streaming = Object.fromEntries(Object.keys(repositories).map((name) => [name, refuse])) as Record<string, unknown>;
   streaming['ListPoints'] = {
     roles: ['host'],
@@ -55,7 +55,7 @@ async function start(handlers: Partial<ServiceHandlers<SessionServiceDefinition>
         bidi: async function* (requests: AsyncIterable<{ message?: string }>) {
           for await (const request of requests) yield { cancelTask: { taskId: request.message ?? '' } };
         },
-      } as MethodHandler<unknown> as never,
+      },
     },
     options,
   );

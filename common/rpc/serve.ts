@@ -99,7 +99,7 @@ function bridge(
       }).then((error) => {
         if (error) callback(error);
       });
-    }) as never;
+    });
   }
   if ('serverStream' in handler) {
     expectShape(path, method, false, true);
@@ -110,7 +110,7 @@ function bridge(
         if (error) call.emit('error', error);
         else call.end();
       });
-    }) as never;
+    });
   }
   expectShape(path, method, true, true);
   return ((call: ServerDuplexStream<unknown, unknown>) => {
@@ -120,7 +120,7 @@ function bridge(
         else call.end();
       },
     );
-  }) as never;
+  });
 }
 
 function expectShape(path: string, method: { requestStream: boolean; responseStream: boolean }, request: boolean, response: boolean): void {

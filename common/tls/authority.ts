@@ -58,7 +58,7 @@ export async function createAuthority(commonName: string, lifetimeMs = 3650 * da
     extensions: [
       new BasicConstraintsExtension(true, 0, true),
       new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true),
-      await SubjectKeyIdentifierExtension.create(keys.publicKey as never),
+      await SubjectKeyIdentifierExtension.create(keys.publicKey),
     ],
   });
   return {

@@ -1,6 +1,6 @@
 import tls from 'node:tls';
-import { ServerCredentials, credentials, experimental } from '@grpc/grpc-js';
-import type { ChannelCredentials } from '@grpc/grpc-js';
+import { credentials, experimental } from '@grpc/grpc-js';
+import type { ChannelCredentials , ServerCredentials} from '@grpc/grpc-js';
 import { peerIdentity } from '../rpc/peer';
 import type { Role } from '../rpc/peer';
 import type { ProcessIdentity } from './identity';
@@ -12,7 +12,7 @@ export function mutualServerCredentials(identity: ProcessIdentity): ServerCreden
 
 /** Server-authenticated TLS for the enrolment port; sends the CA along so that a stranger can compare its fingerprint. */
 export function enrolmentServerCredentials(identity: ProcessIdentity): ServerCredentials {
-  return experimental.createCertificateProviderServerCredentials(identity, null as never, false);
+  return experimental.createCertificateProviderServerCredentials(identity, null, false);
 }
 
 /** Client side of mutual TLS. The server must carry the expected role and a name that matches the endpoint; follows renewals. */

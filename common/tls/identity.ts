@@ -5,7 +5,7 @@
 import { X509Certificate, createPrivateKey } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
-import { experimental } from '@grpc/grpc-js';
+import type { experimental } from '@grpc/grpc-js';
 import { CommonErrors } from '../errors/common-errors';
 import { durableWrite } from './durable-write';
 import { peerIdentity } from '../rpc/peer';
