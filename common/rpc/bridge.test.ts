@@ -12,7 +12,7 @@ import { mutualClientCredentials, mutualServerCredentials } from '../tls/credent
 import { ProcessIdentity } from '../tls/identity';
 import { RpcClient } from './call';
 import { serve } from './serve';
-import type { MethodHandler, ServiceHandlers } from './serve';
+import type { ServiceHandlers } from './serve';
 
 const sessions = loadService('tidemark/mover/v1/session_service.proto', 'tidemark.mover.v1.SessionService').service;
 const repositories = loadService('tidemark/mover/v1/repository_service.proto', 'tidemark.mover.v1.RepositoryService').service;
