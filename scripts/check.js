@@ -14,6 +14,7 @@ const checks = [
   ['import rules', 'depcruise', ['--config', '.dependency-cruiser.cjs', '--output-type', 'err', ...folders]],
   ['dead exports', 'knip', ['--no-progress', '--no-config-hints']],
   ['contract lint', 'buf', ['lint', 'proto']],
+  ['documented errors', 'node', ['scripts/document-errors.js', '--check']],
   ['contract compatibility', 'buf', ['breaking', 'proto', '--against', 'proto/baseline.binpb']],
 ];
 

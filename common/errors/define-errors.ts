@@ -17,7 +17,15 @@ export interface ErrorContext {
 
 type Factory<D> = D extends ErrorDefinition<infer M> ? (meta: M, context?: ErrorContext) => TidemarkError : never;
 
-const registry = new Map<string, ErrorTraits>();
+/** What is known of a code without an instance: its traits, and its message with the meta's names in place of values. */
+export interface DeclaredError extends ErrorTraits {
+  readonly sample: string;
+}
+
+const registry = new Map<string, DeclaredError>();
+
+/** Stands for any meta: each field reads as its own name. */
+const sampleMeta: ErrorMeta = new Proxy({}, { get: (_target, field) => `<${String(field)}>` });
 
 /**
  * Declares a namespace of errors and returns one factory per code:
@@ -32,14 +40,14 @@ export function defineErrors<T extends Record<string, ErrorDefinition<any>>>(def
     if (!/^[A-Z][A-Z0-9]*(_[A-Z0-9]+)*$/.test(code)) throw new TypeError(`error code ${code} is not upper snake case`);
     if (registry.has(code)) throw new TypeError(`error code ${code} is declared twice`);
     const traits: ErrorTraits = { code, kind: definition.kind, retry: definition.retry, status: definition.status };
-    registry.set(code, traits);
+    registry.set(code, { ...traits, sample: (definition as ErrorDefinition<ErrorMeta>).message(sampleMeta) });
     factories[code] = (meta: ErrorMeta, context: ErrorContext = {}) =>
       new TidemarkError(traits, definition.message(meta), { meta, cause: context.cause, retryDelayMs: context.retryDelayMs });
   }
   return factories as { readonly [K in keyof T]: Factory<T[K]> };
 }
 
-/** Traits of every code declared so far in this program, by code. */
-export function declaredErrors(): ReadonlyMap<string, ErrorTraits> {
+/** Every code declared so far in this program. */
+export function declaredErrors(): ReadonlyMap<string, DeclaredError> {
   return registry;
 }
