@@ -37,7 +37,7 @@ export interface SnapshotRequest extends Requester {
   readonly leafIds?: ReadonlyMap<string, string>;
   /** Hybrid backup: bitmap that the new leaf of these disks records from the start. */
   readonly bitmap?: { readonly name: string; readonly diskIds: ReadonlySet<string> };
-  /** Holder whose locks do not stand in the way (the hybrid backup itself). */
+  /** Id of the hybrid backup whose own locks do not stand in the way. */
   readonly onBehalfOf?: string;
 }
 
