@@ -103,8 +103,7 @@ export const CommonErrors = defineErrors({
 /** The error itself when it is ours; else INTERNAL with it as the cause, or CANCELLED for an abort. */
 export function toTidemarkError(error: unknown, what: string): TidemarkError {
   if (isTidemarkError(error)) return error;
-  if (error instanceof Error && error.name === 'AbortError') {
-    return isTidemarkError(error.cause) ? error.cause : CommonErrors.CANCELLED({ what }, { cause: error });
-  }
+  const { name, cause } = (error ?? {}) as { name?: unknown; cause?: unknown };
+  if (name === 'AbortError') return isTidemarkError(cause) ? cause : CommonErrors.CANCELLED({ what }, { cause: error });
   return CommonErrors.INTERNAL({ what }, { cause: error });
 }

@@ -92,35 +92,35 @@ function bridge(
 ): (...call: never[]) => void {
   if ('unary' in handler) {
     expectShape(path, method, false, false);
-    return ((call: ServerUnaryCall<unknown, unknown>, callback: sendUnaryData<unknown>) => {
+    return (call: ServerUnaryCall<unknown, unknown>, callback: sendUnaryData<unknown>) => {
       void run(path, call, handler.roles, options, async (context) => {
         const reply = await handler.unary(call.request as never, context);
         callback(null, reply);
       }).then((error) => {
         if (error) callback(error);
       });
-    });
+    };
   }
   if ('serverStream' in handler) {
     expectShape(path, method, false, true);
-    return ((call: ServerWritableStream<unknown, unknown>) => {
+    return (call: ServerWritableStream<unknown, unknown>) => {
       void run(path, call, handler.roles, options, (context) =>
         pump(call, handler.serverStream(call.request as never, context), context),
       ).then((error) => {
         if (error) call.emit('error', error);
         else call.end();
       });
-    });
+    };
   }
   expectShape(path, method, true, true);
-  return ((call: ServerDuplexStream<unknown, unknown>) => {
+  return (call: ServerDuplexStream<unknown, unknown>) => {
     void run(path, call, handler.roles, options, (context) => pump(call, handler.bidi(requestsOf(call, context), context), context)).then(
       (error) => {
         if (error) call.emit('error', error);
         else call.end();
       },
     );
-  });
+  };
 }
 
 function expectShape(path: string, method: { requestStream: boolean; responseStream: boolean }, request: boolean, response: boolean): void {

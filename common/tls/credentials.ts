@@ -1,6 +1,6 @@
 import tls from 'node:tls';
 import { credentials, experimental } from '@grpc/grpc-js';
-import type { ChannelCredentials , ServerCredentials} from '@grpc/grpc-js';
+import type { ChannelCredentials, ServerCredentials } from '@grpc/grpc-js';
 import { peerIdentity } from '../rpc/peer';
 import type { Role } from '../rpc/peer';
 import type { ProcessIdentity } from './identity';
