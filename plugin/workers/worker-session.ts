@@ -1,0 +1,71 @@
+import type { ConnectRequest__Output } from '../../proto/gen/tidemark/worker/v1/ConnectRequest';
+import type { ConnectResponse } from '../../proto/gen/tidemark/worker/v1/ConnectResponse';
+import type { Hello__Output } from '../../proto/gen/tidemark/worker/v1/Hello';
+import { Outbox } from './outbox';
+
+/** Messages that may wait for a worker that reads slowly. */
+const outboxLimit = 1000;
+
+export interface SessionListener {
+  message(request: ConnectRequest__Output): void;
+  closed(silent: boolean): void;
+}
+
+/** One open stream of one worker: what it sends, what it is sent, and whether it is still alive. */
+export class WorkerSession {
+  readonly #outbox = new Outbox<ConnectResponse>(outboxLimit);
+  #silence: NodeJS.Timeout | undefined;
+  #beat: NodeJS.Timeout | undefined;
+  #open = true;
+  #silent = false;
+
+  constructor(
+    readonly hello: Hello__Output,
+    private readonly heartbeatMs: number,
+    private readonly listener: SessionListener,
+  ) {
+    this.#silence = setTimeout(() => {
+      this.#silent = true;
+      this.close();
+    }, 3 * heartbeatMs);
+    this.#beat = setInterval(() => this.send({ heartbeat: { residentMemoryBytes: String(process.memoryUsage.rss()) } }), heartbeatMs);
+    this.send({ welcome: { heartbeatInterval: { seconds: String(Math.floor(heartbeatMs / 1000)), nanos: (heartbeatMs % 1000) * 1e6 } } });
+  }
+
+  get isOpen(): boolean {
+    return this.#open;
+  }
+
+  send(message: ConnectResponse): void {
+    if (!this.#outbox.push(message)) this.close();
+  }
+
+  /** What goes down the stream; ends when the session is closed. */
+  replies(): AsyncGenerator<ConnectResponse> {
+    return this.#outbox.read();
+  }
+
+  /** Reads the worker's messages until the stream ends; never rejects. */
+  async receive(requests: AsyncIterator<ConnectRequest__Output>): Promise<void> {
+    try {
+      while (this.#open) {
+        const next = await requests.next();
+        if (next.done === true || !this.#open) break;
+        this.#silence?.refresh();
+        this.listener.message(next.value);
+      }
+    } catch {
+      // A broken stream is an ordinary end here: the worker dials again, or is lost after the grace time.
+    }
+    this.close();
+  }
+
+  close(): void {
+    if (!this.#open) return;
+    this.#open = false;
+    clearTimeout(this.#silence);
+    clearInterval(this.#beat);
+    this.#outbox.close();
+    this.listener.closed(this.#silent);
+  }
+}
