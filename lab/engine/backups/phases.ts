@@ -98,3 +98,8 @@ export function chooseMode(level: Version, legacy: boolean, vmIsUp: boolean): Ba
 export function isAtLeast(level: Version, major: number, minor: number): boolean {
   return level.major > major || (level.major === major && level.minor >= minor);
 }
+
+/** Whether the new checkpoint is real by now, so that the API shows its id. */
+export function hasCheckpoint(phase: BackupPhase): boolean {
+  return ['WAITING_FOR_BITMAPS', 'READY', 'FINALIZING', 'FINALIZING_FAILURE', 'REMOVING_SNAPSHOT', 'SUCCEEDED'].includes(phase);
+}

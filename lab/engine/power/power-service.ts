@@ -15,6 +15,7 @@ import type { Core } from '../model/core';
 import type { EventRefs, Host, Vm, VmStatus } from '../model/entities';
 import { refuse } from '../states/refusals';
 import { follow } from '../states/transitions';
+import { applyNextRun } from '../vms/vm-service';
 import { isRunning, VM_TRANSITIONS } from './vm-states';
 
 /** Engine milliseconds of the steps between down and up, and of a reboot. */
@@ -57,7 +58,6 @@ export class PowerService {
         stopReason: undefined,
         statusDetail: undefined,
         ...optional('runOnce', runOnce),
-        ...pendingConfiguration(vm),
       });
       const job = core.jobs.start(`Launching VM ${vm.name}`, requester);
       core.events.log(
@@ -280,6 +280,7 @@ export class PowerService {
     }
     if (!vm.pretended) await this.attachments.dropOverlays(vmId);
     core.db.vms.update(vmId, { status: 'down', hostId: undefined, runOnce: undefined, startTime: undefined, stopTime: core.clock.now() });
+    applyNextRun(core, vmId);
     if (unexpected) core.events.log(119, 'error', `VM ${vm.name} is down with error. Its process ended unexpectedly.`, { vmId });
     else core.events.log(61, 'normal', `VM ${vm.name} is down.`, { vmId });
   }
@@ -367,9 +368,4 @@ export class PowerService {
 function bootsFromDisk(vm: Vm): boolean {
   const devices = objectOf(objectOf(vm.attributes, 'os'), 'boot')?.['devices'];
   return !Array.isArray(devices) || devices.length === 0 || devices.includes('hd');
-}
-
-/** Changes that waited for this start become the machine's own. */
-function pendingConfiguration(vm: Vm): { attributes?: ApiObject; nextRun?: undefined } {
-  return vm.nextRun === undefined ? {} : { attributes: { ...vm.attributes, ...vm.nextRun }, nextRun: undefined };
 }
