@@ -1,8 +1,26 @@
 import { join } from 'node:path';
 import type { HostFleet } from '../hosts/driver';
+import { registerBehaviours } from './behaviours';
+import { FaultPlan } from './control/fault-plan';
+import { registerEvents } from './events/events-resource';
 import { EventLog } from './events/event-log';
 import { JobLog } from './events/job-log';
+import { registerJobs } from './events/jobs-resource';
+import { injectedFault, type ApiRun } from './http/api-server';
+import { Authentication } from './http/authentication';
+import { executionFailed } from './http/fault';
 import { Routes } from './http/route';
+import { registerAffinityGroups } from './inventory/affinity-groups';
+import { registerApiRoot } from './inventory/api-root';
+import { registerDataCenters } from './inventory/data-centers';
+import { registerHosts } from './inventory/hosts';
+import { registerNetworks } from './inventory/networks';
+import { registerOptions } from './inventory/options';
+import { registerProfiles } from './inventory/profiles';
+import { registerStorageDomains } from './inventory/storage-domains';
+import { registerTags } from './inventory/tags';
+import { registerTemplates } from './inventory/templates';
+import { registerUsers } from './inventory/users';
 import { LockManager } from './locks/lock-manager';
 import { EngineClock } from './model/clock';
 import type { Core, EngineLogger } from './model/core';
@@ -12,16 +30,27 @@ import { Store } from './model/store';
 
 /**
  * The simulated oVirt engine. This folder owns the REST API's behaviour and the engine's memory; it must not know how hosts do
- * their work (that is `lab/hosts` behind `HostFleet`). The API is described in docs/… of oVirt; what we rely on is in the
- * engine's own sources, see each folder's header.
+ * their work (that is `lab/hosts` behind `HostFleet`), nor who the clients are. The API itself is oVirt's, version 4.
  *
- * A resource folder exports `register…(routes, core)` and is listed in {@link resources}.
+ * A resource folder exports `register…(routes, core)` and is listed in {@link resources}; the order is that of `onStart`.
  */
 export type RegisterResource = (routes: Routes, core: Core) => void;
 
 const resources: readonly RegisterResource[] = [
-  // inventory, vms, events: entry and lists
-  // disks, snapshots, backups, transfers, power, locks: behaviours
+  registerApiRoot,
+  registerDataCenters,
+  registerHosts,
+  registerStorageDomains,
+  registerNetworks,
+  registerProfiles,
+  registerTemplates,
+  registerTags,
+  registerAffinityGroups,
+  registerUsers,
+  registerOptions,
+  registerEvents,
+  registerJobs,
+  registerBehaviours,
 ];
 
 export interface EngineOptions {
@@ -30,22 +59,35 @@ export interface EngineOptions {
   readonly dataDir: string;
   readonly settings?: Partial<EngineSettings>;
   readonly log: EngineLogger;
+  /** Shared by all runs, so that a restart keeps the rules. */
+  readonly faults?: FaultPlan;
 }
 
-/** Wires one run of the engine. */
-export function composeEngine(options: EngineOptions): {
-  readonly routes: Routes;
+/** One run of the engine, from its start to its stop or restart. */
+export interface EngineRun extends ApiRun {
   readonly core: Core;
+  /** Looks of {@link Core.inspect}, by name. */
+  readonly looks: ReadonlyMap<string, () => unknown>;
   start(): Promise<void>;
+  /** Ends timers and forgets locks; hosts and VMs go on. State was durable all along, so this is no different from a crash. */
   stop(): Promise<void>;
-} {
+}
+
+export function composeEngine(options: EngineOptions): EngineRun {
   const { log } = options;
   const settings = { ...defaultSettings, ...options.settings };
+  const faults = options.faults ?? new FaultPlan();
   const store = new Store(join(options.dataDir, 'engine'));
   const db = openDatabase(store);
-  const clock = new EngineClock(settings.clockFactor, (error) => {
-    log.error('background work failed', error);
-  });
+  let stopped = false;
+  const onError = (error: unknown): void => {
+    // Work of a run that was stopped fails at its next write, as it should.
+    if (!stopped) {
+      log.error('background work failed', error);
+    }
+  };
+  const clock = new EngineClock(settings.clockFactor, onError);
+  const fleet = fleetOfRun(options.fleet, () => stopped);
   const starters: (() => void | Promise<void>)[] = [];
   const stoppers: (() => void | Promise<void>)[] = [];
   const looks = new Map<string, () => unknown>();
@@ -54,33 +96,46 @@ export function composeEngine(options: EngineOptions): {
     clock,
     events: new EventLog(db, clock),
     jobs: new JobLog(db, clock),
-    fleet: options.fleet,
+    fleet,
     locks: new LockManager(),
     settings,
     log,
     onStart: (work) => starters.push(work),
     onStop: (work) => stoppers.push(work),
     background: (work) => {
-      work().catch((error: unknown) => {
-        log.error('background work failed', error);
-      });
+      work().catch(onError);
     },
     inspect: (name, look) => looks.set(name, look),
-    step: () => Promise.resolve(),
+    step: async (name, subject = '') => {
+      for (const effect of faults.forStep(name, subject)) {
+        if (effect.kind === 'delay') {
+          await clock.sleep(effect.ms * clock.factor);
+        } else {
+          throw effect.kind === 'fault' ? injectedFault(effect) : executionFailed('INJECTED');
+        }
+      }
+    },
   };
   const routes = new Routes();
   for (const register of resources) {
     register(routes, core);
   }
+  core.inspect('locks', () => core.locks.list());
   return {
     routes,
     core,
+    looks,
+    clock,
+    faults,
+    log,
+    authentication: new Authentication(db, clock, settings),
     start: async () => {
       for (const work of starters) {
         await work();
       }
     },
     stop: async () => {
+      stopped = true;
       clock.stop();
       for (const work of stoppers) {
         await work();
@@ -88,4 +143,23 @@ export function composeEngine(options: EngineOptions): {
       store.close();
     },
   };
+}
+
+/** The fleet outlives the run: listeners of a stopped run hear nothing any more. */
+function fleetOfRun(fleet: HostFleet, isStopped: () => boolean): HostFleet {
+  return new Proxy(fleet, {
+    get: (target, name) => {
+      if (name === 'onVmExit') {
+        return (listener: (vmId: string) => void): void => {
+          target.onVmExit((vmId) => {
+            if (!isStopped()) {
+              listener(vmId);
+            }
+          });
+        };
+      }
+      const value: unknown = Reflect.get(target, name, target);
+      return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+    },
+  });
 }

@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
@@ -15,9 +14,9 @@ export interface FrontEndOptions {
   readonly host: string;
   /** 0 picks a free port. */
   readonly port: number;
-  readonly keyFile: string;
-  readonly certificateFile: string;
-  readonly caFile: string;
+  readonly privateKeyPem: string;
+  readonly certificatePem: string;
+  readonly caPem: string;
 }
 
 const SMALL_BODY_BYTES = 64 * 1024;
@@ -27,7 +26,7 @@ export class FrontEnd {
   private run: ApiRun | undefined;
 
   constructor(private readonly options: FrontEndOptions) {
-    this.server = createServer({ key: readFileSync(options.keyFile), cert: readFileSync(options.certificateFile) }, (request, response) => {
+    this.server = createServer({ key: options.privateKeyPem, cert: options.certificatePem }, (request, response) => {
       this.serve(request, response).catch((error: unknown) => {
         this.run?.log.error('request failed', error);
         response.destroy();
@@ -110,20 +109,20 @@ export class FrontEnd {
   }
 
   private servePki(resource: string | undefined, format: string | undefined, response: ServerResponse): void {
-    const files: Readonly<Record<string, string>> = {
-      'ca-certificate': this.options.caFile,
-      'engine-certificate': this.options.certificateFile,
-      'qemu-ca-certificate': this.options.caFile,
+    const certificates: Readonly<Record<string, string>> = {
+      'ca-certificate': this.options.caPem,
+      'engine-certificate': this.options.certificatePem,
+      'qemu-ca-certificate': this.options.caPem,
     };
-    const file = files[resource ?? ''];
+    const pem = certificates[resource ?? ''];
     const known = format === undefined || format === 'X509-PEM' || (format === 'X509-PEM-CA' && resource !== 'engine-certificate');
-    if (file === undefined || !known) {
+    if (pem === undefined || !known) {
       response.writeHead(400, { 'Content-Type': 'text/html;charset=UTF-8' }).end('<html><body>Bad Request</body></html>');
       return;
     }
     response
       .writeHead(200, { 'Content-Type': format === 'X509-PEM-CA' ? 'application/x-x509-ca-cert' : 'application/x-x509-cert' })
-      .end(readFileSync(file));
+      .end(pem);
   }
 }
 

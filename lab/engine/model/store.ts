@@ -17,7 +17,8 @@ type SnapshotFile = Record<string, Entity[]>;
 export class Store {
   private readonly collections = new Map<string, Collection<Entity>>();
   private readonly loaded = new Map<string, Map<string, Entity>>();
-  private logFile: number;
+  /** Undefined once closed. */
+  private logFile: number | undefined;
   private pending: Change[] | undefined;
 
   constructor(private readonly directory: string) {
@@ -58,8 +59,12 @@ export class Store {
     return Object.fromEntries([...this.collections].map(([name, collection]) => [name, collection.size]));
   }
 
+  /** Later changes throw: nothing of a stopped engine may reach the state of its successor. */
   close(): void {
-    closeSync(this.logFile);
+    if (this.logFile !== undefined) {
+      closeSync(this.logFile);
+      this.logFile = undefined;
+    }
   }
 
   private record(change: Change): void {
@@ -71,6 +76,9 @@ export class Store {
   }
 
   private append(changes: readonly Change[]): void {
+    if (this.logFile === undefined) {
+      throw new Error('the engine was stopped');
+    }
     if (changes.length > 0) {
       writeSync(this.logFile, `${JSON.stringify(changes)}\n`);
     }

@@ -1,0 +1,122 @@
+import { join } from 'node:path';
+import { ControlServer } from './engine/control/control-server';
+import { engineControls } from './engine/control/engine-controls';
+import { EngineServer } from './engine/engine-server';
+import type { EngineLogger } from './engine/model/core';
+import type { EngineSettings } from './engine/model/settings';
+import { pretendInventory } from './engine/scale/pretended-inventory';
+import type { HostFleet } from './hosts/driver';
+import { createHostFleet } from './hosts/fleet';
+import { buildGuest } from './images/build-guest';
+import { LAB_ADDRESS, openLayout, saveLayout, type LabLayout } from './seed/lab-layout';
+import { ADMIN_USER, seedInventory } from './seed/seed-inventory';
+import type { SeedPlan } from './seed/seed-plan';
+import { seedVms } from './seed/seed-vms';
+
+/**
+ * The lab as one thing: hosts, engine and control endpoint over one data directory. Owns their order of starting and stopping; it
+ * must not know how any of them works.
+ */
+export interface LabOptions {
+  readonly dataDir: string;
+  /** Used at the first start of a data directory only. */
+  readonly plan: SeedPlan;
+  /** 0: a free port at the first start, the same one later. */
+  readonly port: number;
+  readonly controlPort: number;
+  readonly settings: Partial<EngineSettings>;
+  readonly pythonVenvDir: string;
+  /** Kernel and initramfs of the `linux` guest are built into it once. */
+  readonly guestCacheDir: string;
+  readonly log: EngineLogger;
+}
+
+/** How to reach a running lab. */
+export interface LabAccess {
+  readonly engineUrl: string;
+  readonly apiUrl: string;
+  readonly caFile: string;
+  readonly user: string;
+  readonly passwordFile: string;
+  readonly controlUrl: string;
+  readonly dataDir: string;
+}
+
+export interface Lab {
+  readonly access: LabAccess;
+  readonly password: string;
+  readonly caPem: string;
+  /** Stops engine and hosts; everything is there again at the next start. */
+  stop(): Promise<void>;
+}
+
+export async function startLab(options: LabOptions): Promise<Lab> {
+  const layout = await openLayout(options.dataDir, options.plan);
+  const fleet = openFleet(options, layout);
+  const server = new EngineServer({
+    fleet,
+    dataDir: options.dataDir,
+    settings: options.settings,
+    log: options.log,
+    host: LAB_ADDRESS,
+    port: options.port === 0 ? layout.enginePort : options.port,
+    privateKeyPem: layout.engineCertificate.privateKeyPem,
+    certificatePem: layout.engineCertificate.certificatePem,
+    caPem: layout.ca.certificatePem,
+  });
+  const control = new ControlServer(engineControls(server, fleet));
+  try {
+    const enginePort = await server.start((run) => {
+      seedInventory(run.core.db, layout);
+      if (layout.plan.pretend) {
+        pretendInventory(run.core.db, layout.plan.pretend);
+      }
+    });
+    const controlPort = await control.listen(LAB_ADDRESS, options.controlPort === 0 ? layout.controlPort : options.controlPort);
+    if (server.run) {
+      await seedVms(server.run.core, layout.plan);
+    }
+    saveLayout(options.dataDir, { ...layout, enginePort, controlPort });
+    return {
+      access: {
+        engineUrl: `https://${LAB_ADDRESS}:${String(enginePort)}/ovirt-engine`,
+        apiUrl: `https://${LAB_ADDRESS}:${String(enginePort)}/ovirt-engine/api`,
+        caFile: join(options.dataDir, 'ca.pem'),
+        user: ADMIN_USER,
+        passwordFile: join(options.dataDir, 'password'),
+        controlUrl: `http://${LAB_ADDRESS}:${String(controlPort)}`,
+        dataDir: options.dataDir,
+      },
+      password: layout.adminPassword,
+      caPem: layout.ca.certificatePem,
+      stop: async () => {
+        await control.close();
+        await server.stop();
+        await fleet.close();
+      },
+    };
+  } catch (error) {
+    await control.close().catch(() => undefined);
+    await server.stop().catch(() => undefined);
+    await fleet.close();
+    throw error;
+  }
+}
+
+function openFleet(options: LabOptions, layout: LabLayout): HostFleet {
+  return createHostFleet({
+    dataDir: join(options.dataDir, 'hosts'),
+    pythonVenvDir: options.pythonVenvDir,
+    ca: layout.ca,
+    hosts: layout.hosts.map(({ id, name }) => ({ id, name: `${name}.lab`, address: LAB_ADDRESS, port: 0 })),
+    proxy: { name: 'engine.lab', address: LAB_ADDRESS, port: 0 },
+    guest: () => buildGuest(options.guestCacheDir),
+    log: (level, message) => {
+      if (level === 'warn') {
+        options.log.error('host', message);
+      } else {
+        options.log.info(message);
+      }
+    },
+  });
+}

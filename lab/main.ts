@@ -1,0 +1,103 @@
+import { renameSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { startLab, type Lab } from './lab';
+import { defaultPlan, emptyPlan, readSeedPlan } from './seed/seed-plan';
+
+/** `npm run lab`: starts the lab alone and says how to reach it. Ends cleanly on SIGTERM and SIGINT. */
+const USAGE = `usage: lab [--data-dir DIR] [--port N] [--control-port N] [--clock-factor N]
+           [--seed-file FILE | --empty] [--pretend VMS,CLUSTERS,HOSTS] [--ready-file FILE] [--verbose]`;
+
+/** dist/lab/main.js lies two folders below the root. */
+const root = resolve(__dirname, '../..');
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      'data-dir': { type: 'string', default: join(root, '.lab') },
+      port: { type: 'string', default: '0' },
+      'control-port': { type: 'string', default: '0' },
+      'clock-factor': { type: 'string', default: '1' },
+      'seed-file': { type: 'string' },
+      empty: { type: 'boolean', default: false },
+      pretend: { type: 'string' },
+      'ready-file': { type: 'string' },
+      verbose: { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false },
+    },
+  });
+  if (values.help) {
+    console.log(USAGE);
+    return;
+  }
+  const basePlan = values['seed-file'] !== undefined ? readSeedPlan(values['seed-file']) : values.empty ? emptyPlan : defaultPlan;
+  const [vms, clusters, hosts] = (values.pretend ?? '').split(',').map(Number);
+  const pretend = values.pretend === undefined ? basePlan.pretend : { vms: vms ?? 0, clusters: clusters ?? 0, hosts: hosts ?? 0 };
+  const lab = await startLab({
+    dataDir: resolve(values['data-dir']),
+    plan: { ...basePlan, ...(pretend ? { pretend } : {}) },
+    port: Number(values.port),
+    controlPort: Number(values['control-port']),
+    settings: { clockFactor: Number(values['clock-factor']) },
+    pythonVenvDir: join(root, '.venv'),
+    guestCacheDir: join(root, '.cache', 'guest'),
+    log: {
+      info: (text, fields) => {
+        if (values.verbose) {
+          console.error(`${new Date().toISOString()} ${text} ${fields ? JSON.stringify(fields) : ''}`);
+        }
+      },
+      error: (text, error) => {
+        console.error(`${new Date().toISOString()} ${text}:`, error);
+      },
+    },
+  });
+  const { access } = lab;
+  writeFileSync(access.caFile, lab.caPem);
+  writeFileSync(access.passwordFile, lab.password, { mode: 0o600 });
+  stopOnSignal(lab);
+  if (values['ready-file'] !== undefined) {
+    // Renamed into place, so that whoever waits for it never reads half of it.
+    const aside = `${values['ready-file']}.new`;
+    writeFileSync(aside, JSON.stringify({ ...access, password: lab.password, pid: process.pid }), { mode: 0o600 });
+    renameSync(aside, values['ready-file']);
+  }
+  console.log(`The lab is up.
+
+  engine     ${access.engineUrl}
+  API        ${access.apiUrl}
+  CA         ${access.caFile}
+  user       ${access.user}
+  password   in ${access.passwordFile}
+  control    ${access.controlUrl}   (GET / lists what it can do)
+
+Point any oVirt client at it, for example:
+
+  curl --cacert ${access.caFile} -u "${access.user}:$(cat ${access.passwordFile})" -H 'Accept: application/json' ${access.apiUrl}/vms
+
+Stop it with Ctrl-C; its VMs and state are kept in ${access.dataDir}.`);
+}
+
+function stopOnSignal(lab: Lab): void {
+  let stopping = false;
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.on(signal, () => {
+      if (stopping) {
+        return;
+      }
+      stopping = true;
+      lab.stop().then(
+        () => process.exit(0),
+        (error: unknown) => {
+          console.error('the lab did not stop cleanly:', error);
+          process.exit(1);
+        },
+      );
+    });
+  }
+}
+
+main().catch((error: unknown) => {
+  console.error(error);
+  process.exit(1);
+});
