@@ -6,6 +6,7 @@ import { registerEvents } from './events/events-resource';
 import { EventLog } from './events/event-log';
 import { JobLog } from './events/job-log';
 import { registerJobs } from './events/jobs-resource';
+import { DiskService } from './disks/disk-service';
 import { injectedFault, type ApiRun } from './http/api-server';
 import { Authentication } from './http/authentication';
 import { executionFailed } from './http/fault';
@@ -27,6 +28,7 @@ import type { Core, EngineLogger } from './model/core';
 import { openDatabase } from './model/database';
 import { defaultSettings, type EngineSettings } from './model/settings';
 import { Store } from './model/store';
+import { registerVms } from './vms/vms-resource';
 
 /**
  * The simulated oVirt engine. This folder owns the REST API's behaviour and the engine's memory; it must not know how hosts do
@@ -50,6 +52,9 @@ const resources: readonly RegisterResource[] = [
   registerOptions,
   registerEvents,
   registerJobs,
+  (routes, core) => {
+    registerVms(routes, core, (diskId) => new DiskService(core).finishRemove(diskId));
+  },
   registerBehaviours,
 ];
 
