@@ -320,3 +320,18 @@ function newExternalData(): string {
   const secret = Buffer.from(`lab-tpm-${randomUUID()}`).toString('base64');
   return `<Section xsi:type="ovf:VmExternalDataSection_Type"><Info>VM external data</Info><VmExternalDataItem><VmExternalDataKind>tpm</VmExternalDataKind><VmExternalDataContent>${secret}</VmExternalDataContent></VmExternalDataItem></Section>`;
 }
+
+/** Called by the power folder when a VM has gone down: what waited takes effect. */
+export function applyNextRun(core: Core, vmId: string): void {
+  const vm = core.db.vms.get(vmId);
+  if (vm?.nextRun) {
+    const { memory, ...fields } = vm.nextRun;
+    const attributes = mergeFields(vm.attributes, fields);
+    core.db.vms.update(vmId, {
+      attributes,
+      guest: guestOf(attributes) === 'linux' ? 'linux' : vm.guest,
+      memoryBytes: typeof memory === 'number' ? memory : vm.memoryBytes,
+      nextRun: undefined,
+    });
+  }
+}
