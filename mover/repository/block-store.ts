@@ -1,0 +1,162 @@
+/**
+ * The repository's blocks: which it has, which somebody is about to send, where new ones go, how stored ones are read. Deduplicates across all
+ * sessions. States of a digest: unknown → claimed by an owner → received (in a pack that is not durable yet) → durable; a failed pack
+ * makes its digests unknown again. Only durable ones may count for a committed disk.
+ */
+import { BlockErrors } from '../errors/mover-errors';
+import { hexOf } from '../format/block';
+import type { PackEntry } from '../format/pack';
+import type { Store } from '../stores/store';
+import { hasCode } from '../../common/errors/tidemark-error';
+import type { BlockLocation } from './block-location';
+import type { PackIndex } from './pack-index';
+import { PackWriter, type StoredBlock } from './pack-writer';
+
+/** After a failure of the store, puts are refused with it for this long instead of filling memory for the next failure. */
+const failureHoldMs = 3_000;
+
+/** What an offer of a digest means for the one who offers. */
+export type Answer = 'known' | 'pending' | 'put';
+
+/** Whoever promised to send blocks: a lane. Compared by identity. */
+export type ClaimOwner = object;
+
+export class BlockStore {
+  private readonly claims = new Map<string, ClaimOwner>();
+  private readonly claimsOf = new Map<ClaimOwner, Set<string>>();
+  /** Digests in packs that are not durable yet. */
+  private readonly received = new Set<string>();
+  private readonly writer: PackWriter;
+  private failure: { error: unknown; at: number } | undefined;
+  /** Counts failed packs, so that a commit can tell whether one happened since it looked. */
+  private failures = 0;
+
+  constructor(
+    private readonly store: Store,
+    readonly index: PackIndex,
+    repositoryId: string,
+    private readonly now: () => number,
+    packTargetBytes?: number,
+  ) {
+    this.writer = new PackWriter(
+      store,
+      repositoryId,
+      {
+        sealed: (id, length, entries) => {
+          index.addPack(id, length, entries);
+          this.forget(entries);
+        },
+        failed: (entries, error) => {
+          this.failure = { error, at: this.now() };
+          this.failures++;
+          this.forget(entries);
+        },
+      },
+      packTargetBytes,
+    );
+  }
+
+  /** The last failure of a pack, when there was one after `since` failures; for a commit that finds blocks missing. */
+  failureSince(since: number): unknown {
+    return this.failures > since ? this.failure?.error : undefined;
+  }
+
+  get failureCount(): number {
+    return this.failures;
+  }
+
+  /** Answers an offer and, for `put`, notes the claim. A claim ends with `putBlock` of the digest or `release` of its owner. */
+  ask(digest: Buffer, owner: ClaimOwner): Answer {
+    const key = digest.toString('latin1');
+    if (this.received.has(key) || this.index.has(digest)) return 'known';
+    const claimant = this.claims.get(key);
+    if (claimant !== undefined) return claimant === owner ? 'put' : 'pending';
+    this.claims.set(key, owner);
+    let own = this.claimsOf.get(owner);
+    if (!own) this.claimsOf.set(owner, (own = new Set()));
+    own.add(key);
+    return 'put';
+  }
+
+  /** Ends all claims of an owner. */
+  release(owner: ClaimOwner): void {
+    for (const key of this.claimsOf.get(owner) ?? []) if (this.claims.get(key) === owner) this.claims.delete(key);
+    this.claimsOf.delete(owner);
+  }
+
+  /** True when the digest is in a durable pack or on its way into one. */
+  isPresent(digest: Buffer): boolean {
+    return this.received.has(digest.toString('latin1')) || this.index.has(digest);
+  }
+
+  isDurable(digest: Buffer): boolean {
+    return this.index.has(digest);
+  }
+
+  /**
+   * Takes a block's stored form. Returns at once (undefined) when there was room, else a promise; the payload may be reused when either is
+   * done. A block that is present already is dropped. Throws or rejects with the store's failure while that is recent.
+   */
+  putBlock(block: StoredBlock): Promise<void> | undefined {
+    const key = block.digest.toString('latin1');
+    this.endClaim(key);
+    if (this.received.has(key) || this.index.has(block.digest)) return undefined;
+    if (this.failure && this.now() - this.failure.at < failureHoldMs) throw this.failure.error;
+    if (this.writer.tryAppend(block)) {
+      this.received.add(key);
+      return undefined;
+    }
+    return this.putLater(block, key);
+  }
+
+  private async putLater(block: StoredBlock, key: string): Promise<void> {
+    do {
+      await this.writer.room();
+      if (this.received.has(key) || this.index.has(block.digest)) return;
+    } while (!this.writer.tryAppend(block));
+    this.received.add(key);
+  }
+
+  /** Resolves when all blocks taken so far are durable, or gone because the store failed. */
+  async flush(): Promise<void> {
+    await this.writer.flush();
+  }
+
+  /** Place of a durable block. Throws BLOCK_MISSING. */
+  async locate(digest: Buffer): Promise<BlockLocation> {
+    const location = await this.index.locate(digest);
+    if (!location) throw BlockErrors.BLOCK_MISSING({ digest: hexOf(digest), problem: 'no pack holds it' });
+    return location;
+  }
+
+  /** Reads `target.length` bytes of a pack at `offset`. Throws BLOCK_MISSING (for `digest`) when the pack is gone or too short. */
+  async readPack(location: BlockLocation, offset: number, target: Buffer, digest: Buffer): Promise<void> {
+    const name = this.index.packNameOf(location);
+    try {
+      if ((await this.store.read(name, offset, target)) === target.length) return;
+    } catch (error) {
+      if (!hasCode(error, 'OBJECT_NOT_FOUND')) throw error;
+      throw BlockErrors.BLOCK_MISSING({ digest: hexOf(digest), problem: `${name} is missing` }, { cause: error });
+    }
+    throw BlockErrors.BLOCK_MISSING({ digest: hexOf(digest), problem: `${name} is cut short` });
+  }
+
+  /** Stored form of a block, in new memory; for index pages and single blocks. */
+  async readStored(digest: Buffer): Promise<{ location: BlockLocation; stored: Buffer }> {
+    const location = await this.locate(digest);
+    const stored = Buffer.allocUnsafe(location.storedLength);
+    await this.readPack(location, location.offset, stored, digest);
+    return { location, stored };
+  }
+
+  private endClaim(key: string): void {
+    const owner = this.claims.get(key);
+    if (owner === undefined) return;
+    this.claims.delete(key);
+    this.claimsOf.get(owner)?.delete(key);
+  }
+
+  private forget(entries: readonly PackEntry[]): void {
+    for (const entry of entries) this.received.delete(entry.digest.toString('latin1'));
+  }
+}

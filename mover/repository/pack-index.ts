@@ -1,0 +1,230 @@
+/**
+ * Digest to place in a pack, for all sealed packs of a repository: new entries in memory, older ones in sorted runs on disk. A cache, rebuilt from
+ * the packs' own lists whenever it is missing or damaged; written in docs/formats/index.md. Knows nothing of points or sessions.
+ */
+import fs from 'node:fs';
+import path from 'node:path';
+import type { Logger } from '../../common/log/logger';
+import { isTidemarkError } from '../../common/errors/tidemark-error';
+import type { PackEntry } from '../format/pack';
+import type { Store } from '../stores/store';
+import { packTraits, type BlockLocation } from './block-location';
+import { DigestTable } from './digest-table';
+import { IndexRun, IndexRunDamaged, writeIndexRun } from './index-run';
+import { readPackList } from './pack-reader';
+import { packIdOf, packName, PackTable } from './pack-table';
+
+export interface PackIndexLimits {
+  /** Entries in memory before they become a run. */
+  readonly memoryEntries: number;
+  /** Runs before they are merged. */
+  readonly maxRuns: number;
+}
+
+export const defaultIndexLimits: PackIndexLimits = { memoryEntries: 262_144, maxRuns: 8 };
+
+/** Entries that are in memory, and which packs they cover. */
+interface Layer {
+  readonly table: DigestTable;
+  readonly packs: number[];
+}
+
+export class PackIndex {
+  readonly packs = new PackTable();
+  /** Packs whose list could not be read, with the reason. */
+  readonly damagedPacks = new Map<string, string>();
+  private current: Layer = { table: new DigestTable(), packs: [] };
+  /** Being written as a run; still searched. */
+  private frozen: Layer | undefined;
+  private runs: IndexRun[] = [];
+  private nextRun = 1;
+  private upkeep: Promise<void> = Promise.resolve();
+  private closed = false;
+
+  private constructor(
+    private readonly store: Store,
+    private readonly folder: string,
+    private readonly logger: Logger,
+    private readonly limits: PackIndexLimits,
+  ) {}
+
+  /**
+   * Loads what the cache folder holds and reads the lists of all packs it does not cover. A pack whose list cannot be read is noted in
+   * `damagedPacks` and its blocks are not found. Throws REPOSITORY_IO.
+   */
+  static async open(store: Store, folder: string, logger: Logger, limits: PackIndexLimits = defaultIndexLimits): Promise<PackIndex> {
+    const index = new PackIndex(store, folder, logger, limits);
+    fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
+    const uncovered = new Set<string>();
+    for await (const name of store.list('packs/')) {
+      const id = packIdOf(name);
+      if (id === undefined) continue;
+      index.packs.add(id);
+      uncovered.add(id);
+    }
+    for (const file of index.runFiles()) {
+      try {
+        const run = IndexRun.open(file, index.packs);
+        index.runs.unshift(run);
+        for (const id of run.packIds) uncovered.delete(id);
+      } catch (error) {
+        logger.warn('index run dropped; its packs are read again', { file: path.basename(file), error });
+        fs.rmSync(file, { force: true });
+      }
+    }
+    await index.readPacks(uncovered);
+    return index;
+  }
+
+  /** Place of a digest in a sealed pack. A damaged run counts as empty and its packs are read again in the background. */
+  find(digest: Buffer): BlockLocation | undefined {
+    const found = this.current.table.find(digest) ?? this.frozen?.table.find(digest);
+    if (found) return found;
+    for (const run of this.runs) {
+      try {
+        const location = run.find(digest);
+        if (location) return location;
+      } catch (error) {
+        if (!(error instanceof IndexRunDamaged)) throw error;
+        this.dropRun(run);
+        return this.find(digest);
+      }
+    }
+    return undefined;
+  }
+
+  /** As `find`, but waits for a rebuild that is under way before it says no. */
+  async locate(digest: Buffer): Promise<BlockLocation | undefined> {
+    const found = this.find(digest);
+    if (found) return found;
+    const { upkeep } = this;
+    await upkeep;
+    return this.find(digest);
+  }
+
+  has(digest: Buffer): boolean {
+    return this.find(digest) !== undefined;
+  }
+
+  /** Makes the entries of a sealed, durable pack known. */
+  addPack(id: string, fileLength: number, entries: readonly PackEntry[]): void {
+    const number = this.packs.add(id);
+    this.packs.describe(number, fileLength, entries.length);
+    for (const e of entries) this.current.table.set(e.digest, number, e.offset, e.storedLength, packTraits(e.rawLength, e.codec, e.kind));
+    this.current.packs.push(number);
+    if (this.current.table.size >= this.limits.memoryEntries && !this.frozen) this.freeze();
+  }
+
+  packNameOf(location: BlockLocation): string {
+    return packName(this.packs.idOf(location.pack));
+  }
+
+  /** Writes what is in memory, so that the next start is quick, and closes the runs. */
+  async close(): Promise<void> {
+    this.closed = true;
+    await this.upkeep;
+    if (!this.frozen && this.current.packs.length > 0) this.freeze();
+    await this.upkeep;
+    for (const run of this.runs) run.close();
+    this.runs = [];
+  }
+
+  private runFiles(): string[] {
+    const names = fs.readdirSync(this.folder);
+    for (const name of names) if (!/^\d{8}\.run$/.test(name)) fs.rmSync(path.join(this.folder, name), { recursive: true, force: true });
+    const runs = names.filter((name) => /^\d{8}\.run$/.test(name)).sort();
+    const last = runs.at(-1);
+    if (last !== undefined) this.nextRun = Number(last.slice(0, 8)) + 1;
+    return runs.map((name) => path.join(this.folder, name));
+  }
+
+  private async readPacks(ids: Iterable<string>): Promise<void> {
+    for (const id of ids) {
+      try {
+        const { entries, fileLength } = await readPackList(this.store, id);
+        this.addPack(id, fileLength, entries);
+      } catch (error) {
+        if (!isTidemarkError(error) || error.code === 'REPOSITORY_IO') throw error;
+        this.damagedPacks.set(id, error.message);
+        this.logger.warn('pack is damaged; its blocks are not used', { pack: id, code: error.code });
+      }
+      // While there are more entries than memory should hold, wait for the run.
+      if (this.frozen && this.current.table.size >= this.limits.memoryEntries) await this.upkeep;
+    }
+  }
+
+  private freeze(): void {
+    const layer = this.current;
+    this.frozen = layer;
+    this.current = { table: new DigestTable(), packs: [] };
+    this.background('writing an index run', async () => {
+      const packs = [...new Set(layer.packs)];
+      const run = await this.writeRun(() => layer.table.sorted(), layer.table.size, packs);
+      this.runs.unshift(run);
+      this.frozen = undefined;
+      if (this.runs.length > this.limits.maxRuns) await this.merge();
+    });
+  }
+
+  private async merge(): Promise<void> {
+    const merged = [...this.runs];
+    const packs = [...new Set(merged.flatMap((run) => run.packIds.map((id) => this.packs.numberOf(id)).filter((n) => n !== undefined)))];
+    const entries = merged.reduce((sum, run) => sum + run.entryCount, 0);
+    const whole = await this.writeRun(() => mergeSorted(merged.map((run) => run.records())), entries, packs);
+    this.runs = this.runs.filter((run) => !merged.includes(run));
+    this.runs.push(whole);
+    for (const run of merged) {
+      run.close();
+      fs.rmSync(run.file, { force: true });
+    }
+  }
+
+  private async writeRun(records: () => Iterable<Buffer>, entryLimit: number, packs: number[]): Promise<IndexRun> {
+    const file = path.join(this.folder, `${String(this.nextRun++).padStart(8, '0')}.run`);
+    await writeIndexRun(file, records(), entryLimit, packs, this.packs);
+    return IndexRun.open(file, this.packs);
+  }
+
+  private dropRun(run: IndexRun): void {
+    if (!this.runs.includes(run)) return;
+    this.logger.warn('index run is damaged; its packs are read again', { file: path.basename(run.file) });
+    this.runs = this.runs.filter((other) => other !== run);
+    run.close();
+    fs.rmSync(run.file, { force: true });
+    const present = run.packIds.filter((id) => this.packs.numberOf(id) !== undefined);
+    this.background('reading packs of a damaged run', () => this.readPacks(present));
+  }
+
+  /** Upkeep runs one after the other; a failure leaves the index as it was and is tried again at the next occasion. */
+  private background(what: string, work: () => Promise<void>): void {
+    this.upkeep = this.upkeep.then(work).catch((error: unknown) => {
+      this.logger.warn('upkeep of the pack index failed', { what, error });
+      const { frozen } = this;
+      if (frozen && !this.closed) {
+        // Fold the newer entries into the frozen layer, so that nothing is forgotten; it is written with the next pack.
+        for (const record of this.current.table.sorted())
+          frozen.table.set(record, record.readUInt32BE(32), record.readUInt32BE(36), record.readUInt32BE(40), record.readUInt32BE(44));
+        frozen.packs.push(...this.current.packs);
+        this.current = frozen;
+        this.frozen = undefined;
+      }
+    });
+  }
+}
+
+/** Merges sorted sequences; of equal digests the earlier sequence comes first. */
+function* mergeSorted(sources: Generator<Buffer>[]): Generator<Buffer> {
+  const heads = sources.map((source) => source.next());
+  for (;;) {
+    let least = -1;
+    for (let i = 0; i < heads.length; i++) {
+      const head = heads[i] as IteratorResult<Buffer>;
+      if (head.done === true) continue;
+      const best = least < 0 ? undefined : ((heads[least] as IteratorResult<Buffer>).value as Buffer);
+      if (best === undefined || (head.value as Buffer).compare(best, 0, 32, 0, 32) < 0) least = i;
+    }
+    if (least < 0) return;
+    yield (heads[least] as IteratorResult<Buffer>).value as Buffer;
+    heads[least] = (sources[least] as Generator<Buffer>).next();
+  }
+}

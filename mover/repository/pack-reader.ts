@@ -1,0 +1,30 @@
+import { hasCode } from '../../common/errors/tidemark-error';
+import { RepositoryErrors } from '../errors/mover-errors';
+import { PACK_ENTRY_BYTES, PACK_FOOTER_BYTES, readPackEntries, readPackFooter, type PackEntry } from '../format/pack';
+import type { Store } from '../stores/store';
+import { packName, uuidBytes } from './pack-table';
+
+/** One read fetches the trailer of a pack of up to 680 blocks; larger lists take a second one. */
+const firstReadBytes = 32 * 1024;
+
+/** Entry list of a pack, from its end. Throws PACK_DAMAGED (also when it is missing), REPOSITORY_IO. */
+export async function readPackList(store: Store, id: string): Promise<{ entries: PackEntry[]; fileLength: number }> {
+  const name = packName(id);
+  try {
+    const fileLength = await store.sizeOf(name);
+    const end = Buffer.alloc(Math.min(firstReadBytes, fileLength));
+    if ((await store.read(name, fileLength - end.length, end)) !== end.length || end.length < PACK_FOOTER_BYTES)
+      throw RepositoryErrors.PACK_DAMAGED({ pack: name, problem: 'it is cut short' });
+    const footer = readPackFooter(end.subarray(end.length - PACK_FOOTER_BYTES), fileLength, uuidBytes(id), name);
+    const trailerLength = footer.entryCount * PACK_ENTRY_BYTES + PACK_FOOTER_BYTES;
+    let trailer = end.subarray(Math.max(0, end.length - trailerLength));
+    if (trailerLength > end.length) {
+      trailer = Buffer.alloc(trailerLength);
+      await store.read(name, footer.entryListOffset, trailer);
+    }
+    return { entries: readPackEntries(trailer, footer, name), fileLength };
+  } catch (error) {
+    if (hasCode(error, 'OBJECT_NOT_FOUND')) throw RepositoryErrors.PACK_DAMAGED({ pack: name, problem: 'it is missing' }, { cause: error });
+    throw error;
+  }
+}
