@@ -1,0 +1,95 @@
+/** How disks hang on a VM. Engine REST API §2, §7.1, §7.3. */
+import { diskOf } from './disks';
+import type { Disk } from './disks';
+import type { EngineClient } from './engine-client';
+import type { RequestOptions } from './engine-session';
+import { compact, flagOf, idOf, objectOf, textOf } from './mapping';
+import type { Wire } from './mapping';
+
+export interface DiskAttachment {
+  /** Same as the disk's id. */
+  readonly diskId: string;
+  readonly vmId: string | undefined;
+  readonly active: boolean;
+  readonly bootable: boolean;
+  readonly readOnly: boolean;
+  readonly passDiscard: boolean;
+  /** ide, sata, virtio, virtio_scsi, spapr_vscsi. */
+  readonly interface: string;
+  readonly logicalName: string | undefined;
+  /** The disk itself, when it was read along. */
+  readonly disk: Disk | undefined;
+}
+
+export interface NewAttachment {
+  readonly diskId: string;
+  readonly interface: string;
+  readonly bootable: boolean;
+  readonly active: boolean;
+  readonly readOnly?: boolean;
+  readonly passDiscard?: boolean;
+  /** VM snapshot, to attach the disk as it was then. */
+  readonly snapshotId?: string;
+}
+
+export class DiskAttachments {
+  constructor(private readonly client: EngineClient) {}
+
+  /** With their disks, in one request. */
+  async list(vmId: string, options: RequestOptions = {}): Promise<readonly DiskAttachment[]> {
+    const rows = await this.client.list(`/vms/${vmId}/diskattachments`, 'disk_attachment', { ...options, query: { follow: 'disk' } });
+    return rows.map(diskAttachmentOf);
+  }
+
+  async find(vmId: string, diskId: string, options: RequestOptions = {}): Promise<DiskAttachment | undefined> {
+    const wire = await this.client.find(`/vms/${vmId}/diskattachments/${diskId}`, options);
+    return wire && diskAttachmentOf(wire);
+  }
+
+  /** Throws ENGINE_CONFLICT while the disk is locked: shortly after an upload that is normal. */
+  async add(vmId: string, attachment: NewAttachment, options: RequestOptions = {}): Promise<DiskAttachment> {
+    const body = compact({
+      disk: compact({
+        id: attachment.diskId,
+        snapshot: attachment.snapshotId === undefined ? undefined : { id: attachment.snapshotId },
+      }),
+      interface: attachment.interface,
+      bootable: attachment.bootable,
+      active: attachment.active,
+      read_only: attachment.readOnly,
+      pass_discard: attachment.passDiscard,
+    });
+    return diskAttachmentOf(
+      await this.client.create(`/vms/${vmId}/diskattachments`, body, {
+        ...options,
+        find: () => this.client.find(`/vms/${vmId}/diskattachments/${attachment.diskId}`, options),
+      }),
+    );
+  }
+
+  /** In the engine's names, e.g. `{ active: false }` to unplug. */
+  async update(vmId: string, diskId: string, attributes: Wire, options: RequestOptions = {}): Promise<DiskAttachment> {
+    return diskAttachmentOf(await this.client.update(`/vms/${vmId}/diskattachments/${diskId}`, attributes, options));
+  }
+
+  /** Unplugs and detaches; the disk stays. False when it was not attached. */
+  detach(vmId: string, diskId: string, options: RequestOptions = {}): Promise<boolean> {
+    return this.client.remove(`/vms/${vmId}/diskattachments/${diskId}`, { ...options, query: { detach_only: true } });
+  }
+}
+
+export function diskAttachmentOf(wire: Wire): DiskAttachment {
+  const disk = objectOf(wire, 'disk');
+  return {
+    diskId: (disk && textOf(disk, 'id')) ?? textOf(wire, 'id') ?? '',
+    vmId: idOf(wire, 'vm'),
+    active: flagOf(wire, 'active'),
+    bootable: flagOf(wire, 'bootable'),
+    readOnly: flagOf(wire, 'read_only'),
+    passDiscard: flagOf(wire, 'pass_discard'),
+    interface: textOf(wire, 'interface') ?? '',
+    logicalName: textOf(wire, 'logical_name'),
+    // Without `follow` only the reference comes: id and href.
+    disk: disk && textOf(disk, 'provisioned_size') !== undefined ? diskOf(disk) : undefined,
+  };
+}

@@ -1,0 +1,28 @@
+/** Templates. Engine REST API §2. */
+import type { EngineClient } from './engine-client';
+import type { RequestOptions } from './engine-session';
+import { idOf, textOf } from './mapping';
+
+export interface Template {
+  readonly id: string;
+  readonly name: string;
+  readonly status: string | undefined;
+  readonly clusterId: string | undefined;
+}
+
+/** The template of VMs that have none. */
+export const blankTemplateId = '00000000-0000-0000-0000-000000000000';
+
+export class Templates {
+  constructor(private readonly client: EngineClient) {}
+
+  async list(options: RequestOptions = {}): Promise<readonly Template[]> {
+    const rows = await this.client.list('/templates', 'template', options);
+    return rows.map((row) => ({
+      id: textOf(row, 'id') ?? '',
+      name: textOf(row, 'name') ?? '',
+      status: textOf(row, 'status'),
+      clusterId: idOf(row, 'cluster'),
+    }));
+  }
+}
