@@ -364,8 +364,9 @@ class RealHostFleet implements HostFleet {
       if (!this.#processes.isAlive(name)) continue; // reported as crashed until started or stopped
       try {
         const machine = await VirtualMachine.adopt(meta.vmId, this.#paths, this.#processes);
-        await reconcileLayers(machine, (file) => this.#volumeOfFile(file));
         if (machine.state.backup?.ready === false) await stopLiveBackup(machine, false);
+        // Under a backup qemu refuses every change of layers, so then there is nothing to reconcile.
+        if (machine.state.backup === undefined) await reconcileLayers(machine, (file) => this.#volumeOfFile(file));
         this.#register(machine);
         this.options.log('info', `VM ${meta.vmId} was adopted.`);
       } catch (error) {

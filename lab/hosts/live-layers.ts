@@ -96,25 +96,36 @@ async function mergeBitmaps(vm: VirtualMachine, top: LayerState, base: LayerStat
  * right chain) and reads the layers from qemu itself.
  */
 export async function reconcileLayers(vm: VirtualMachine, volumeOfFile: (file: string) => VolumeId | undefined): Promise<void> {
-  interface ImageInfo {
-    filename: string;
-    format: string;
-    'backing-image'?: ImageInfo;
-  }
-  const devices = await vm.monitor.execute<{ qdev?: string; inserted?: { image: ImageInfo } }[]>('query-block');
+  const devices = await vm.monitor.execute<{ qdev?: string; inserted?: { 'node-name': string } }[]>('query-block');
+  for (const disk of vm.state.disks) await vm.cancelJob(mergeJob(disk.target));
+  const backing = await backingNodes(vm);
+  const nodes = await vm.nodes();
   for (const disk of vm.state.disks) {
-    await vm.cancelJob(mergeJob(disk.target));
-    const inserted = devices.find((device) => device.qdev === disk.backendPath || device.qdev === disk.deviceId)?.inserted;
-    if (inserted === undefined) continue;
+    const device = devices.find(({ qdev }) => qdev === disk.backendPath || qdev === disk.deviceId);
     const layers: LayerState[] = [];
-    for (let image: ImageInfo | undefined = inserted.image; image !== undefined; image = image['backing-image']) {
-      const volume = volumeOfFile(image.filename);
-      if (volume !== undefined) layers.unshift(layerState(disk.target, volume, image.format === 'raw' ? 'raw' : 'cow', image.filename));
+    for (let name = device?.inserted?.['node-name']; name !== undefined; name = backing.get(name)) {
+      // The format node's own file name is a description of the whole chain; the storage node's is the plain path.
+      const file = nodes.get(storageNode(name))?.fileName;
+      const volume = file === undefined ? undefined : volumeOfFile(file);
+      if (volume !== undefined) layers.unshift(layerState(disk.target, volume, nodes.get(name)?.driver === 'raw' ? 'raw' : 'cow', file!));
     }
     if (layers.length === 0 || layers.map((layer) => layer.node).join() === disk.layers.map((layer) => layer.node).join()) continue;
     vm.updateDisk(disk.diskId, { layers });
   }
   const used = new Set(vm.state.disks.flatMap((disk) => disk.layers.flatMap((layer) => [layer.node, storageNode(layer.node)])));
-  const left = [...(await vm.nodes()).keys()].filter((name) => /^vd[a-z]+-[0-9a-f]{12}(-s)?$/.test(name) && !used.has(name));
+  const left = [...nodes.keys()].filter((name) => /^vd[a-z]+-[0-9a-f]{12}(-s)?$/.test(name) && !used.has(name));
   await vm.deleteNodes(left.sort()); // a format node sorts before its storage node
+}
+
+/** Format node → the format node below it. */
+async function backingNodes(vm: VirtualMachine): Promise<Map<string, string>> {
+  interface Graph {
+    nodes: { id: number; name: string }[];
+    edges: { parent: number; child: number; name: string }[];
+  }
+  const graph = await vm.monitor.execute<Graph>('x-debug-query-block-graph');
+  const names = new Map(graph.nodes.map(({ id, name }) => [id, name]));
+  return new Map(
+    graph.edges.filter(({ name }) => name === 'backing').map(({ parent, child }) => [names.get(parent) ?? '', names.get(child) ?? '']),
+  );
 }

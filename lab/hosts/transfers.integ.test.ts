@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type FleetHarness, hostId, makeDisk, mib, openFleet, startFleet, ticketFor, waitUntil } from './testing/fleet-harness';
+import { type FleetHarness, hostId, makeDisk, mib, startFleet, ticketFor, waitUntil } from './testing/fleet-harness';
 import { seededBytes } from './seeded-bytes';
 
 /** Tickets, uploads and the proxy, on the real imageio daemon. */
@@ -115,7 +115,7 @@ describe('transfers', () => {
     const { fleet } = harness;
     const ticket = ticketFor({ url: 'file:///dev/null', sizeBytes: 1, dirty: false });
     await fleet.putTicket(hostId, ticket);
-    const second = openFleet(harness.dataDir, harness.ca);
+    const second = harness.reopen();
     expect((await second.startHost(hostId)).baseUrl).toBe(host);
     expect(await second.ticket(hostId, ticket.uuid)).toBeDefined();
   });

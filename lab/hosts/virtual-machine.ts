@@ -52,6 +52,8 @@ export interface VmState {
 
 export interface NamedNode {
   readonly name: string;
+  readonly driver: string;
+  readonly fileName: string;
   readonly readOnly: boolean;
   readonly virtualSizeBytes: number;
   readonly bitmaps: readonly LayerBitmap[];
@@ -201,7 +203,8 @@ export class VirtualMachine {
     interface RawNode {
       'node-name': string;
       ro: boolean;
-      image: { 'virtual-size': number };
+      drv: string;
+      image: { 'virtual-size': number; filename: string };
       'dirty-bitmaps'?: RawBitmap[];
     }
     const raw = await this.monitor.execute<RawNode[]>('query-named-block-nodes', { flat: true });
@@ -210,6 +213,8 @@ export class VirtualMachine {
         node['node-name'],
         {
           name: node['node-name'],
+          driver: node.drv,
+          fileName: node.image.filename,
           readOnly: node.ro,
           virtualSizeBytes: node.image['virtual-size'],
           bitmaps: (node['dirty-bitmaps'] ?? [])

@@ -19,6 +19,8 @@ export interface FleetHarness {
   readonly ca: KeyAndCertificate;
   readonly fleet: HostFleet;
   readonly client: ImageioClient;
+  /** Another fleet over the same directory, as a restarted lab makes it; {@link close} ends its processes too. */
+  reopen(): HostFleet;
   close(): Promise<void>;
 }
 
@@ -41,17 +43,22 @@ export async function startFleet(): Promise<FleetHarness> {
   const directory = await mkdtemp(join(tmpdir(), 'fleet-'));
   const dataDir = join(directory, 'data');
   const ca = await createLabCa('lab authority');
-  const fleet = openFleet(dataDir, ca);
+  const fleets = [openFleet(dataDir, ca)];
   const client = new ImageioClient(ca.certificatePem);
   return {
     directory,
     dataDir,
     ca,
-    fleet,
+    fleet: fleets[0]!,
     client,
+    reopen: () => {
+      const fleet = openFleet(dataDir, ca);
+      fleets.push(fleet);
+      return fleet;
+    },
     close: async () => {
       client.close();
-      await fleet.close();
+      for (const fleet of fleets.reverse()) await fleet.close();
       await rm(directory, { recursive: true, force: true });
     },
   };
