@@ -139,9 +139,7 @@ export class Journal {
     this.#apply(record);
     return new Promise((resolve, reject) => {
       this.#queue.push({ text: `${JSON.stringify(record)}\n`, resolve, reject });
-      this.#writing ??= this.#drain().finally(() => {
-        this.#writing = undefined;
-      });
+      this.#writing ??= this.#drain();
     });
   }
 
@@ -159,6 +157,8 @@ export class Journal {
         await this.#compact().catch((error: unknown) => this.logger.warn('journal could not be compacted', { error }));
       }
     }
+    // In the same turn as the last look at the queue, else a record could be queued with nobody to write it.
+    this.#writing = undefined;
   }
 
   async #compact(): Promise<void> {

@@ -71,7 +71,8 @@ export class OperationRegistry {
    */
   async start(options: StartOptions): Promise<Operation> {
     const { operationId, fingerprint, vm } = options.header;
-    const known = this.#operations.get(operationId) ?? (await this.#starting.get(operationId));
+    const starting = this.#starting.get(operationId);
+    const known = starting ? await starting : this.#operations.get(operationId);
     if (known) {
       if (known.header.fingerprint !== fingerprint) throw CommonErrors.REQUEST_ID_REUSED({ requestId: operationId });
       return known;
@@ -82,10 +83,10 @@ export class OperationRegistry {
     }
     const owner = vm && this.#vmOwners.get(keyOf(vm));
     if (vm && owner !== undefined) throw OperationErrors.VM_BUSY({ vmId: vm.vmId, operationId: owner }, { retryDelayMs: busyRetryMs });
-    const starting = this.#begin(options);
-    this.#starting.set(operationId, starting);
+    const begun = this.#begin(options);
+    this.#starting.set(operationId, begun);
     try {
-      return await starting;
+      return await begun;
     } finally {
       this.#starting.delete(operationId);
     }

@@ -1,0 +1,41 @@
+import type { Server } from '@grpc/grpc-js';
+import { timestampToWire } from '../../common/rpc/bytes';
+import { serve } from '../../common/rpc/serve';
+import type { ServeOptions } from '../../common/rpc/serve';
+import { loadService } from '../../proto/loader';
+import type { WorkerFleetServiceDefinition } from '../../proto/gen/tidemark/plugin/v1/WorkerFleetService';
+import type { Fleet } from '../workers/fleet';
+
+/** plugin.v1 WorkerFleetService, called by the host. */
+export function serveWorkerFleet(server: Server, fleet: Fleet, options: ServeOptions): void {
+  serve<WorkerFleetServiceDefinition>(
+    server,
+    loadService('tidemark/plugin/v1/worker_fleet_service.proto', 'tidemark.plugin.v1.WorkerFleetService').service,
+    {
+      ListWorkers: {
+        roles: ['host'],
+        unary: async () => ({
+          workers: fleet.list().map((worker) => ({
+            workerId: worker.workerId,
+            hostName: worker.hostName,
+            version: worker.version,
+            clusterId: worker.clusterId,
+            state: worker.state,
+            taskSlots: worker.taskSlots,
+            runningTasks: worker.runningTasks,
+            residentMemoryBytes: String(worker.residentMemoryBytes),
+            lastSeenAt: timestampToWire(new Date(worker.lastSeenAt)),
+          })),
+        }),
+      },
+      DrainWorker: {
+        roles: ['host'],
+        unary: async ({ workerId }) => {
+          fleet.drain(workerId);
+          return {};
+        },
+      },
+    },
+    options,
+  );
+}

@@ -1,0 +1,289 @@
+import { RpcClient } from '../../common/rpc/call';
+import { CommonErrors } from '../../common/errors/common-errors';
+import { failureMessage } from '../../common/rpc/failure-message';
+import { loadService } from '../../proto/loader';
+import type { WorkerFleetServiceDefinition } from '../../proto/gen/tidemark/plugin/v1/WorkerFleetService';
+import { systemClock } from '../operations/clock';
+import { eventually } from '../testing/eventually';
+import { quietLogger } from '../testing/quiet-logger';
+import { ScriptedWorker } from '../testing/scripted-worker';
+import { secureServer } from '../testing/secure-server';
+import { Dispatcher } from '../workers/dispatcher';
+import { Fleet } from '../workers/fleet';
+import type { TaskOutcome } from '../workers/tasks';
+import { serveWorkerFleet } from './worker-fleet-service';
+import { serveWorkers } from './worker-services';
+import type { WorkerCertificates } from './worker-services';
+
+const { logger } = quietLogger();
+const options = { logger, domain: 'plugin' };
+const placement = { platformId: 'p1', clusterId: 'c1' };
+const hello = {
+  process: { bootId: 'boot-1', protocols: ['tidemark.worker.v1'], hostName: 'w', version: '1' },
+  taskSlots: 2,
+  taskIds: [] as string[],
+};
+const task = { backupDisk: { diskId: 'd1' } };
+
+async function fixture(certificates: Partial<WorkerCertificates> = {}) {
+  const fleet = new Fleet(logger, { heartbeatMs: 60, reconnectMs: 300, cancelMs: 200, forgetMs: 60_000 });
+  const dispatcher = new Dispatcher(fleet, systemClock, { maxWaiting: 3, noWorkerMs: 300 });
+  let stopping = false;
+  const at = await secureServer((server) => {
+    const all: WorkerCertificates = {
+      enrolWorker: () => Promise.reject(CommonErrors.PEER_UNAVAILABLE({ peer: 'host' })),
+      renewWorkerCertificate: () => Promise.reject(CommonErrors.PEER_UNAVAILABLE({ peer: 'host' })),
+      ...certificates,
+    };
+    serveWorkers(server, fleet, all, () => stopping, options);
+    serveWorkerFleet(server, fleet, options);
+  });
+  const workers: ScriptedWorker[] = [];
+  return {
+    fleet,
+    dispatcher,
+    endpoint: at.endpoint,
+    credentialsFor: at.credentialsFor,
+    stop: () => (stopping = true),
+    async worker(id: string, more: object = {}, beats = true): Promise<ScriptedWorker> {
+      const worker = new ScriptedWorker(at.endpoint, await at.credentialsFor('worker', id));
+      workers.push(worker);
+      worker.connect({ ...hello, ...more });
+      if (beats) {
+        const timer = setInterval(
+          () => (worker.ended === undefined ? worker.send({ heartbeat: { residentMemoryBytes: '7' } }) : clearInterval(timer)),
+          20,
+        );
+        timer.unref();
+      }
+      await eventually(
+        `${id} to be listed or refused`,
+        () => worker.ended !== undefined || fleet.list().some((w) => w.workerId === id && w.state !== 'lost'),
+      );
+      return worker;
+    },
+    async run(
+      signal = new AbortController().signal,
+      progress: (n: number) => void = () => undefined,
+    ): Promise<{ outcome: Promise<TaskOutcome>; workerId: string }> {
+      const slot = await dispatcher.slot({ placement, signal, waiting: () => undefined });
+      const outcome = dispatcher
+        .runIn(slot, task, { correlationId: 'corr', signal, progress: (report) => progress(report.counters.readBytes) })
+        .finally(() => slot.release());
+      return { outcome, workerId: slot.workerId };
+    },
+    [Symbol.dispose]: () => {
+      for (const worker of workers) worker.close();
+      fleet.stop();
+      at[Symbol.dispose]();
+    },
+  };
+}
+
+describe('WorkerService', () => {
+  it('runs a task with progress and result, and lets the worker forget it', async () => {
+    using at = await fixture();
+    const worker = await at.worker('w1');
+    const seen: number[] = [];
+    const { outcome } = await at.run(undefined, (n) => seen.push(n));
+    await eventually('the task', () => worker.tasks.length === 1);
+    const started = worker.tasks[0]!;
+    expect(started).toMatchObject({ correlationId: 'corr', backupDisk: { diskId: 'd1' } });
+    expect(at.fleet.list()).toMatchObject([{ workerId: 'w1', state: 'connected', runningTasks: 1, taskSlots: 2 }]);
+    worker.send({ progress: { taskId: started.taskId, counters: { readBytes: '12' }, totalBytes: '99' } });
+    worker.finish(started.taskId, {
+      counters: { readBytes: '99', storedBytes: '5' },
+      imagePath: 'IMAGE_PATH_PROXY',
+      imagePathReason: 'refused',
+    });
+    expect(await outcome).toMatchObject({ counters: { readBytes: 99, storedBytes: 5 }, imagePath: 'proxy', imagePathReason: 'refused' });
+    expect(seen).toEqual([12]);
+    await eventually('the result to be let go', () => worker.stored.includes(started.taskId));
+    await eventually('heartbeats down', () => worker.heartbeats > 0);
+  });
+
+  it('refuses a stream that does not begin with Hello, another protocol, and other roles', async () => {
+    using at = await fixture();
+    const old = await at.worker('w1', { process: { ...hello.process, protocols: ['tidemark.worker.v0'] } });
+    expect(old.ended).toMatchObject({ code: 'CAPABILITY_MISSING' });
+    const rude = new ScriptedWorker(at.endpoint, await at.credentialsFor('worker', 'w2'));
+    rude.connect(null as never);
+    rude.send({ heartbeat: {} });
+    await eventually('the refusal', () => rude.ended !== undefined);
+    expect(rude.ended).toMatchObject({ code: 'WORKER_PROTOCOL_BROKEN' });
+    rude.close();
+    const host = new ScriptedWorker(at.endpoint, await at.credentialsFor('host', 'h'));
+    host.connect(hello);
+    await eventually('the refusal', () => host.ended !== undefined);
+    expect(host.ended).toMatchObject({ code: 'ROLE_NOT_ALLOWED' });
+    host.close();
+    at.stop();
+    const late = await at.worker('w3');
+    expect(late.ended).toMatchObject({ code: 'PLUGIN_STOPPING' });
+  });
+
+  it('keeps a task over a short break, sends it again if it never arrived, and cancels strangers', async () => {
+    using at = await fixture();
+    const worker = await at.worker('w1');
+    const first = await at.run();
+    await eventually('the task', () => worker.tasks.length === 1);
+    const taskId = worker.tasks[0]!.taskId;
+    worker.breakStream();
+    await eventually('the break', () => at.fleet.list()[0]?.state === 'lost');
+    const back = await at.worker('w1', { taskIds: [taskId, 'stranger'] });
+    await eventually('the stranger to be cancelled', () => back.cancelled.includes('stranger'));
+    expect(back.cancelled).not.toContain(taskId);
+    expect(back.tasks).toEqual([]);
+    back.breakStream();
+    await eventually('the break', () => at.fleet.list()[0]?.state === 'lost');
+    const again = await at.worker('w1', { taskIds: [] });
+    await eventually('the task to come again', () => again.tasks.some((t) => t.taskId === taskId));
+    again.finish(taskId);
+    expect((await first.outcome).failure).toBeUndefined();
+  });
+
+  it.each([
+    ['its stream is gone and it does not come back', (w: ScriptedWorker) => w.breakStream()],
+    ['it closes for good', (w: ScriptedWorker) => w.close()],
+  ])('loses the task when %s', async (_name, end) => {
+    using at = await fixture();
+    const worker = await at.worker('w1');
+    const { outcome } = await at.run();
+    await eventually('the task', () => worker.tasks.length === 1);
+    end(worker);
+    expect((await outcome).failure).toMatchObject({ code: 'WORKER_LOST', retry: 'same-request' });
+  });
+
+  it('loses the task when the worker is silent for three heartbeats, or restarted', async () => {
+    using at = await fixture();
+    const silent = await at.worker('w1', {}, false);
+    const begun = performance.now();
+    const { outcome } = await at.run();
+    expect((await outcome).failure).toMatchObject({ code: 'WORKER_LOST' });
+    expect(performance.now() - begun).toBeLessThan(1500);
+    expect(silent.tasks).toHaveLength(1);
+    const worker = await at.worker('w2');
+    const second = await at.run();
+    await eventually('the task', () => worker.tasks.length === 1);
+    worker.breakStream();
+    await eventually('the break', () => at.fleet.list().find((w) => w.workerId === 'w2')?.state === 'lost');
+    await at.worker('w2', { process: { ...hello.process, bootId: 'boot-2' } });
+    expect((await second.outcome).failure).toMatchObject({ code: 'WORKER_LOST' });
+  });
+
+  it('cancels a task at the worker, and gives up on one that does not answer', async () => {
+    using at = await fixture();
+    const worker = await at.worker('w1');
+    const stop = new AbortController();
+    const { outcome } = await at.run(stop.signal);
+    await eventually('the task', () => worker.tasks.length === 1);
+    stop.abort();
+    expect((await outcome).failure).toMatchObject({ code: 'CANCELLED' });
+    expect(worker.cancelled).toHaveLength(1);
+    worker.answersCancel = false;
+    const stop2 = new AbortController();
+    const second = await at.run(stop2.signal);
+    await eventually('the task', () => worker.tasks.length === 2);
+    stop2.abort();
+    expect((await second.outcome).failure).toMatchObject({ code: 'CANCELLED' });
+  });
+
+  it('waits for a slot with a reason, in order, and not for ever without workers', async () => {
+    using at = await fixture();
+    const signal = new AbortController().signal;
+    const reasons: string[] = [];
+    const nobody = at.dispatcher.slot({ placement, signal, waiting: (r) => reasons.push(r) });
+    await expect(nobody).rejects.toMatchObject({ code: 'WORKER_NONE' });
+    expect(reasons).toEqual(['worker-none']);
+    await at.worker('w1', { taskSlots: 1 });
+    const slot = await at.dispatcher.slot({ placement, signal, waiting: () => undefined });
+    expect(at.dispatcher.trySlot(placement)).toBeUndefined();
+    const order: string[] = [];
+    const waiting = ['a', 'b'].map((name) =>
+      at.dispatcher.slot({ placement, signal, waiting: (r) => reasons.push(`${name} ${r}`) }).then((s) => {
+        order.push(name);
+        s.release();
+      }),
+    );
+    const gone = new AbortController();
+    const third = at.dispatcher.slot({ placement, signal: gone.signal, waiting: () => undefined });
+    await expect(at.dispatcher.slot({ placement, signal, waiting: () => undefined })).rejects.toMatchObject({ code: 'WORKER_QUEUE_FULL' });
+    gone.abort();
+    await expect(third).rejects.toMatchObject({ code: 'CANCELLED' });
+    expect(reasons.slice(1)).toEqual(['a worker-slots', 'b worker-slots']);
+    slot.release();
+    slot.release();
+    await Promise.all(waiting);
+    expect(order).toEqual(['a', 'b']);
+    expect(at.dispatcher.trySlot(placement)).toBeDefined();
+  });
+
+  it('prefers the cluster, then the platform, then a worker beside the server; files need the last', async () => {
+    using at = await fixture();
+    await at.worker('server');
+    await at.worker('other', { platformId: 'p1', clusterId: 'c2' });
+    await at.worker('near', { platformId: 'p1', clusterId: 'c1', taskSlots: 1 });
+    await at.worker('foreign', { platformId: 'p2', clusterId: 'c9' });
+    const take = (p: typeof placement) => at.dispatcher.trySlot(p)?.workerId;
+    expect([take(placement), take(placement), take(placement), take(placement), take(placement), take(placement)]).toEqual([
+      'near',
+      'other',
+      'other',
+      'server',
+      'server',
+      undefined,
+    ]);
+    expect(take({ platformId: '', clusterId: '' })).toBeUndefined();
+  });
+
+  it('drains a worker, also one that comes back, and lists it', async () => {
+    using at = await fixture();
+    const worker = await at.worker('w1');
+    const client = new RpcClient<WorkerFleetServiceDefinition>(
+      loadService('tidemark/plugin/v1/worker_fleet_service.proto', 'tidemark.plugin.v1.WorkerFleetService').service,
+      at.endpoint,
+      await at.credentialsFor('host', 'h'),
+    );
+    await expect(client.call('DrainWorker', { workerId: 'nobody' }, { deadlineMs: 3000 })).rejects.toMatchObject({
+      code: 'WORKER_NOT_FOUND',
+    });
+    await client.call('DrainWorker', { workerId: 'w1' }, { deadlineMs: 3000 });
+    await client.call('DrainWorker', { workerId: 'w1' }, { deadlineMs: 3000 });
+    await eventually('the drain', () => worker.drains === 1);
+    expect(at.dispatcher.trySlot(placement)).toBeUndefined();
+    worker.send({ drained: {} });
+    await eventually('drained', () => at.fleet.list()[0]?.state === 'drained');
+    worker.breakStream();
+    await eventually('the break', () => at.fleet.list()[0]?.state === 'lost');
+    const back = await at.worker('w1');
+    await eventually('the drain again', () => back.drains === 1);
+    const { workers } = await client.call('ListWorkers', {}, { deadlineMs: 3000 });
+    expect(workers).toMatchObject([{ workerId: 'w1', hostName: 'w', version: '1', state: 'drained', clusterId: '' }]);
+    client.close();
+  });
+
+  it('passes certificates on to the host for the calling worker only', async () => {
+    using at = await fixture({
+      renewWorkerCertificate: async (workerId, pem) => ({ certificateChainPem: `${workerId} ${pem}`, trustBundlePem: 't' }),
+    });
+    const worker = await at.worker('w1');
+    expect(await worker.renew('csr')).toEqual({ certificate: { certificateChainPem: 'w1 csr', trustBundlePem: 't' } });
+    using cut = await fixture();
+    const alone = await cut.worker('w1');
+    await expect(alone.renew('csr')).rejects.toMatchObject({ code: 'HOST_UNREACHABLE', retry: 'same-request' });
+  });
+
+  it('carries a typed failure of the worker', async () => {
+    using at = await fixture();
+    const worker = await at.worker('w1');
+    const { outcome } = await at.run();
+    await eventually('the task', () => worker.tasks.length === 1);
+    worker.finish(worker.tasks[0]!.taskId, { failure: failureMessage(CommonErrors.PEER_UNAVAILABLE({ peer: 'mover' })) });
+    expect((await outcome).failure).toMatchObject({
+      code: 'PEER_UNAVAILABLE',
+      kind: 'operational',
+      retry: 'same-request',
+      meta: { peer: 'mover' },
+    });
+  });
+});

@@ -1,0 +1,84 @@
+/** worker.v1, served to workers: the task stream and certificates on the mutual TLS port, enrolment on its own. */
+import type { Server } from '@grpc/grpc-js';
+import { hasCode } from '../../common/errors/tidemark-error';
+import { CommonErrors } from '../../common/errors/common-errors';
+import { serve } from '../../common/rpc/serve';
+import type { CallContext, ServeOptions } from '../../common/rpc/serve';
+import { loadService } from '../../proto/loader';
+import type { EnrolmentApplication__Output } from '../../proto/gen/tidemark/common/v1/EnrolmentApplication';
+import type { IssuedCertificate__Output } from '../../proto/gen/tidemark/common/v1/IssuedCertificate';
+import type { WorkerEnrolmentServiceDefinition } from '../../proto/gen/tidemark/worker/v1/WorkerEnrolmentService';
+import type { WorkerServiceDefinition } from '../../proto/gen/tidemark/worker/v1/WorkerService';
+import { OperationErrors } from '../operations/operation-errors';
+import type { Fleet } from '../workers/fleet';
+import { WorkerErrors } from '../workers/worker-errors';
+
+const file = 'tidemark/worker/v1/worker_service.proto';
+
+/** What only the host can do for a worker; the caller's part of the plug-in has the line to it. */
+export interface WorkerCertificates {
+  enrolWorker(application: EnrolmentApplication__Output): Promise<{ certificate: IssuedCertificate__Output | null; workerId: string }>;
+  renewWorkerCertificate(workerId: string, certificateRequestPem: string): Promise<IssuedCertificate__Output | null>;
+}
+
+/** On the mutual TLS port. */
+export function serveWorkers(
+  server: Server,
+  fleet: Fleet,
+  certificates: WorkerCertificates,
+  stopping: () => boolean,
+  options: ServeOptions,
+): void {
+  serve<WorkerServiceDefinition>(
+    server,
+    loadService(file, 'tidemark.worker.v1.WorkerService').service,
+    {
+      Connect: {
+        roles: ['worker'],
+        bidi: (requests, context) => {
+          if (stopping()) throw OperationErrors.PLUGIN_STOPPING({});
+          return fleet.connect(workerIdOf(context), requests);
+        },
+      },
+      RenewCertificate: {
+        roles: ['worker'],
+        unary: async (request, context) => ({
+          certificate: await throughHost(() => certificates.renewWorkerCertificate(workerIdOf(context), request.certificateRequestPem)),
+        }),
+      },
+    },
+    options,
+  );
+}
+
+/** On the enrolment port, where nobody has a certificate yet: the token is the authority, and the host checks it. */
+export function serveWorkerEnrolment(server: Server, certificates: WorkerCertificates, options: ServeOptions): void {
+  serve<WorkerEnrolmentServiceDefinition>(
+    server,
+    loadService(file, 'tidemark.worker.v1.WorkerEnrolmentService').service,
+    {
+      Enrol: {
+        roles: 'anyone',
+        unary: async ({ application }) => {
+          if (!application) throw CommonErrors.ARGUMENT_INVALID({ field: 'application', problem: 'is missing' });
+          return await throughHost(() => certificates.enrolWorker(application));
+        },
+      },
+    },
+    options,
+  );
+}
+
+async function throughHost<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (hasCode(error, 'PEER_UNAVAILABLE', 'DEADLINE_EXCEEDED')) throw WorkerErrors.HOST_UNREACHABLE({}, { cause: error });
+    throw error;
+  }
+}
+
+function workerIdOf(context: CallContext): string {
+  if (!context.peer) throw CommonErrors.CERTIFICATE_REQUIRED({ method: 'WorkerService' });
+  return context.peer.id;
+}

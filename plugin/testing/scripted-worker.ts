@@ -1,0 +1,83 @@
+import type { ChannelCredentials } from '@grpc/grpc-js';
+import { RpcClient } from '../../common/rpc/call';
+import { failureMessage } from '../../common/rpc/failure-message';
+import { CommonErrors } from '../../common/errors/common-errors';
+import type { DuplexCall } from '../../common/rpc/call';
+import { loadService } from '../../proto/loader';
+import type { ConnectRequest } from '../../proto/gen/tidemark/worker/v1/ConnectRequest';
+import type { ConnectResponse__Output } from '../../proto/gen/tidemark/worker/v1/ConnectResponse';
+import type { Hello } from '../../proto/gen/tidemark/worker/v1/Hello';
+import type { StartTask__Output } from '../../proto/gen/tidemark/worker/v1/StartTask';
+import type { TaskResult } from '../../proto/gen/tidemark/worker/v1/TaskResult';
+import type { WorkerServiceDefinition } from '../../proto/gen/tidemark/worker/v1/WorkerService';
+
+/** A worker that speaks the real contract over a real connection and does what the test says. */
+export class ScriptedWorker {
+  readonly tasks: StartTask__Output[] = [];
+  readonly cancelled: string[] = [];
+  readonly stored: string[] = [];
+  drains = 0;
+  heartbeats = 0;
+  ended: unknown = undefined;
+  /** Answers cancels at once unless the test wants otherwise. */
+  answersCancel = true;
+  readonly #client: RpcClient<WorkerServiceDefinition>;
+  #call: DuplexCall<ConnectRequest, ConnectResponse__Output> | undefined;
+
+  constructor(endpoint: string, credentials: ChannelCredentials) {
+    this.#client = new RpcClient(
+      loadService('tidemark/worker/v1/worker_service.proto', 'tidemark.worker.v1.WorkerService').service,
+      endpoint,
+      credentials,
+    );
+  }
+
+  connect(hello: Hello): void {
+    const call = this.#client.duplex('Connect', { idleTimeoutMs: 30_000 });
+    this.#call = call;
+    this.ended = undefined;
+    void this.#read(call);
+    this.send({ hello });
+  }
+
+  send(message: ConnectRequest): void {
+    void this.#call?.send(message).catch(() => undefined);
+  }
+
+  finish(taskId: string, result: Omit<TaskResult, 'taskId'> = {}): void {
+    this.send({ result: { taskId, imagePath: 'IMAGE_PATH_DIRECT', ...result } });
+  }
+
+  renew(certificateRequestPem: string) {
+    return this.#client.call('RenewCertificate', { certificateRequestPem }, { deadlineMs: 5000 });
+  }
+
+  /** The stream breaks, the process lives. */
+  breakStream(): void {
+    this.#call?.cancel();
+  }
+
+  close(): void {
+    this.#call?.cancel();
+    this.#client.close();
+  }
+
+  async #read(call: DuplexCall<ConnectRequest, ConnectResponse__Output>): Promise<void> {
+    try {
+      for await (const message of call.replies) this.#receive(message);
+      this.ended = 'clean';
+    } catch (error) {
+      this.ended = error;
+    }
+  }
+
+  #receive(message: ConnectResponse__Output): void {
+    if (message.startTask) this.tasks.push(message.startTask);
+    else if (message.cancelTask) {
+      this.cancelled.push(message.cancelTask.taskId);
+      if (this.answersCancel) this.finish(message.cancelTask.taskId, { failure: failureMessage(CommonErrors.CANCELLED({ what: 'task' })) });
+    } else if (message.resultStored) this.stored.push(message.resultStored.taskId);
+    else if (message.drain) this.drains += 1;
+    else if (message.heartbeat) this.heartbeats += 1;
+  }
+}
