@@ -156,5 +156,5 @@ export function codeOf(error: unknown): string {
   if (error instanceof AggregateError && error.errors.length > 0) return codeOf(error.errors[0]);
   const { code, name } = (error ?? {}) as { code?: unknown; name?: unknown };
   if (typeof code === 'string') return code;
-  return name === 'TimeoutError' ? 'no answer in time' : String(name ?? 'unknown');
+  return name === 'TimeoutError' ? 'no answer in time' : typeof name === 'string' ? name : 'unknown';
 }
