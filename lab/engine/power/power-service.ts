@@ -28,7 +28,6 @@ const NO_AGENT_UP_MS = 60_000;
 
 export class PowerService {
   private readonly exitListeners: ((vmId: string) => Promise<void>)[] = [];
-  private stopped = false;
 
   constructor(
     private readonly core: Core,
@@ -165,11 +164,7 @@ export class PowerService {
     const { core } = this;
     const { db, fleet } = core;
     fleet.onVmExit((vmId) => {
-      if (this.stopped) return;
       core.clock.after(HOST_REFRESH_MS, () => this.noticeExit(vmId));
-    });
-    core.onStop(() => {
-      this.stopped = true;
     });
     for (const vm of db.vms.list((candidate) => isRunning(candidate.status))) {
       if (vm.pretended) {

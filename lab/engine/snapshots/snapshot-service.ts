@@ -77,12 +77,8 @@ export class SnapshotService {
     }
   }
 
-  /** Validates and answers once the merge has begun; `onEnd` learns whether every disk was merged. */
-  async remove(
-    snapshot: Snapshot,
-    requester: Requester,
-    options: { onEnd?: (merged: boolean) => void; onBehalfOf?: string } = {},
-  ): Promise<string> {
+  /** Validates and answers once the merge has begun. */
+  async remove(snapshot: Snapshot, requester: Requester, options: { onBehalfOf?: string } = {}): Promise<string> {
     const { db, locks, jobs } = this.core;
     const vm = db.vms.require(snapshot.vmId);
     const holder = `merge-${snapshot.id}`;
@@ -105,7 +101,7 @@ export class SnapshotService {
         requester.correlationId,
       );
       this.core.background(async () => {
-        options.onEnd?.(await this.finishRemove(snapshot.id, holder));
+        await this.finishRemove(snapshot.id, holder);
       });
       return job.id;
     } catch (error) {
@@ -324,8 +320,8 @@ export class SnapshotService {
     });
   }
 
-  /** Merges every disk; true when the snapshot is gone. Disks merged before a failure stay merged: the next attempt skips them. */
-  private async finishRemove(snapshotId: string, holder: string): Promise<boolean> {
+  /** Merges every disk. Disks merged before a failure stay merged: the next attempt skips them. */
+  private async finishRemove(snapshotId: string, holder: string): Promise<void> {
     const { db, events, locks } = this.core;
     const snapshot = db.snapshots.require(snapshotId);
     const vm = db.vms.require(snapshot.vmId);
@@ -346,7 +342,6 @@ export class SnapshotService {
         refsOf(vm, requester),
         requester.correlationId,
       );
-      return true;
     } catch (error) {
       this.core.log.error(`removal of snapshot ${snapshotId} failed`, error);
       db.transaction(() => {
@@ -370,7 +365,6 @@ export class SnapshotService {
           refsOf(vm, requester),
           requester.correlationId,
         );
-      return false;
     } finally {
       locks.release(holder);
     }
