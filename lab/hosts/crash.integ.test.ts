@@ -1,7 +1,6 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { DiskChain, HostFleet, VmSpec } from './driver';
@@ -93,6 +92,29 @@ describe('crashes', () => {
     expect(readdirSync(join(harness.dataDir, 'scratch')).filter((name) => name.startsWith('fleece'))).toEqual([]);
   });
 
+  test('a lab that lets go of its VMs can start anew in the same process', async () => {
+    const { fleet } = harness;
+    const disk = await makeDisk(fleet, 'cow', 8 * mib);
+    const vm = vmOf([disk]);
+    await fleet.startVm(hostId, vm);
+    await checkpoint(fleet, vm, 'kept');
+    await fleet.detach();
+    const next = harness.reopen();
+    expect(await next.vmState(vm.vmId)).toBe('up');
+    expect((await next.listBitmaps(disk)).map(({ name }) => name)).toEqual(['kept']);
+    await next.stopVm(vm.vmId, true);
+    expect(await next.listBitmaps(disk)).toEqual([{ name: 'kept', consistent: true, recording: true }]);
+  });
+
+  test('a directory serves one lab at a time', async () => {
+    const disk = await makeDisk(harness.fleet, 'cow', 8 * mib);
+    const child = runChild(vmOf([disk]), 'pipe');
+    let text = '';
+    child.stderr!.on('data', (chunk: Buffer) => (text += chunk.toString()));
+    await once(child, 'exit');
+    expect(text).toMatch(/in use by another lab/);
+  });
+
   test('processes outlive a killed lab: backup, export and ticket go on and are taken over', async () => {
     const { fleet } = harness;
     const disk = await makeDisk(fleet, 'cow', 8 * mib);
@@ -100,7 +122,7 @@ describe('crashes', () => {
     await fleet.startVm(hostId, vm);
     await fleet.writeBlocks(vm.vmId, disk.diskId, { offsetBytes: 0, lengthBytes: mib, pattern: 'random', seed: 1 });
     await fleet.stopVm(vm.vmId, true);
-    await fleet.close();
+    await release(fleet);
 
     const child = await startChild(vm);
     child.process.kill('SIGKILL');
@@ -138,7 +160,7 @@ describe('crashes', () => {
     const before = join(harness.directory, 'before');
     await harness.fleet.dumpDisk(disk, before);
     await harness.fleet.stopVm(vm.vmId, true);
-    await harness.fleet.close();
+    await release(harness.fleet);
 
     for (let round = 0; round < 4; round++) {
       const child = await startChild(vm);
@@ -163,7 +185,7 @@ describe('crashes', () => {
       const after = join(harness.directory, 'after');
       await fleet.dumpDisk(disk, after);
       execFileSync('cmp', [before, after]);
-      await fleet.close(); // stops the VM gracefully
+      await release(fleet); // stops the VM gracefully
     }
   });
 
@@ -186,11 +208,21 @@ describe('crashes', () => {
     return { ...disk, chain: layers };
   };
 
-  const startChild = async (vm: VmSpec) => {
+  /** Ends the fleet, and lets another process have its directory although this one lives on. */
+  const release = async (fleet: HostFleet): Promise<void> => {
+    await fleet.close();
+    rmSync(join(harness.dataDir, 'run', 'owner'));
+  };
+
+  const runChild = (vm: VmSpec, stderr: 'pipe' | 'inherit') => {
     const task = join(harness.directory, 'task.json');
-    await writeFile(task, JSON.stringify({ dataDir: harness.dataDir, ca: harness.ca, vm }));
-    const child = spawn(process.execPath, [join(__dirname, 'testing', 'fleet-child.js'), task], { stdio: ['ignore', 'pipe', 'inherit'] });
-    const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
+    writeFileSync(task, JSON.stringify({ dataDir: harness.dataDir, ca: harness.ca, vm }));
+    return spawn(process.execPath, [join(__dirname, 'testing', 'fleet-child.js'), task], { stdio: ['ignore', 'pipe', stderr] });
+  };
+
+  const startChild = async (vm: VmSpec) => {
+    const child = runChild(vm, 'inherit');
+    const lines = createInterface(child.stdout!)[Symbol.asyncIterator]();
     const nextLine = async (): Promise<string> => {
       const line = await lines.next();
       if (line.done === true) throw new Error('The child ended by itself.');

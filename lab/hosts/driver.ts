@@ -227,12 +227,14 @@ export interface HostFleet {
   /**
    * Atomic over all disks: each gets a new cow leaf over its current one. Live by blockdev-snapshot, cold by qemu-img create.
    * The leaf's file is made here (no createVolume before). Bitmaps of the current leaf are carried on, recording. `addBitmap` makes
-   * one more in the new leaf, which so records from the very point in time of the snapshot (hybrid backups). Live when that VM runs.
+   * one more in the new leaf, which so records from the very point in time of the snapshot (hybrid backups). Live when that VM runs;
+   * then a call repeated after a restart of the lab is fine. Cold, or refused: what exists of a leaf must be deleted by the caller first.
    */
   createSnapshot(vmId: string | undefined, disks: readonly { disk: DiskChain; newLeaf: VolumeId; addBitmap?: string }[]): Promise<void>;
   /**
    * Merges `top` into its parent and makes the parent take its place; bitmaps are merged too. Live when the VM runs. `disk` is the
    * chain before the merge; `top` need not be the leaf. The file of `top` stays, unused: {@link deleteVolume} is the caller's.
+   * Repeating a merge after a restart of the lab is fine.
    */
   mergeVolume(vmId: string | undefined, disk: DiskChain, top: VolumeId): Promise<void>;
 

@@ -1,5 +1,4 @@
 import { rmSync } from 'node:fs';
-import { sep } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { formatGuestDisk } from '../images/guest-disk';
 import type { KeyAndCertificate } from './pki';
@@ -21,13 +20,15 @@ import {
   type VolumeSpec,
 } from './driver';
 import { ImageioDaemon, type ImageioPlace } from './imageio';
-import { discardBackupFiles, liveBackupExport, startLiveBackup, stopLiveBackup } from './live-backup';
-import { createLiveSnapshot, mergeLiveVolume, reconcileLayers } from './live-layers';
+import { liveBackupExport, startLiveBackup, stopLiveBackup } from './live-backup';
+import { createLiveSnapshot, mergeLiveVolume } from './live-layers';
+import { Machines } from './machines';
 import { NbdServers, type NbdStart } from './nbd';
 import { FleetPaths } from './paths';
 import { ProcessRegistry } from './processes';
 import { Serial } from './serial';
-import { VirtualMachine, type VmState } from './virtual-machine';
+import { dumpLiveDisk, writeToDisk } from './live-writes';
+import type { VirtualMachine } from './virtual-machine';
 import type { DiskState, GuestBoot } from './vm-layout';
 import { VolumeStore, requireLeaf } from './volumes';
 
@@ -52,18 +53,25 @@ export interface HostFleetOptions {
   readonly log: (level: 'info' | 'warn', message: string) => void;
 }
 
-export function createHostFleet(options: HostFleetOptions): HostFleet {
+export interface RunningHostFleet extends HostFleet {
+  /**
+   * Lets go of every process without ending any, for a lab that restarts within its own process: a monitor takes one client only, so the
+   * next fleet could not adopt the VMs while this one is attached. The object is of no use afterwards.
+   */
+  detach(): Promise<void>;
+}
+
+export function createHostFleet(options: HostFleetOptions): RunningHostFleet {
   return new RealHostFleet(options);
 }
 
-class RealHostFleet implements HostFleet {
+class RealHostFleet implements RunningHostFleet {
   readonly #paths: FleetPaths;
   readonly #processes: ProcessRegistry;
   readonly #volumes: VolumeStore;
   readonly #nbd: NbdServers;
   readonly #daemons: ReadonlyMap<string, ImageioDaemon>;
-  readonly #machines = new Map<string, VirtualMachine>();
-  readonly #exitListeners: ((vmId: string) => void)[] = [];
+  readonly #machines: Machines;
   readonly #serial = new Serial();
   readonly #adopted: Promise<void>;
 
@@ -71,6 +79,7 @@ class RealHostFleet implements HostFleet {
     this.#paths = new FleetPaths(options.dataDir);
     this.#processes = new ProcessRegistry(this.#paths);
     this.#volumes = new VolumeStore(this.#paths);
+    this.#machines = new Machines(this.#paths, this.#processes, options.log);
     this.#nbd = new NbdServers(this.#paths, this.#processes, this.#volumes);
     const places = [...options.hosts, { ...options.proxy, id: 'proxy' }];
     this.#daemons = new Map(
@@ -116,7 +125,7 @@ class RealHostFleet implements HostFleet {
 
   async deleteVolume(volume: VolumeId): Promise<void> {
     await this.#adopted;
-    if (this.#machineWith(volume) !== undefined) throw new HostError('VM_RUNNING', `Volume ${volume.volumeId} is in use by a VM.`);
+    if (this.#machines.withLayer(volume) !== undefined) throw new HostError('VM_RUNNING', `Volume ${volume.volumeId} is in use by a VM.`);
     await this.#volumes.delete(volume);
   }
 
@@ -130,7 +139,7 @@ class RealHostFleet implements HostFleet {
 
   async resizeVolume(volume: VolumeId, virtualSizeBytes: number): Promise<void> {
     await this.#adopted;
-    const found = this.#machineWith(volume);
+    const found = this.#machines.withLayer(volume);
     if (found !== undefined)
       await this.#serial.run(found.machine.vmId, async () => await found.machine.resize(found.disk, virtualSizeBytes));
     else await this.#volumes.resize(volume, await this.#volumes.format(volume), virtualSizeBytes);
@@ -147,7 +156,7 @@ class RealHostFleet implements HostFleet {
   async formatGuestDisk(disk: DiskChain, options: { seed: number; filesBytes: number }): Promise<void> {
     await this.#adopted;
     const leaf = requireLeaf(disk);
-    if (this.#machineWith(leaf) !== undefined) throw new HostError('VM_RUNNING', `Disk ${disk.diskId} is in use by a VM.`);
+    if (this.#machines.withLayer(leaf) !== undefined) throw new HostError('VM_RUNNING', `Disk ${disk.diskId} is in use by a VM.`);
     const scratch = this.#paths.scratch(`format-${leaf.volumeId}`);
     await formatGuestDisk({
       file: await this.#volumes.requireFile(leaf),
@@ -162,28 +171,20 @@ class RealHostFleet implements HostFleet {
 
   async startVm(hostId: string, spec: VmSpec): Promise<void> {
     await this.#onMachine(spec.vmId, async () => {
-      if (this.#machines.has(spec.vmId)) throw new HostError('VM_RUNNING', `VM ${spec.vmId} runs already.`);
-      await this.#forgetMachine(spec.vmId);
-      const boot = spec.guest === 'linux' ? await this.options.guest() : undefined;
-      this.#register(await VirtualMachine.start(hostId, spec, this.#paths, this.#processes, boot));
+      await this.#machines.start(hostId, spec, spec.guest === 'linux' ? await this.options.guest() : undefined);
     });
   }
 
   async stopVm(vmId: string, graceful: boolean): Promise<void> {
     await this.#adopted;
-    const machine = this.#machines.get(vmId);
     // A kill does not wait for work under way on the VM; that work then fails by itself.
-    if (!graceful && machine !== undefined) await machine.stop(false);
-    await this.#onMachine(vmId, async () => {
-      await this.#machines.get(vmId)?.stop(graceful);
-      this.#machines.delete(vmId);
-      await this.#forgetMachine(vmId);
-    });
+    if (!graceful) await this.#machines.find(vmId)?.stop(false);
+    await this.#onMachine(vmId, async () => await this.#machines.stop(vmId, graceful));
   }
 
   async vmState(vmId: string): Promise<VmRunState> {
     await this.#adopted;
-    const machine = this.#machines.get(vmId);
+    const machine = this.#machines.find(vmId);
     if (machine !== undefined) {
       try {
         return await machine.runState();
@@ -191,7 +192,7 @@ class RealHostFleet implements HostFleet {
         if (this.#processes.isAlive(machine.processName)) throw error;
       }
     }
-    return this.#processes.record(VirtualMachine.processName(vmId)) === undefined ? 'absent' : 'crashed';
+    return this.#machines.isKnown(vmId) ? 'crashed' : 'absent';
   }
 
   async consoleText(vmId: string): Promise<string> {
@@ -199,7 +200,7 @@ class RealHostFleet implements HostFleet {
   }
 
   onVmExit(listener: (vmId: string) => void): void {
-    this.#exitListeners.push(listener);
+    this.#machines.onExit(listener);
   }
 
   async hotplugDisk(vmId: string, disk: VmDisk): Promise<void> {
@@ -220,7 +221,9 @@ class RealHostFleet implements HostFleet {
   }
 
   async writeBlocks(vmId: string, diskId: string, write: Parameters<HostFleet['writeBlocks']>[2]): Promise<void> {
-    await (await this.#requireMachine(vmId)).write(diskId, write);
+    const machine = await this.#requireMachine(vmId);
+    // Beside the VM's other work, but one at a time: qemu's answer comes on an output that all share.
+    await this.#serial.run(`write ${vmId}`, async () => await writeToDisk(machine, diskId, write));
   }
 
   // --- live backups ----------------------------------------------------------------------------------------------------------------
@@ -233,17 +236,17 @@ class RealHostFleet implements HostFleet {
 
   async liveBackupExport(backupId: string, diskId: string): Promise<NbdExport> {
     await this.#adopted;
-    const backup = this.#machineOfBackup(backupId)?.state.backup;
+    const backup = this.#machines.ofBackup(backupId)?.state.backup;
     if (backup === undefined) throw new HostError('NOT_FOUND', `No live backup ${backupId}.`);
     return liveBackupExport(backup, diskId);
   }
 
   async stopLiveBackup(backupId: string, keepBitmaps: boolean): Promise<void> {
     await this.#adopted;
-    const vmId = this.#machineOfBackup(backupId)?.vmId;
+    const vmId = this.#machines.ofBackup(backupId)?.vmId;
     if (vmId === undefined) return; // ended before, or its VM died; then startVm or stopVm clears what is left
     await this.#onMachine(vmId, async () => {
-      const machine = this.#machineOfBackup(backupId);
+      const machine = this.#machines.ofBackup(backupId);
       if (machine !== undefined) await stopLiveBackup(machine, keepBitmaps);
     });
   }
@@ -326,32 +329,39 @@ class RealHostFleet implements HostFleet {
 
   async createSnapshot(vmId: string | undefined, disks: Parameters<HostFleet['createSnapshot']>[1]): Promise<void> {
     await this.#adopted;
-    if (vmId === undefined || !this.#machines.has(vmId)) return await this.#volumes.snapshot(disks);
+    if (vmId === undefined || this.#machines.find(vmId) === undefined) return await this.#volumes.snapshot(disks);
     await this.#onMachine(vmId, async () => await createLiveSnapshot(await this.#requireMachine(vmId), this.#volumes, disks));
   }
 
   async mergeVolume(vmId: string | undefined, disk: DiskChain, top: VolumeId): Promise<void> {
     await this.#adopted;
-    const live = vmId === undefined ? undefined : this.#machines.get(vmId)?.diskWithLayer(top);
-    if (vmId === undefined || live === undefined) return await this.#volumes.merge(disk, top);
-    await this.#onMachine(vmId, async () => await mergeLiveVolume(await this.#requireMachine(vmId), this.#volumes, disk, top));
+    const machine = vmId === undefined ? undefined : this.#machines.find(vmId);
+    const live = machine?.state.disks.some(({ diskId }) => diskId === disk.diskId) === true;
+    if (machine === undefined || !live)
+      return await this.#serial.run(`disk ${disk.diskId}`, async () => await this.#volumes.merge(disk, top));
+    await this.#onMachine(machine.vmId, async () => await mergeLiveVolume(machine, this.#volumes, disk, top));
   }
 
   async dumpDisk(disk: DiskChain, file: string): Promise<void> {
     await this.#adopted;
     const leaf = requireLeaf(disk);
-    const found = this.#machineWith(leaf);
-    if (found?.disk.layers.at(-1)?.volume.volumeId !== leaf.volumeId) return await this.#volumes.dump(disk, file);
+    const found = this.#machines.withLeaf(leaf);
+    if (found === undefined) return await this.#volumes.dump(disk, file);
     rmSync(file, { force: true });
-    await this.#serial.run(found.machine.vmId, async () => await found.machine.dump(found.disk, disk.virtualSizeBytes, file));
+    await this.#serial.run(found.machine.vmId, async () => await dumpLiveDisk(found.machine, found.disk, disk.virtualSizeBytes, file));
   }
 
   async close(): Promise<void> {
     await this.#adopted;
-    await Promise.all([...this.#machines.keys()].map(async (vmId) => await this.stopVm(vmId, true)));
+    await Promise.all(this.#machines.ids().map(async (vmId) => await this.stopVm(vmId, true)));
     await Promise.all(this.#nbd.exportIds().map(async (exportId) => await this.stopNbd(exportId)));
     await Promise.all([...this.#daemons.values()].map(async (daemon) => await daemon.stop()));
     rmSync(this.#paths.socketDir, { recursive: true, force: true });
+  }
+
+  async detach(): Promise<void> {
+    await this.#adopted;
+    this.#machines.detach();
   }
 
   // --- inside ------------------------------------------------------------------------------------------------------------------------
@@ -360,74 +370,20 @@ class RealHostFleet implements HostFleet {
     const killed = this.#processes.sweepUnrecorded();
     if (killed > 0) this.options.log('warn', `${killed} processes without a record were killed.`);
     this.#nbd.sweep();
-    for (const { name, meta } of this.#processes.records<VmState>('vm-')) {
-      if (!this.#processes.isAlive(name)) continue; // reported as crashed until started or stopped
-      try {
-        const machine = await VirtualMachine.adopt(meta.vmId, this.#paths, this.#processes);
-        if (machine.state.backup?.ready === false) await stopLiveBackup(machine, false);
-        // Under a backup qemu refuses every change of layers, so then there is nothing to reconcile.
-        if (machine.state.backup === undefined) await reconcileLayers(machine, (file) => this.#volumeOfFile(file));
-        this.#register(machine);
-        this.options.log('info', `VM ${meta.vmId} was adopted.`);
-      } catch (error) {
-        // A qemu that cannot be talked to is of no use to anyone, and holds its disks.
-        this.options.log('warn', `VM ${meta.vmId} cannot be adopted and is killed: ${String(error)}`);
-        await this.#processes.stop(name, 'SIGKILL', 10_000);
-      }
-    }
-  }
-
-  #register(machine: VirtualMachine): void {
-    this.#machines.set(machine.vmId, machine);
-    machine.onUnexpectedExit(() => {
-      if (this.#machines.get(machine.vmId) === machine) this.#machines.delete(machine.vmId);
-      this.options.log('warn', `The qemu of VM ${machine.vmId} ended.`);
-      for (const listener of this.#exitListeners) listener(machine.vmId);
-    });
-  }
-
-  async #forgetMachine(vmId: string): Promise<void> {
-    const record = this.#processes.record<VmState>(VirtualMachine.processName(vmId));
-    if (record === undefined) return;
-    if (record.meta.backup !== undefined) await discardBackupFiles(record.meta.backup);
-    this.#processes.forget(record.name);
+    await this.#machines.adopt();
+    await this.#machines.sweepScratch(this.#nbd.scratchFiles());
   }
 
   async #requireMachine(vmId: string): Promise<VirtualMachine> {
     await this.#adopted;
-    const machine = this.#machines.get(vmId);
-    if (machine === undefined) throw new HostError('VM_NOT_RUNNING', `VM ${vmId} does not run.`);
-    return machine;
-  }
-
-  #machineOfBackup(backupId: string): VirtualMachine | undefined {
-    return [...this.#machines.values()].find((machine) => machine.state.backup?.backupId === backupId);
-  }
-
-  #machineWith(volume: VolumeId): { machine: VirtualMachine; disk: DiskState } | undefined {
-    for (const machine of this.#machines.values()) {
-      const disk = machine.diskWithLayer(volume);
-      if (disk !== undefined) return { machine, disk };
-    }
-    return undefined;
+    return this.#machines.require(vmId);
   }
 
   /** qemu's file locks would refuse it too, but only when another qemu opens the file. */
   #refuseLiveLeaf(disk: DiskChain): void {
-    const leaf = requireLeaf(disk);
-    const found = this.#machineWith(leaf);
-    if (found?.disk.layers.at(-1)?.volume.volumeId === leaf.volumeId && !found.disk.readOnly)
+    const found = this.#machines.withLeaf(requireLeaf(disk));
+    if (found !== undefined && !found.disk.readOnly)
       throw new HostError('VM_RUNNING', `Disk ${disk.diskId} is written to by VM ${found.machine.vmId}.`);
-  }
-
-  #volumeOfFile(file: string): VolumeId | undefined {
-    const [domainId, images, diskId, volumeId] = file
-      .slice(this.#paths.domain('').length)
-      .split(sep)
-      .filter((part) => part !== '');
-    return file.startsWith(this.#paths.domain('')) && images === 'images' && volumeId !== undefined
-      ? { domainId: domainId!, diskId: diskId!, volumeId }
-      : undefined;
   }
 
   #daemon(hostId: string): ImageioDaemon {
@@ -453,7 +409,7 @@ class RealHostFleet implements HostFleet {
 
   async #onDisk<T>(disk: DiskChain, live: (machine: VirtualMachine, disk: DiskState) => Promise<T>, stopped: () => Promise<T>): Promise<T> {
     await this.#adopted;
-    const found = this.#machineWith(requireLeaf(disk));
+    const found = this.#machines.withLayer(requireLeaf(disk));
     if (found === undefined) return await this.#serial.run(`disk ${disk.diskId}`, stopped);
     return await this.#serial.run(found.machine.vmId, async () => await live(found.machine, found.disk));
   }

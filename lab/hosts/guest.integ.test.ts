@@ -69,6 +69,32 @@ describe('linux guest', () => {
       return readBytes;
     };
     const fullBytes = await backup('full', 'one');
+
+    // Held still around the transaction and a copy from below, both must be the same to the byte, however the guest goes on after that.
+    await fleet.freeze(vm.vmId);
+    await fleet.startLiveBackup({
+      vmId: vm.vmId,
+      backupId: 'frozen',
+      disks: [{ diskId: disk.diskId, mode: 'incremental', addBitmap: false }],
+      fromCheckpointId: 'one',
+      requireConsistency: true,
+    });
+    await fleet.dumpDisk(disk, join(directory, 'state'));
+    await fleet.thaw(vm.vmId);
+    const held = await cycles();
+    await waitUntil('the guest goes on', async () => (await cycles()) > held + 2, 20_000);
+    const ticket = ticketFor(await fleet.liveBackupExport('frozen', disk.diskId));
+    await fleet.putTicket(hostId, ticket);
+    await client.download(`${host}/images/${ticket.uuid}`, 'dirty', join(directory, 'copy'));
+    await fleet.stopLiveBackup('frozen', true);
+    execFileSync('cmp', [join(directory, 'state'), join(directory, 'copy')]);
+
+    // The guest's kernel takes part in plugging.
+    const plugged = await makeDisk(fleet, 'cow', 4 * mib);
+    await fleet.hotplugDisk(vm.vmId, { ...plugged, interface: 'virtio', bootable: false, readOnly: false });
+    await fleet.writeBlocks(vm.vmId, plugged.diskId, { offsetBytes: 0, lengthBytes: 512, pattern: 5 });
+    await fleet.hotunplugDisk(vm.vmId, plugged.diskId);
+
     const seen = await cycles();
     await waitUntil('the guest has written again', async () => (await cycles()) > seen + 2, 20_000);
     const changedBytes = await backup('incremental', 'two', 'one');

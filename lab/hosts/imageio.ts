@@ -245,7 +245,7 @@ async function listenOnce(address: string, port: number): Promise<number> {
   });
 }
 
-export async function freePort(address: string): Promise<number> {
+async function freePort(address: string): Promise<number> {
   return await listenOnce(address, 0);
 }
 

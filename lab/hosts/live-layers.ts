@@ -23,6 +23,8 @@ export async function createLiveSnapshot(
     for (const request of disks) {
       const disk = vm.disk(request.disk.diskId);
       const leaf = leafOf(disk);
+      // Done before the lab died, which then could not tell its caller.
+      if (leaf.volume.volumeId === request.newLeaf.volumeId) continue;
       const bitmaps = carriedNames(await vm.layerBitmaps(disk), request.addBitmap);
       await volumes.createLayer(request.newLeaf, { ...leaf.volume, format: leaf.format }, request.disk.virtualSizeBytes, bitmaps);
       const layer = layerState(disk.target, request.newLeaf, 'cow', vm.paths.volume(request.newLeaf));
@@ -46,6 +48,10 @@ export async function createLiveSnapshot(
 
 export async function mergeLiveVolume(vm: VirtualMachine, volumes: VolumeStore, chain: DiskChain, top: VolumeId): Promise<void> {
   const disk = vm.disk(chain.diskId);
+  const position = chain.chain.findIndex(({ volumeId }) => volumeId === top.volumeId);
+  const hasLayer = (volumeId: string | undefined): boolean => disk.layers.some((layer) => layer.volume.volumeId === volumeId);
+  // Done before the lab died, which then could not tell its caller.
+  if (!hasLayer(top.volumeId) && hasLayer(chain.chain[position - 1]?.volumeId)) return;
   const index = requireMergeable(vm.chainOf(disk, chain.virtualSizeBytes), top);
   const topLayer = disk.layers[index]!;
   const base = disk.layers[index - 1]!;

@@ -59,7 +59,7 @@ export class NbdServers {
     const socket = this.paths.socket('nbd', exportId);
     rmSync(socket, { force: true });
     const result: NbdExport = { url: `nbd:unix:${socket}`, sizeBytes: disk.virtualSizeBytes, dirty: options.bitmap !== undefined };
-    const errors = this.paths.scratch(`nbd-${shortHash(exportId)}.log`);
+    const errors = logFile(this.paths, exportId);
     await this.processes.start<NbdMeta>({
       name,
       hostId,
@@ -90,17 +90,21 @@ export class NbdServers {
     for (const record of this.processes.records<NbdMeta>('nbd-')) if (!this.processes.isAlive(record.name)) this.#clean(record);
   }
 
-  exportIds(hostId?: string): string[] {
+  exportIds(): string[] {
+    return this.processes.records<NbdMeta>('nbd-').map((record) => record.meta.exportId);
+  }
+
+  /** What the servers need below `scratch`. */
+  scratchFiles(): string[] {
     return this.processes
       .records<NbdMeta>('nbd-')
-      .filter((record) => hostId === undefined || record.hostId === hostId)
-      .map((record) => record.meta.exportId);
+      .flatMap(({ meta }) => [logFile(this.paths, meta.exportId), ...(meta.overlay === undefined ? [] : [meta.overlay])]);
   }
 
   #clean(record: ProcessRecord<NbdMeta>): void {
     rmSync(record.meta.socket, { force: true });
     if (record.meta.overlay !== undefined) rmSync(record.meta.overlay, { force: true });
-    rmSync(this.paths.scratch(`nbd-${shortHash(record.meta.exportId)}.log`), { force: true });
+    rmSync(logFile(this.paths, record.meta.exportId), { force: true });
     this.processes.forget(record.name);
   }
 
@@ -120,6 +124,8 @@ export class NbdServers {
 }
 
 const processName = (exportId: string): string => `nbd-${shortHash(exportId)}`;
+
+const logFile = (paths: FleetPaths, exportId: string): string => paths.scratch(`nbd-${shortHash(exportId)}.log`);
 
 function serverOptions(socket: string, format: 'raw' | 'cow', options: NbdStart): string[] {
   return [

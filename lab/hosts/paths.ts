@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { mkdirSync, realpathSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { VolumeId } from './driver';
+import { HostError, type VolumeId } from './driver';
 
 /**
  * Where things of one fleet lie. Lasting things below `dataDir`:
@@ -23,6 +23,8 @@ export class FleetPaths {
     mkdirSync(dataDir, { recursive: true });
     this.dataDir = realpathSync(dataDir);
     this.socketDir = join(tmpdir(), `tidemark-lab-${shortHash(this.dataDir)}`);
+    if (this.socketDir.length > 70)
+      throw new HostError('HOST_DOWN', `The path ${this.socketDir} is too long for sockets: set TMPDIR to a shorter one.`);
     mkdirSync(this.socketDir, { recursive: true, mode: 0o700 });
     for (const name of ['storage', 'scratch', 'run', 'hosts', 'vms']) mkdirSync(join(this.dataDir, name), { recursive: true });
   }

@@ -47,12 +47,19 @@ function readStat(pid: number): ProcStat | undefined {
   }
 }
 
+function isRunning(pid: number, startTime: string): boolean {
+  const stat = readStat(pid);
+  // A killed process may stay a zombie for seconds until its parent, or process 1, reaps it.
+  return stat !== undefined && stat.startTime === startTime && stat.state !== 'Z' && stat.state !== 'X';
+}
+
 export class ProcessRegistry {
   readonly #records = new Map<string, ProcessRecord<unknown>>();
   /** Kept so that node reaps those it started itself. */
   readonly #children = new Map<string, ChildProcess>();
 
   constructor(readonly paths: FleetPaths) {
+    claimDirectory(paths);
     for (const file of readdirSync(paths.run(''))) {
       if (!file.endsWith('.json')) continue;
       const record = parseRecord(readFileSync(paths.run(file), 'utf8'));
@@ -109,9 +116,7 @@ export class ProcessRegistry {
   isAlive(name: string): boolean {
     const record = this.#records.get(name);
     if (record === undefined) return false;
-    const stat = readStat(record.pid);
-    // An orphan may stay a zombie for seconds until process 1 reaps it.
-    return stat !== undefined && stat.startTime === record.startTime && stat.state !== 'Z' && stat.state !== 'X';
+    return isRunning(record.pid, record.startTime);
   }
 
   signal(name: string, signal: NodeJS.Signals): void {
@@ -185,6 +190,19 @@ export class ProcessRegistry {
     writeFileSync(`${file}.new`, JSON.stringify(record));
     renameSync(`${file}.new`, file);
   }
+}
+
+/** Two labs over one directory would take each other's processes for left-overs. Within one process the caller has to know. */
+function claimDirectory(paths: FleetPaths): void {
+  const file = paths.run('owner');
+  try {
+    const [pid, startTime] = readFileSync(file, 'utf8').split(' ');
+    if (Number(pid) !== process.pid && isRunning(Number(pid), startTime ?? ''))
+      throw new HostError('HOST_DOWN', `${paths.dataDir} is in use by another lab, process ${pid ?? ''}.`);
+  } catch (error) {
+    if (error instanceof HostError) throw error; // anything else: nobody was here before
+  }
+  writeFileSync(file, `${process.pid} ${readStat(process.pid)?.startTime ?? ''}`);
 }
 
 function parseRecord(text: string): ProcessRecord<unknown> | undefined {

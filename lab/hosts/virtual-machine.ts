@@ -1,5 +1,4 @@
-import { existsSync, readFileSync, rmSync, statSync } from 'node:fs';
-import { truncate, writeFile } from 'node:fs/promises';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { LayerBitmap } from './bitmap-chain';
@@ -8,7 +7,6 @@ import { guestAgentCall } from './guest-agent';
 import type { FleetPaths } from './paths';
 import type { ProcessRegistry } from './processes';
 import { QmpClient, QmpRefusal } from './qmp';
-import { seededBytes } from './seeded-bytes';
 import {
   type DiskState,
   type GuestBoot,
@@ -24,8 +22,8 @@ import {
 
 /**
  * One running VM: its qemu process, the one monitor connection it allows, and what the lab must remember of it over its own restart
- * (kept in the process record): which node is which volume, and what backup or change of layers is under way. Backups and
- * changes of layers are in live-backup.ts and live-layers.ts; they work through this object.
+ * (kept in the process record): which node is which volume, and what backup is under way. Backups, changes of layers and writes are in
+ * live-backup.ts, live-layers.ts and live-writes.ts; they work through this object.
  */
 export interface BackupState {
   readonly backupId: string;
@@ -83,6 +81,11 @@ export class VirtualMachine {
     return `vm-${vmId}`;
   }
 
+  /** qemu's standard output. */
+  static outputFile(paths: FleetPaths, vmId: string): string {
+    return join(paths.vm(vmId), 'stdout.log');
+  }
+
   static async start(
     hostId: string,
     spec: VmSpec,
@@ -103,7 +106,7 @@ export class VirtualMachine {
       name,
       hostId,
       command: qemuArguments(spec, disks, sockets, boot === undefined ? undefined : { boot, consoleFile }),
-      stdoutFile: join(directory, 'stdout.log'),
+      stdoutFile: VirtualMachine.outputFile(paths, spec.vmId),
       stderrFile,
       meta: state,
     });
@@ -129,6 +132,12 @@ export class VirtualMachine {
     if (record === undefined) throw new HostError('NOT_FOUND', `VM ${vmId} has no record.`);
     const monitor = await QmpClient.connect(paths.socket('qmp', vmId), monitorTimeoutMs, () => processes.isAlive(name));
     return new VirtualMachine(name, record.hostId, monitor, paths, processes, record.meta);
+  }
+
+  /** Closes the monitor; qemu runs on and may be adopted. */
+  detach(): void {
+    this.#stopping = true;
+    this.monitor.close();
   }
 
   get vmId(): string {
@@ -315,50 +324,6 @@ export class VirtualMachine {
     return await guestAgentCall<T>(this.paths.socket('agent', this.vmId), command, 20_000);
   }
 
-  async write(
-    diskId: string,
-    write: { offsetBytes: number; lengthBytes: number; pattern: number | 'random' | 'zero'; seed?: number },
-  ): Promise<void> {
-    const disk = this.disk(diskId);
-    const stepBytes = 16 * 1024 * 1024; // bounds the memory of qemu and of this process
-    for (let done = 0; done < write.lengthBytes; done += stepBytes) {
-      const length = Math.min(stepBytes, write.lengthBytes - done);
-      const range = `${write.offsetBytes + done} ${length}`;
-      if (write.pattern === 'zero') await this.#qemuIo(disk, `write -z -u ${range}`);
-      else if (write.pattern === 'random') {
-        const file = this.paths.socket('data', `${this.vmId}/${diskId}`); // a short path without blanks
-        await writeFile(file, seededBytes(write.seed ?? 0, write.offsetBytes + done, length));
-        try {
-          await this.#qemuIo(disk, `write -s ${file} ${range}`);
-        } finally {
-          rmSync(file, { force: true });
-        }
-      } else await this.#qemuIo(disk, `write -P ${write.pattern & 0xff} ${range}`);
-    }
-  }
-
-  /** Copies the disk as it is at this moment into a raw file, while writes go on. */
-  async dump(disk: DiskState, sizeBytes: number, file: string): Promise<void> {
-    const node = `dump-${disk.target}`;
-    await writeFile(file, '');
-    await truncate(file, sizeBytes);
-    await this.monitor.execute('blockdev-add', {
-      driver: 'raw',
-      'node-name': node,
-      discard: 'unmap',
-      'detect-zeroes': 'unmap',
-      file: { driver: 'file', filename: file, discard: 'unmap' },
-    });
-    try {
-      const job = { 'job-id': node, device: leafOf(disk).node, target: node, sync: 'full', 'auto-dismiss': false };
-      await this.monitor.execute('blockdev-backup', job);
-      await this.waitForJob(node, ['concluded'], 600_000);
-      await this.dismissJob(node);
-    } finally {
-      await this.deleteNodes([node]);
-    }
-  }
-
   async jobStatus(id: string): Promise<{ status: string; error?: string } | undefined> {
     const jobs = await this.monitor.execute<{ id: string; status: string; error?: string }[]>('query-jobs');
     return jobs.find((job) => job.id === id);
@@ -403,25 +368,6 @@ export class VirtualMachine {
 
   chainOf(disk: DiskState, virtualSizeBytes: number): DiskChain {
     return { diskId: disk.diskId, virtualSizeBytes, chain: disk.layers.map((layer) => ({ ...layer.volume, format: layer.format })) };
-  }
-
-  /** The monitor's answer says nothing of the outcome: qemu prints it on its own standard output. */
-  async #qemuIo(disk: DiskState, command: string): Promise<void> {
-    const file = join(this.paths.vm(this.vmId), 'stdout.log');
-    const before = statSync(file).size;
-    const answer = await this.monitor.execute<string>(
-      'human-monitor-command',
-      { 'command-line': `qemu-io -d ${disk.backendPath} "${command}"` },
-      120_000,
-    );
-    const printed = readFileSync(file).subarray(before).toString('utf8');
-    if (!/^wrote \d+\/\d+ bytes/m.test(printed)) {
-      const reason = `${answer} ${printed}`.trim();
-      throw new HostError(
-        /No space/.test(reason) ? 'NO_SPACE' : 'QEMU_REFUSED',
-        `Write to disk ${disk.diskId} failed: ${reason || 'no reason given'}`,
-      );
-    }
   }
 
   #monitorClosed(): void {

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { buildGuest } from '../../images/build-guest';
 import type { DiskChain, HostFleet, NbdExport, Ticket, VmDisk, VmSpec, VolumeFormat } from '../driver';
-import { createHostFleet } from '../fleet';
+import { type RunningHostFleet, createHostFleet } from '../fleet';
 import { type KeyAndCertificate, createLabCa } from '../pki';
 
 /** A fleet of one host and a proxy in a temporary directory, and a plain imageio client, for the tests of this folder. */
@@ -17,17 +17,17 @@ export interface FleetHarness {
   readonly directory: string;
   readonly dataDir: string;
   readonly ca: KeyAndCertificate;
-  readonly fleet: HostFleet;
+  readonly fleet: RunningHostFleet;
   readonly client: ImageioClient;
   /** Another fleet over the same directory, as a restarted lab makes it; {@link close} ends its processes too. */
-  reopen(): HostFleet;
+  reopen(): RunningHostFleet;
   close(): Promise<void>;
 }
 
 export const repositoryRoot = resolve(__dirname, '../../../..');
 const guestCache = join(repositoryRoot, '.cache', 'guest');
 
-export function openFleet(dataDir: string, ca: KeyAndCertificate): HostFleet {
+export function openFleet(dataDir: string, ca: KeyAndCertificate): RunningHostFleet {
   return createHostFleet({
     dataDir,
     ca,

@@ -1,0 +1,75 @@
+import { closeSync, openSync, readSync, rmSync, statSync } from 'node:fs';
+import { truncate, writeFile } from 'node:fs/promises';
+import { HostError, type HostFleet } from './driver';
+import { seededBytes } from './seeded-bytes';
+import { VirtualMachine } from './virtual-machine';
+import { type DiskState, leafOf } from './vm-layout';
+
+/** Writes to a running VM's disk without its guest, and whole copies of it, for fault injection and tests. */
+const stepBytes = 16 * 1024 * 1024; // bounds the memory of qemu and of this process
+
+export async function writeToDisk(vm: VirtualMachine, diskId: string, write: Parameters<HostFleet['writeBlocks']>[2]): Promise<void> {
+  const disk = vm.disk(diskId);
+  for (let done = 0; done < write.lengthBytes; done += stepBytes) {
+    const length = Math.min(stepBytes, write.lengthBytes - done);
+    const range = `${write.offsetBytes + done} ${length}`;
+    if (write.pattern === 'zero') await qemuIo(vm, disk, `write -z -u ${range}`);
+    else if (write.pattern === 'random') {
+      const file = vm.paths.socket('data', vm.vmId); // a short path without blanks
+      await writeFile(file, seededBytes(write.seed ?? 0, write.offsetBytes + done, length));
+      try {
+        await qemuIo(vm, disk, `write -s ${file} ${range}`);
+      } finally {
+        rmSync(file, { force: true });
+      }
+    } else await qemuIo(vm, disk, `write -P ${write.pattern & 0xff} ${range}`);
+  }
+}
+
+/** Copies the disk as it is at this moment into a raw file, while writes and backups go on. */
+export async function dumpLiveDisk(vm: VirtualMachine, disk: DiskState, sizeBytes: number, file: string): Promise<void> {
+  const node = `dump-${disk.target}`;
+  await writeFile(file, '');
+  await truncate(file, sizeBytes);
+  const target = {
+    driver: 'raw',
+    'node-name': node,
+    discard: 'unmap',
+    'detect-zeroes': 'unmap',
+    file: { driver: 'file', filename: file, discard: 'unmap' },
+  };
+  await vm.monitor.execute('blockdev-add', target);
+  try {
+    const job = { 'job-id': node, device: leafOf(disk).node, target: node, sync: 'full', 'auto-dismiss': false };
+    await vm.monitor.execute('blockdev-backup', job);
+    await vm.waitForJob(node, ['concluded'], 600_000);
+    await vm.dismissJob(node);
+  } finally {
+    await vm.deleteNodes([node]);
+  }
+}
+
+/** The monitor's answer says nothing of the outcome: qemu prints it on its own standard output, of which we read what is new. */
+async function qemuIo(vm: VirtualMachine, disk: DiskState, command: string): Promise<void> {
+  const output = VirtualMachine.outputFile(vm.paths, vm.vmId);
+  const before = statSync(output).size;
+  const line = `qemu-io -d ${disk.backendPath} "${command}"`;
+  const answer = await vm.monitor.execute<string>('human-monitor-command', { 'command-line': line }, 120_000);
+  const printed = readFrom(output, before);
+  if (/^wrote \d+\/\d+ bytes/m.test(printed)) return;
+  const reason = `${answer} ${printed}`.trim();
+  throw new HostError(
+    /No space/.test(reason) ? 'NO_SPACE' : 'QEMU_REFUSED',
+    `Write to disk ${disk.diskId} failed: ${reason || 'no reason given'}`,
+  );
+}
+
+function readFrom(file: string, offset: number): string {
+  const handle = openSync(file, 'r');
+  try {
+    const buffer = Buffer.alloc(4096);
+    return buffer.toString('utf8', 0, readSync(handle, buffer, 0, buffer.length, offset));
+  } finally {
+    closeSync(handle);
+  }
+}
