@@ -28,10 +28,15 @@ const defaultPageSize = 500;
 const mostPages = 10_000;
 
 export class EngineClient {
+  /** Replaced when the platform gets other credentials or another certificate; requests under way end in a repeat through the new one. */
+  session: EngineSession;
+
   constructor(
-    readonly session: EngineSession,
+    session: EngineSession,
     private readonly policy: RetryPolicy = defaultRetryPolicy,
-  ) {}
+  ) {
+    this.session = session;
+  }
 
   /** Throws ENGINE_NOT_FOUND. */
   read(path: string, options: ReadOptions = {}): Promise<Wire> {

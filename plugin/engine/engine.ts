@@ -52,11 +52,11 @@ export class Engine {
   readonly templates: Templates;
   readonly transfers: ImageTransfers;
   readonly vms: Vms;
-  readonly #session: EngineSession;
+  readonly #client: EngineClient;
 
   constructor(session: EngineSession, policy: RetryPolicy = defaultRetryPolicy) {
-    this.#session = session;
     const client = new EngineClient(session, policy);
+    this.#client = client;
     this.access = new Access(client);
     this.affinityGroups = new AffinityGroups(client);
     this.backups = new Backups(client);
@@ -85,25 +85,32 @@ export class Engine {
 
   /** Canonical URL. */
   get url(): string {
-    return this.#session.connection.url;
+    return this.#client.session.connection.url;
   }
 
   /** PEM of the CA that signs hosts and imageio; give it to workers for transfer and proxy URLs. */
   get imageioCaPem(): string {
-    return this.#session.connection.internalCaPem;
+    return this.#client.session.connection.internalCaPem;
   }
 
   get lastContactAt(): Date | undefined {
-    return this.#session.lastContactAt;
+    return this.#client.session.lastContactAt;
   }
 
   /** Logs in now. Throws ENGINE_LOGIN_REFUSED, ENGINE_UNAVAILABLE, ENGINE_CERTIFICATE_CHANGED, ENGINE_CERTIFICATE_INVALID. */
   login(signal?: AbortSignal): Promise<void> {
-    return this.#session.login(signal);
+    return this.#client.session.login(signal);
+  }
+
+  /** Other credentials or certificates from now on; whoever holds this engine goes on with them. */
+  async reconnect(session: EngineSession): Promise<void> {
+    const old = this.#client.session;
+    this.#client.session = session;
+    await old.close();
   }
 
   /** Logs out and closes connections; later requests fail with ENGINE_UNAVAILABLE. */
   close(): Promise<void> {
-    return this.#session.close();
+    return this.#client.session.close();
   }
 }
