@@ -40,7 +40,7 @@ export const pluginConfig = z.strictObject({
       /** Changed VMs are looked for by the engine's events. */
       pollMs: z.int().min(200).default(10_000),
       /** Everything is read again. */
-      refreshMs: z.int().min(1000).default(300_000),
+      refreshMs: z.int().min(1000).default(900_000),
     })
     .prefault({}),
   log: z

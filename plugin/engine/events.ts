@@ -2,7 +2,7 @@
 import type { EngineClient } from './engine-client';
 import { quoted } from './engine-client';
 import type { RequestOptions } from './engine-session';
-import { dateOf, idOf, integerOf, textOf } from './mapping';
+import { dateOf, idOf, integerOf, objectOf, textOf } from './mapping';
 import type { Wire } from './mapping';
 
 export interface EngineEvent {
@@ -14,7 +14,9 @@ export interface EngineEvent {
   readonly time: Date | undefined;
   readonly description: string;
   readonly correlationId: string | undefined;
+  /** Absent, beside a name, when the VM is gone. */
   readonly vmId: string | undefined;
+  readonly vmName: string | undefined;
 }
 
 /** Codes that decide something (engine REST API §4.11). */
@@ -57,6 +59,7 @@ export class Events {
 }
 
 function eventOf(wire: Wire): EngineEvent {
+  const vm = objectOf(wire, 'vm');
   return {
     index: integerOf(wire, 'index') ?? integerOf(wire, 'id') ?? 0,
     code: integerOf(wire, 'code') ?? 0,
@@ -65,5 +68,6 @@ function eventOf(wire: Wire): EngineEvent {
     description: textOf(wire, 'description') ?? '',
     correlationId: textOf(wire, 'correlation_id'),
     vmId: idOf(wire, 'vm'),
+    vmName: vm && textOf(vm, 'name'),
   };
 }
