@@ -127,18 +127,21 @@ export class SnapshotService {
         });
         continue;
       }
-      // The fleet makes all leaves in one step, so one of them tells whether it happened.
-      const leaf = this.leavesAbove(snapshot.id)[0];
-      const exists =
-        leaf === undefined ||
-        (await this.core.fleet.volumeActualBytes(volumeIdOf(leaf)).then(
-          () => true,
-          // Never made: the snapshot is undone.
-          () => false,
-        ));
+      // Complete only with every leaf: hosts undo a live step that was cut off, and cold files are made one by one.
+      const leaves = this.leavesAbove(snapshot.id);
+      const found = await Promise.all(leaves.map((leaf) => this.exists(leaf)));
+      const exists = found.every(Boolean);
       if (exists) this.endCreate(snapshot.id);
-      else this.undoCreate(snapshot.id);
+      else await this.undoCreate(snapshot.id);
     }
+  }
+
+  private exists(volume: Volume): Promise<boolean> {
+    return this.core.fleet.volumeActualBytes(volumeIdOf(volume)).then(
+      () => true,
+      // Any failure to look at it means that it is not there to be used.
+      () => false,
+    );
   }
 
   /** A machine always has exactly one active snapshot. */
@@ -227,7 +230,7 @@ export class SnapshotService {
       locks.release(holder);
     } catch (error) {
       this.core.log.error(`snapshot ${snapshotId} failed`, error);
-      this.undoCreate(snapshotId);
+      await this.undoCreate(snapshotId);
       locks.release(holder);
       events.log(
         69,
@@ -294,9 +297,14 @@ export class SnapshotService {
   }
 
   /** The former active snapshot gets its id back, as if nothing had been asked. */
-  private undoCreate(snapshotId: string): void {
+  private async undoCreate(snapshotId: string): Promise<void> {
     const { db } = this.core;
     const snapshot = db.snapshots.require(snapshotId);
+    for (const leaf of this.leavesAbove(snapshotId)) {
+      await this.core.fleet.deleteVolume(volumeIdOf(leaf)).catch((error: unknown) => {
+        this.core.log.error(`leaf ${leaf.id} stays behind`, error);
+      });
+    }
     db.transaction(() => {
       for (const leaf of this.leavesAbove(snapshotId)) {
         db.volumes.delete(leaf.id);
