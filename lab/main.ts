@@ -14,7 +14,7 @@ const root = resolve(__dirname, '../..');
 async function main(): Promise<void> {
   const { values } = parseArgs({
     options: {
-      'data-dir': { type: 'string', default: join(root, '.lab') },
+      'data-dir': { type: 'string', default: join(root, '.cache', 'lab') },
       port: { type: 'string', default: '0' },
       'control-port': { type: 'string', default: '0' },
       'clock-factor': { type: 'string', default: '1' },

@@ -18,6 +18,10 @@ export function applySearch<E>(context: RequestContext, entities: readonly E[], 
     return entities.slice(0, max);
   }
   const query = parseSearch(text);
+  for (const name of fieldNames(query)) {
+    // Also when there is nothing to search: the engine checks the text, not the rows.
+    reader(fields, name);
+  }
   const caseSensitive = context.query.flag('case_sensitive') ?? true;
   const matching = entities.filter((entity) => matches(entity, query, fields, caseSensitive));
   if (query.sortBy !== undefined) {
@@ -30,6 +34,9 @@ export function applySearch<E>(context: RequestContext, entities: readonly E[], 
   }
   return matching.slice(0, max);
 }
+
+const fieldNames = (query: SearchQuery): string[] =>
+  [...query.anyOf.flat().map(({ field }) => field), query.sortBy].filter((name) => name !== undefined);
 
 /** `max` of the request; zero and negative numbers mean no limit. */
 export function maxRows(context: RequestContext): number | undefined {
