@@ -1,0 +1,129 @@
+import type { Command } from 'commander';
+import type { z } from 'zod';
+import type * as S from '../../console/schemas';
+import type { CommandHost } from '../context';
+import { formatBytes, formatTime } from '../output';
+
+type Plugin = z.infer<typeof S.Plugin>;
+type Mover = z.infer<typeof S.Mover>;
+type Worker = z.infer<typeof S.Worker>;
+type Token = z.infer<typeof S.EnrolmentToken>;
+
+/** plugin, mover, worker: list, enrol, show, enable, disable, drain. */
+export function processCommands(program: Command, host: CommandHost): void {
+  const plugin = program.command('plugin').description('plug-ins that connect hypervisor platforms');
+  host.run(plugin.command('list').description('list plug-ins'), async ({ api, output }) => {
+    const { items } = await api.get<{ items: Plugin[] }>('/plugins');
+    output.list(
+      items,
+      [
+        { title: 'plug-in', value: (p) => p.id },
+        { title: 'kind', value: (p) => p.pluginId },
+        { title: 'enabled', value: (p) => (p.enabled ? 'yes' : 'no') },
+        { title: 'state', value: (p) => p.state },
+        { title: 'host', value: (p) => p.hostName },
+        { title: 'version', value: (p) => p.version },
+        { title: 'last seen', value: (p) => formatTime(p.lastSeenAt) },
+      ],
+      'no plug-in is enrolled; run: tidemark plugin enrol',
+    );
+  });
+  host.run(plugin.command('show <plug-in>').description('show a plug-in'), async ({ api, output }, _options, id = '') => {
+    const p = await api.get<Plugin>(`/plugins/${encodeURIComponent(id)}`);
+    output.show(p, [
+      ['plug-in', p.id],
+      ['kind', p.pluginId],
+      ['enabled', p.enabled ? 'yes' : 'no'],
+      ['state', p.state],
+      ['endpoint', p.endpoint],
+      ['workers dial', p.workerEndpoint],
+      ['version', p.version],
+      ['speaks', p.protocols.join(', ')],
+      ['last seen', formatTime(p.lastSeenAt)],
+    ]);
+  });
+  for (const verb of ['enable', 'disable'] as const) {
+    const text = verb === 'enable' ? 'let the server use a plug-in' : 'stop using a plug-in';
+    const command = plugin
+      .command(`${verb} <plug-in>`)
+      .description(text)
+      .addHelpText('after', `\nExample:\n  tidemark plugin ${verb} ovirt`);
+    host.run(command, async ({ api, output }, _options, id = '') => {
+      const p = await api.post<Plugin>(`/plugins/${encodeURIComponent(id)}/${verb}`);
+      output.done(`plug-in ${p.id} is ${verb}d`, p);
+    });
+  }
+  enrolCommand(plugin, host, 'plugin');
+
+  const mover = program.command('mover').description('data movers beside repositories');
+  host.run(mover.command('list').description('list movers'), async ({ api, output }) => {
+    const { items } = await api.get<{ items: Mover[] }>('/movers');
+    output.list(
+      items,
+      [
+        { title: 'mover', value: (m) => m.id },
+        { title: 'state', value: (m) => m.state },
+        { title: 'host', value: (m) => m.hostName },
+        { title: 'data port', value: (m) => m.dataEndpoints.join(', ') },
+        { title: 'version', value: (m) => m.version },
+        { title: 'last seen', value: (m) => formatTime(m.lastSeenAt) },
+      ],
+      'no mover is enrolled; run: tidemark mover enrol',
+    );
+  });
+  host.run(mover.command('show <mover>').description('show a mover'), async ({ api, output }, _options, id = '') => {
+    const m = await api.get<Mover>(`/movers/${encodeURIComponent(id)}`);
+    output.show(m, [
+      ['mover', m.id],
+      ['state', m.state],
+      ['control', m.controlEndpoint],
+      ['data port', m.dataEndpoints.join(', ')],
+      ['version', m.version],
+      ['last seen', formatTime(m.lastSeenAt)],
+    ]);
+  });
+  enrolCommand(mover, host, 'mover');
+
+  const worker = program.command('worker').description('workers that read and write disks');
+  host.run(worker.command('list').description('list workers'), async ({ api, output }) => {
+    const { items } = await api.get<{ items: Worker[] }>('/workers');
+    output.list(
+      items,
+      [
+        { title: 'worker', value: (w) => w.id },
+        { title: 'state', value: (w) => w.state },
+        { title: 'host', value: (w) => w.hostName },
+        { title: 'cluster', value: (w) => w.clusterId || 'beside the server' },
+        { title: 'tasks', align: 'right', value: (w) => `${w.runningTasks}/${w.taskSlots}` },
+        { title: 'memory', align: 'right', value: (w) => formatBytes(w.residentMemoryBytes) },
+        { title: 'last seen', value: (w) => formatTime(w.lastSeenAt) },
+      ],
+      'no worker is connected',
+    );
+  });
+  host.run(
+    worker.command('drain <worker>').description('give a worker no new tasks; running ones end'),
+    async ({ api, output }, _options, id = '') => {
+      await api.post(`/workers/${encodeURIComponent(id)}/drain`);
+      output.done(`worker ${id} is draining`, { id });
+    },
+  );
+  enrolCommand(worker, host, 'worker');
+}
+
+function enrolCommand(noun: Command, host: CommandHost, role: 'plugin' | 'mover' | 'worker'): void {
+  const command = noun
+    .command('enrol')
+    .description(`print a one-time token for a ${role}`)
+    .option('--minutes <n>', 'life of the token', '10')
+    .addHelpText(
+      'after',
+      `\nExample:\n  tidemark ${role} enrol > token    # on the server\n  tidemark ${role} --config ${role}.json    # where it runs, with tokenFile set`,
+    );
+  host.run<{ minutes: string }>(command, async ({ api, output }, options) => {
+    const token = await api.post<Token>(`/${role}s/enrolment-tokens`, { lifetimeMinutes: Number(options.minutes) });
+    if (output.json) return output.object(token);
+    output.stdout.write(`${token.token}\n`);
+    output.note(`valid once, until ${token.expiresAt}; enrol at ${token.enrolmentEndpoint}`);
+  });
+}

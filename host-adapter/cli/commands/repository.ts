@@ -1,0 +1,87 @@
+import type { Command } from 'commander';
+import type { z } from 'zod';
+import type * as S from '../../console/schemas';
+import type { CommandHost } from '../context';
+import { formatBytes, formatTime } from '../output';
+import type { Session } from '../session-view';
+import { watchSession } from '../watch-session';
+
+type Repository = z.infer<typeof S.Repository>;
+
+const at = (id: string) => `/repositories/${encodeURIComponent(id)}`;
+
+/** repository: add, list, show, verify, remove. */
+export function repositoryCommands(program: Command, host: CommandHost): void {
+  const repository = program.command('repository').description('where restore points are stored');
+
+  const add = repository
+    .command('add <name>')
+    .description('make a repository in a folder of a mover, or take over an existing one')
+    .requiredOption('--location <path>', "absolute path on the mover's machine")
+    .option('--mover <id>', 'when there is more than one')
+    .option('--attach', 'take over the repository that is there')
+    .option('--compression <kind>', 'zstd or none')
+    .addHelpText('after', '\nExample:\n  tidemark repository add main --location /srv/backup');
+  host.run<{ location: string; mover?: string; attach?: boolean; compression?: string }>(
+    add,
+    async ({ api, output }, options, name = '') => {
+      const r = await api.post<Repository>('/repositories', {
+        name,
+        location: options.location,
+        attach: options.attach === true,
+        ...(options.mover === undefined ? {} : { mover: options.mover }),
+        ...(options.compression === undefined ? {} : { compression: options.compression }),
+      });
+      output.done(`repository ${r.name} is ready: ${r.pointCount} points, ${formatBytes(r.freeBytes)} free`, r);
+    },
+  );
+
+  host.run(repository.command('list').description('list repositories'), async ({ api, output }) => {
+    const { items } = await api.get<{ items: Repository[] }>('/repositories');
+    output.list(
+      items,
+      [
+        { title: 'repository', value: (r) => r.name },
+        { title: 'location', value: (r) => r.location },
+        { title: 'state', value: (r) => r.reason ?? r.state },
+        { title: 'points', align: 'right', value: (r) => r.pointCount },
+        { title: 'stored', align: 'right', value: (r) => formatBytes(r.storedBytes) },
+        { title: 'free', align: 'right', value: (r) => formatBytes(r.freeBytes) },
+      ],
+      'there is no repository; run: tidemark repository add',
+    );
+  });
+
+  host.run(repository.command('show <repository>').description('show a repository'), async ({ api, output }, _options, id = '') => {
+    const r = await api.get<Repository>(at(id));
+    output.show(r, [
+      ['repository', r.name],
+      ['id', r.id],
+      ['location', r.location],
+      ['mover', r.moverId],
+      ['state', r.message ?? r.state],
+      ['points', r.pointCount],
+      ['stored', `${formatBytes(r.storedBytes)} in ${r.blockCount} blocks of up to ${formatBytes(r.blockSizeBytes)}`],
+      ['free', formatBytes(r.freeBytes)],
+      ['compression', r.compression],
+      ['open sessions', r.openSessionCount],
+      ['created', formatTime(r.createdAt)],
+    ]);
+  });
+
+  host.run(
+    repository.command('verify <repository>').description('read everything again and compare; watches to the end'),
+    async (context, _options, id = '') => {
+      const session = await context.api.post<Session>(`${at(id)}/verify`);
+      return watchSession(context, session.id);
+    },
+  );
+
+  host.run(
+    repository.command('remove <repository>').description('stop using a repository; its data stays'),
+    async ({ api, output }, _options, id = '') => {
+      await api.delete(at(id));
+      output.done(`repository ${id} is removed; its data stays`, { id });
+    },
+  );
+}

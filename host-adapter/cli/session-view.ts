@@ -1,0 +1,58 @@
+import type { z } from 'zod';
+import type * as S from '../console/schemas';
+import { formatBytes, formatDuration, formatTable, formatTime } from './output';
+import type { Column } from './output';
+
+export type Session = z.infer<typeof S.Session>;
+export type SessionDetail = z.infer<typeof S.SessionDetail>;
+export type Task = z.infer<typeof S.Task>;
+type Disk = Task['disks'][number];
+
+export const sessionColumns: readonly Column<Session>[] = [
+  { title: 'session', value: (s) => s.id },
+  { title: 'kind', value: (s) => s.kind },
+  { title: 'job', value: (s) => s.jobName },
+  { title: 'state', value: (s) => s.state },
+  { title: 'VMs', align: 'right', value: (s) => `${s.finishedTaskCount}/${s.taskCount}` },
+  { title: 'read', align: 'right', value: (s) => formatBytes(s.counters.readBytes) },
+  { title: 'stored', align: 'right', value: (s) => formatBytes(s.counters.storedBytes) },
+  { title: 'started', value: (s) => formatTime(s.startedAt) },
+  {
+    title: 'took',
+    align: 'right',
+    value: (s) => (s.endedAt ? formatDuration(Date.parse(s.endedAt) - Date.parse(s.startedAt)) : undefined),
+  },
+];
+
+const diskColumns: readonly Column<{ task: Task; disk: Disk }>[] = [
+  { title: 'VM', value: ({ task }) => task.vmName },
+  { title: 'disk', value: ({ disk }) => disk.name },
+  { title: 'mode', value: ({ disk }) => disk.mode },
+  { title: 'reason', value: ({ disk }) => disk.reason || undefined },
+  { title: 'path', value: ({ disk }) => disk.path },
+  { title: 'read', align: 'right', value: ({ disk }) => formatBytes(disk.counters.readBytes) },
+  { title: 'sent', align: 'right', value: ({ disk }) => formatBytes(disk.counters.transferredBytes) },
+  { title: 'stored', align: 'right', value: ({ disk }) => formatBytes(disk.counters.storedBytes) },
+  { title: 'took', align: 'right', value: ({ disk }) => (disk.durationMs === null ? undefined : formatDuration(disk.durationMs)) },
+];
+
+/** A session with its tasks and disks, for people. */
+export function describeSession(session: SessionDetail): string {
+  const lines = [`session ${session.id} (${session.kind}${session.jobName ? `, job ${session.jobName}` : ''}): ${session.state}`];
+  if (session.failure) lines.push(`  ${session.failure.message} [${session.failure.code}]`);
+  const rows = session.tasks.flatMap((task) => task.disks.map((disk) => ({ task, disk })));
+  if (rows.length > 0) lines.push('', formatTable(rows, diskColumns));
+  for (const task of session.tasks) {
+    const facts = [task.state as string];
+    if (task.waitingReason) facts.push(`waits: ${task.waitingReason}`);
+    if (task.attempt > 1) facts.push(`try ${task.attempt}`);
+    if (task.pointId) facts.push(`point ${task.pointId}`);
+    if (task.createdId) facts.push(`made ${task.createdId}`);
+    lines.push('', `${task.vmName}: ${facts.join(', ')}`);
+    if (task.failure) lines.push(`  ${task.failure.message} [${task.failure.code}]`);
+    for (const note of task.notes) lines.push(`  ${note.severity}: ${note.message} [${note.code}]`);
+    for (const left of task.leftForJanitor) lines.push(`  left for the janitor: ${left}`);
+    for (const finding of task.findings) lines.push(`  damaged: ${finding.message} [${finding.code}] in ${finding.objectName}`);
+  }
+  return lines.join('\n');
+}
