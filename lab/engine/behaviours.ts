@@ -7,7 +7,9 @@ import { HybridBackup } from './backups/hybrid-backup';
 import { LiveBackup } from './backups/live-backup';
 import { AttachmentService } from './disks/attachment-service';
 import { registerAttachments, registerDisks } from './disks/disk-routes';
+import { isFinished as backupIsFinished } from './backups/phases';
 import { DiskService } from './disks/disk-service';
+import { setImageStatus } from './disks/images';
 import type { Routes } from './http/route';
 import type { Core } from './model/core';
 import { registerPower } from './power/power-routes';
@@ -15,6 +17,7 @@ import { PowerService } from './power/power-service';
 import { PreviewService } from './snapshots/preview-service';
 import { registerSnapshots } from './snapshots/snapshot-routes';
 import { SnapshotService } from './snapshots/snapshot-service';
+import { isFinished as transferIsFinished } from './transfers/phases';
 import { TicketDesk } from './transfers/ticket-desk';
 import { registerTransfers } from './transfers/transfer-routes';
 import { TransferService } from './transfers/transfer-service';
@@ -58,9 +61,25 @@ export function registerBehaviours(routes: Routes, core: Core): void {
     transfers.recover();
     await snapshots.recover();
     await disks.recover();
+    freeForgottenDisks(core);
     await power.recover();
     endOrphanedJobs(core);
   });
+}
+
+/** Short work on a disk (growing it, merging one volume) is not stored: what it locked is free again, as it was or as it became. */
+function freeForgottenDisks(core: Core): void {
+  const { db } = core;
+  const busy = new Set([
+    ...db.backups
+      .list(({ phase, mode }) => mode !== 'hybrid' && !backupIsFinished(phase))
+      .flatMap(({ disks }) => disks.map(({ diskId }) => diskId)),
+    ...db.transfers.list(({ phase, volumeId }) => volumeId === undefined && !transferIsFinished(phase)).map(({ diskId }) => diskId),
+    ...db.volumes.list(({ snapshotId }) => db.snapshots.get(snapshotId ?? '')?.pending !== undefined).map(({ diskId }) => diskId),
+  ]);
+  for (const disk of db.disks.list(({ id, status, pending }) => status === 'locked' && pending === undefined && !busy.has(id))) {
+    setImageStatus(db, disk.id, 'ok');
+  }
 }
 
 /** Jobs of work that did not survive the restart would stay `started` for ever. */

@@ -100,6 +100,18 @@ describe('disks and attachments of the simulated engine', () => {
     await bench.until(() => !bench.db.disks.has(doomed.id), 'removed');
   });
 
+  it('that short work had locked is free after a restart', async () => {
+    await open();
+    const disk = await bench.addDisk('d');
+    const release = fleet.hold('resizeVolume');
+    const growing = bench.call('PUT', `/disks/${disk.id}`, { provisioned_size: 32 * MIB }).catch(() => undefined);
+    await bench.until(() => bench.db.disks.require(disk.id).status === 'locked', 'locked');
+    await bench.restart();
+    expect(bench.db.disks.require(disk.id).status).toBe('ok');
+    release();
+    await growing;
+  });
+
   describe('attachments', () => {
     it('are unplugged unless asked, plug live, and unplug', async () => {
       await open();

@@ -45,7 +45,8 @@ async function followOne(type: FieldType, entity: ApiObject, head: string, tails
     }
     const target = await fetch(relative(present['href']));
     return target?.entity
-      ? { ...entity, [name]: { ...(await deeper(target.type, target.entity)), link: target.entity['link'] ?? [] } }
+      ? // What only the referring entity knows stays: the snapshot of a hot-added disk.
+        { ...entity, [name]: { ...present, ...(await deeper(target.type, target.entity)), link: target.entity['link'] ?? [] } }
       : entity;
   }
   if (field.kind !== 'list') {

@@ -359,6 +359,11 @@ export class PowerService {
   }
 }
 
+/** Machines without processes run on hosts without processes only, and real ones on real ones. */
+function isFit(host: Host, vm: Vm): boolean {
+  return host.clusterId === vm.clusterId && host.status === 'up' && host.pretended === vm.pretended;
+}
+
 /** Unless the configured boot order leaves the disk out. */
 function bootsFromDisk(vm: Vm): boolean {
   const devices = objectOf(objectOf(vm.attributes, 'os'), 'boot')?.['devices'];

@@ -43,6 +43,11 @@ export function registerSnapshots(routes: Routes, core: Core, snapshots: Snapsho
     const jobId = await snapshots.remove(snapshotOf(context), context);
     return context.query.flag('async') === true ? inProgress(jobId) : done(jobId);
   });
+  routes.add('DELETE', '/storagedomains/:domainId/disksnapshots/:volumeId', (context) => {
+    context.permits('MANIPULATE_VM_SNAPSHOTS');
+    const volume = found(db.volumes.get(param(context, 'volumeId')));
+    return done(snapshots.removeVolume(found(volume.domainId === param(context, 'domainId') ? volume : undefined), context));
+  });
   registerParts(routes, core, snapshots, snapshotOf);
   registerReturns(routes, core, previews, vmOf, snapshotOf);
 }

@@ -117,6 +117,20 @@ describe('snapshots of the simulated engine', () => {
     expect(fleet.countOf('mergeVolume')).toBe(2);
   });
 
+  it('gives up one disk through the volumes of its domain', async () => {
+    await open();
+    const { vm, disks } = await bench.addVm('web', [{}, {}]);
+    const id = await take(vm.id);
+    const path = `/storagedomains/${bench.domainIds[0] ?? ''}/disksnapshots`;
+    const listed = (await bench.call('GET', path)).entities;
+    expect(listed.map((view) => view['id'])).toEqual(disks.map((disk) => disk.activeVolumeId));
+    expect((await bench.call('DELETE', `${path}/${disks[0]?.activeVolumeId ?? ''}`)).status).toBe(200);
+    await bench.until(() => bench.core.locks.list().length === 0, 'merged');
+    expect(disks.map((disk) => chainLength(disk.id))).toEqual([1, 2]);
+    expect(bench.db.snapshots.require(id).status).toBe('ok');
+    expect(bench.db.disks.list().map((disk) => disk.status)).toEqual(['ok', 'ok']);
+  });
+
   it('keeps bitmaps through snapshot and merge', async () => {
     await open();
     const { vm, disks } = await bench.addVm('web', [{}]);

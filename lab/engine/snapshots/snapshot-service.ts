@@ -110,6 +110,36 @@ export class SnapshotService {
     }
   }
 
+  /** Takes one disk out of a snapshot: the answer comes once the merge has begun. */
+  removeVolume(volume: Volume, requester: Requester): string {
+    const { db, locks, jobs } = this.core;
+    const disk = db.disks.require(volume.diskId);
+    const snapshot = db.snapshots.get(volume.snapshotId ?? '');
+    if (snapshot?.type !== 'regular') throw refuse('VM_SNAPSHOT_TYPE_NOT_REGULAR');
+    const vm = db.vms.require(snapshot.vmId);
+    const holder = `merge-${volume.id}`;
+    takeLocks(locks, { holder, message: 'OBJECT_LOCKED', shared: [`vm:${vm.id}`], exclusive: [`disk:${disk.id}`] }, vm.name);
+    try {
+      this.requireRemovable(vm, snapshot, holder);
+    } catch (error) {
+      locks.release(holder);
+      throw error;
+    }
+    setImageStatus(db, disk.id, 'locked');
+    const job = jobs.start(`Removing snapshot disk of ${disk.name}`, requester);
+    this.core.background(async () => {
+      try {
+        await this.mergeInto(volume);
+        jobs.end(job.id, true);
+      } finally {
+        jobs.end(job.id, false);
+        setImageStatus(db, disk.id, 'ok');
+        locks.release(holder);
+      }
+    });
+    return job.id;
+  }
+
   /** Disks whose chain holds a volume of this snapshot. */
   volumesOf(snapshotId: string): Volume[] {
     return this.core.db.volumes.list((volume) => volume.snapshotId === snapshotId);
@@ -379,7 +409,7 @@ export class SnapshotService {
   }
 
   /** The volume above takes its place below: the base keeps its own id, and with it comes what the upper one was for. */
-  async mergeInto(base: Volume): Promise<void> {
+  private async mergeInto(base: Volume): Promise<void> {
     const { db, fleet, clock, settings } = this.core;
     const top = db.volumes.find((volume) => volume.parentId === base.id);
     const disk = db.disks.require(base.diskId);
