@@ -4,18 +4,7 @@ import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { DiskChain, HostFleet, VmSpec } from './driver';
-import {
-  type FleetHarness,
-  domainId,
-  hostId,
-  makeDisk,
-  mib,
-  openFleet,
-  startFleet,
-  ticketFor,
-  vmOf,
-  waitUntil,
-} from './testing/fleet-harness';
+import { type FleetHarness, domainId, hostId, makeDisk, mib, startFleet, ticketFor, vmOf, waitUntil } from './testing/fleet-harness';
 
 /** What is left when a VM, a host or the lab itself is killed. */
 describe('crashes', () => {

@@ -136,7 +136,7 @@ export interface ImageioEndpoint {
 }
 
 export interface HostFleet {
-  /** Brings up the host's imageio; idempotent. The engine calls it at start and after a host was restarted. */
+  /** Brings up the host's imageio; idempotent. The engine calls it at start and after a host was restarted. A stalled one is IMAGEIO_UNREACHABLE. */
   startHost(hostId: string): Promise<ImageioEndpoint>;
   /** SIGKILLs imageio, every qemu and qemu-nbd of the host. */
   killHost(hostId: string): Promise<void>;
@@ -218,11 +218,12 @@ export interface HostFleet {
   ): Promise<NbdExport>;
   stopNbd(exportId: string): Promise<void>;
 
-  putTicket(where: string | 'proxy', ticket: Ticket): Promise<void>;
-  ticket(where: string | 'proxy', uuid: string): Promise<TicketState | undefined>;
-  extendTicket(where: string | 'proxy', uuid: string, timeoutSeconds: number): Promise<void>;
+  /** `where` is a host's id, or `proxy`. */
+  putTicket(where: string, ticket: Ticket): Promise<void>;
+  ticket(where: string, uuid: string): Promise<TicketState | undefined>;
+  extendTicket(where: string, uuid: string, timeoutSeconds: number): Promise<void>;
   /** TICKET_BUSY when connections still use it. Unknown is fine. */
-  removeTicket(where: string | 'proxy', uuid: string): Promise<void>;
+  removeTicket(where: string, uuid: string): Promise<void>;
 
   /**
    * Atomic over all disks: each gets a new cow leaf over its current one. Live by blockdev-snapshot, cold by qemu-img create.

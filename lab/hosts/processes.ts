@@ -24,7 +24,6 @@ export interface ProcessStart<Meta> {
   readonly name: string;
   readonly hostId: string;
   readonly command: readonly [string, ...string[]];
-  readonly environment?: Readonly<Record<string, string>>;
   /** Truncated at start. */
   readonly stdoutFile: string;
   readonly stderrFile: string;
@@ -33,6 +32,7 @@ export interface ProcessStart<Meta> {
 
 interface ProcStat {
   readonly state: string;
+  readonly threads: number;
   readonly startTime: string;
 }
 
@@ -41,7 +41,7 @@ function readStat(pid: number): ProcStat | undefined {
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
     // The command in brackets may hold blanks and brackets itself; fields count from behind it, beginning with the third.
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    return { state: fields[0] ?? 'X', startTime: fields[19] ?? '' };
+    return { state: fields[0] ?? 'X', threads: Number(fields[17]), startTime: fields[19] ?? '' };
   } catch {
     return undefined;
   }
@@ -49,8 +49,10 @@ function readStat(pid: number): ProcStat | undefined {
 
 function isRunning(pid: number, startTime: string): boolean {
   const stat = readStat(pid);
-  // A killed process may stay a zombie for seconds until its parent, or process 1, reaps it.
-  return stat !== undefined && stat.startTime === startTime && stat.state !== 'Z' && stat.state !== 'X';
+  if (stat === undefined || stat.startTime !== startTime) return false;
+  // A killed process may stay a zombie for seconds until its parent, or process 1, reaps it. It is dead only with its last thread: until
+  // then it holds its ports and file locks, although the main thread is a zombie already.
+  return (stat.state !== 'Z' && stat.state !== 'X') || stat.threads > 1;
 }
 
 export class ProcessRegistry {
@@ -84,7 +86,7 @@ export class ProcessRegistry {
     const err = start.stderrFile === start.stdoutFile ? out : openSync(start.stderrFile, 'w');
     try {
       const [file, ...args] = start.command;
-      const child = spawn(file, args, { detached: true, stdio: ['ignore', out, err], env: { ...process.env, ...start.environment } });
+      const child = spawn(file, args, { detached: true, stdio: ['ignore', out, err] });
       await new Promise<void>((resolve, reject) => {
         child.once('spawn', resolve);
         child.once('error', (cause) => reject(new HostError('HOST_DOWN', `Cannot start ${file}: ${cause.message}`, { cause })));

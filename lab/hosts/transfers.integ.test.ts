@@ -101,7 +101,10 @@ describe('transfers', () => {
     await expect(fleet.extendTicket(hostId, 'unknown', 10)).rejects.toMatchObject({ code: 'NOT_FOUND' });
 
     await fleet.stallImageio(hostId, true);
+    await expect(fleet.startHost(hostId)).rejects.toMatchObject({ code: 'IMAGEIO_UNREACHABLE' });
     await fleet.stallImageio(hostId, false);
+    expect((await fleet.startHost(hostId)).baseUrl).toBe(host);
+    await fleet.extendTicket(hostId, ticket.uuid, 100); // an extension holds until the next use only
     expect(await get()).toBe(206);
     await fleet.killImageio(hostId);
     await expect(fleet.ticket(hostId, ticket.uuid)).rejects.toMatchObject({ code: 'IMAGEIO_UNREACHABLE' });
