@@ -51,7 +51,7 @@ const firstReadMs = 20_000;
 /** Missing VMs that are looked up one by one before they count as removed; a page boundary may have skipped them. */
 const mostLookUps = 20;
 const longestPauseMs = 60_000;
-const mostEvents = 500;
+const mostEvents = 2000;
 
 class PlatformWatcher {
   readonly stop = new AbortController();
