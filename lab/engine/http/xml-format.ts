@@ -27,7 +27,7 @@ function element(tag: string, typeName: FieldType, entity: ApiObject, detailed: 
       continue;
     }
     if (ATTRIBUTES.has(name)) {
-      attributes += ` ${name}="${escape(String(value as string))}"`;
+      attributes += ` ${name}="${escapeAttribute(String(value as string))}"`;
     } else if (typeName === 'opaque') {
       content += opaque(name, value);
     } else {
@@ -90,6 +90,9 @@ export function escape(text: string): string {
       .replaceAll('\r', '&#13;')
   );
 }
+
+/** Inside an attribute white space must be written as numbers, or a parser makes blanks of it. */
+export const escapeAttribute = (text: string): string => escape(text).replaceAll('\n', '&#10;').replaceAll('\t', '&#9;');
 
 /** One element as the parser gives it (`preserveOrder`): its name is the only key besides the attributes. */
 type Node = Readonly<Record<string, unknown>>;
@@ -180,7 +183,8 @@ function textOf(node: Node): string {
 
 const ENTITIES: Readonly<Record<string, string>> = { amp: '&', lt: '<', gt: '>', quot: '"', apos: "'" };
 
-function decode(text: string): string {
+/** The five named entities and numbers. */
+export function decode(text: string): string {
   return text.replaceAll(/&(?:#x([0-9a-fA-F]+)|#(\d+)|(\w+));/g, (whole, hex?: string, decimal?: string, name?: string) => {
     if (name !== undefined) {
       return ENTITIES[name] ?? whole;

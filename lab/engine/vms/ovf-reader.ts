@@ -2,6 +2,7 @@ import { XMLParser, XMLValidator } from 'fast-xml-parser';
 import type { ApiObject } from '../http/api-object';
 import { compact } from '../http/api-object';
 import { badRequest } from '../http/fault';
+import { decode } from '../http/xml-format';
 import type { Nic, Version, Vm } from '../model/entities';
 import { BIOS_TYPES, NIC_INTERFACES, ORIGINS, RESOURCE, VM_TYPES } from './ovf-codes';
 
@@ -53,8 +54,9 @@ const parser = new XMLParser({
   parseTagValue: false,
   parseAttributeValue: false,
   isArray: (name) => REPEATED.has(name),
-  // An OVF with snapshots holds more entities than the parser's default allows.
-  processEntities: { enabled: true, maxTotalExpansions: 10_000_000, maxExpandedLength: 100_000_000 },
+  trimValues: false,
+  // Decoded here: the parser's own decoding stops after a number of entities that snapshots in an OVF exceed.
+  processEntities: false,
 });
 
 /** Throws the 400 fault for documents that are no OVF of a VM. */
@@ -190,12 +192,12 @@ function many(node: Node | undefined, name: string): Node[] {
 function textOf(node: Node | undefined, name: string): string | undefined {
   const value = node?.[name];
   const text = typeof value === 'object' && value !== null ? (value as Node)['#text'] : value;
-  return typeof text === 'string' && text !== '' ? text : undefined;
+  return typeof text === 'string' && text !== '' ? decode(text) : undefined;
 }
 
 function attribute(node: Node | undefined, name: string): string | undefined {
   const value = node?.[`@${name}`];
-  return typeof value === 'string' ? value : undefined;
+  return typeof value === 'string' ? decode(value) : undefined;
 }
 
 function numberOf(node: Node | undefined, name: string, otherwise: number): number {

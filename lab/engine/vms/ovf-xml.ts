@@ -1,4 +1,4 @@
-import { escape } from '../http/xml-format';
+import { escape, escapeAttribute } from '../http/xml-format';
 
 /** Building blocks of an OVF document. */
 
@@ -13,7 +13,7 @@ export function text(tag: string, content: string | number | boolean | undefined
 export function element(tag: string, attributes: Attributes, content = ''): string {
   const rendered = Object.entries(attributes)
     .filter((entry): entry is [string, string | number | boolean] => entry[1] !== undefined)
-    .map(([name, value]) => ` ${name}="${escape(String(value))}"`)
+    .map(([name, value]) => ` ${name}="${escapeAttribute(String(value))}"`)
     .join('');
   return `<${tag}${rendered}>${content}</${tag}>`;
 }
