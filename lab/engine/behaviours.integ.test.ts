@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { domainId, hostId, startFleet, type FleetHarness } from '../hosts/testing/fleet-harness';
 import { chainOf } from './disks/images';
 import type { Disk, Vm } from './model/entities';
-import { EngineBench, MIB } from './testing/engine-bench';
+import { EngineBench, MIB, text } from './testing/engine-bench';
 
 /** The engine's behaviour on real hosts: qemu, qemu-nbd and ovirt-imageio; each copy is compared with the disk of its point in time. */
 describe('the engine on real hosts', () => {
@@ -51,7 +51,7 @@ describe('the engine on real hosts', () => {
     const body = { disks: disks.map((disk) => ({ id: disk.id })), ...(from !== undefined && { from_checkpoint_id: from }) };
     const answer = await bench.call('POST', `/vms/${vm.id}/backups`, body);
     expect(answer.refusal).toBeUndefined();
-    const id = String(answer.body['id']);
+    const id = text(answer.body['id']);
     await reach(id, 'READY');
     return id;
   };
@@ -60,7 +60,7 @@ describe('the engine on real hosts', () => {
   const read = async (backupId: string, disk: Disk): Promise<{ mode: string; bytes: number }> => {
     const { vmId } = bench.db.backups.require(backupId);
     const views = (await bench.call('GET', `/vms/${vmId}/backups/${backupId}/disks`)).entities;
-    const mode = String(views.find((view) => view['id'] === disk.id)?.['backup_mode']);
+    const mode = text(views.find((view) => view['id'] === disk.id)?.['backup_mode']);
     const transfer = await bench.call('POST', '/imagetransfers', {
       disk: { id: disk.id },
       backup: { id: backupId },
@@ -68,9 +68,9 @@ describe('the engine on real hosts', () => {
       format: 'raw',
     });
     expect(transfer.body['phase']).toBe('transferring');
-    const url = String(transfer.body['transfer_url']);
+    const url = text(transfer.body['transfer_url']);
     const bytes = await harness.client.download(url, mode === 'incremental' ? 'dirty' : 'zero', copyOf(disk.id));
-    const id = String(transfer.body['id']);
+    const id = text(transfer.body['id']);
     await bench.call('POST', `/imagetransfers/${id}/finalize`);
     await bench.until(() => bench.db.transfers.require(id).phase === 'finished_success', 'transfer finished', 20_000);
     return { mode, bytes };
@@ -183,9 +183,9 @@ describe('the engine on real hosts', () => {
       [transfer.body['proxy_url'], 4 * MIB],
     ] as const) {
       const headers = { 'content-range': `bytes ${String(offset)}-${String(offset + MIB - 1)}/*`, 'content-length': String(MIB) };
-      expect((await harness.client.call('PUT', String(url), headers, content)).status).toBe(200);
+      expect((await harness.client.call('PUT', text(url), headers, content)).status).toBe(200);
     }
-    const transferId = String(transfer.body['id']);
+    const transferId = text(transfer.body['id']);
     await bench.call('POST', `/imagetransfers/${transferId}/finalize`);
     await bench.until(() => bench.db.transfers.require(transferId).phase === 'finished_success', 'finished', 20_000);
     const disk = bench.db.disks.require(id);
@@ -203,8 +203,8 @@ describe('the engine on real hosts', () => {
     const transfer = await bench.call('POST', '/imagetransfers', { disk: { id } });
     const garbage = Buffer.alloc(MIB, 1);
     const headers = { 'content-length': String(MIB) };
-    expect((await harness.client.call('PUT', String(transfer.body['transfer_url']), headers, garbage)).status).toBe(200);
-    const transferId = String(transfer.body['id']);
+    expect((await harness.client.call('PUT', text(transfer.body['transfer_url']), headers, garbage)).status).toBe(200);
+    const transferId = text(transfer.body['id']);
     await bench.call('POST', `/imagetransfers/${transferId}/finalize`);
     await bench.until(() => bench.db.transfers.require(transferId).phase === 'finished_failure', 'failed', 20_000);
     expect(bench.db.disks.has(id)).toBe(false);
@@ -221,7 +221,7 @@ describe('the engine on real hosts', () => {
     await write(vm, cow, 2 * MIB, MIB, 'random', 4);
     const second = await start(vm, disks, checkpoint);
     const body = { disk: { id: cow.id }, backup: { id: second }, direction: 'download', format: 'raw' };
-    const transferId = String((await bench.call('POST', '/imagetransfers', body)).body['id']);
+    const transferId = text((await bench.call('POST', '/imagetransfers', body)).body['id']);
     // What a power cut does to the process, behind the engine's back.
     killProcessOf(vm.id);
     await bench.until(() => bench.db.vms.require(vm.id).status === 'down', 'noticed', 20_000);
@@ -250,8 +250,8 @@ describe('the engine on real hosts', () => {
     const transfer = await bench.call('POST', '/imagetransfers', body);
     await bench.restart();
     expect(bench.db.vms.require(vm.id).status).toBe('up');
-    await harness.client.download(String(transfer.body['transfer_url']), 'zero', copyOf(cow.id));
-    const transferId = String(transfer.body['id']);
+    await harness.client.download(text(transfer.body['transfer_url']), 'zero', copyOf(cow.id));
+    const transferId = text(transfer.body['id']);
     await bench.call('POST', `/imagetransfers/${transferId}/finalize`);
     await bench.until(() => bench.db.transfers.require(transferId).phase === 'finished_success', 'finished', 20_000);
     await end(backupId);

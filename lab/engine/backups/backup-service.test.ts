@@ -1,5 +1,5 @@
 import { FakeFleet } from '../testing/fake-fleet';
-import { EngineBench, type Answer, type BenchOptions, type DiskSeed } from '../testing/engine-bench';
+import { EngineBench, type Answer, type BenchOptions, type DiskSeed, text } from '../testing/engine-bench';
 
 const cow: DiskSeed = { format: 'cow' };
 const raw: DiskSeed = { format: 'raw' };
@@ -27,7 +27,7 @@ describe('backups of the simulated engine', () => {
   const runBackup = async (vmId: string, diskIds: readonly string[], from?: string, query = ''): Promise<Answer['body']> => {
     const answer = await post(vmId, diskIds, from === undefined ? {} : { from_checkpoint_id: from }, query);
     expect(answer).toMatchObject({ status: 201 });
-    const id = String(answer.body['id']);
+    const id = text(answer.body['id']);
     await reach(vmId, id, 'ready');
     const ready = (await bench.call('GET', `/vms/${vmId}/backups/${id}`)).body;
     expect((await finalize(vmId, id)).status).toBe(200);
@@ -44,7 +44,7 @@ describe('backups of the simulated engine', () => {
         vm.id,
         disks.map((disk) => disk.id),
       );
-      const id = String(answer.body['id']);
+      const id = text(answer.body['id']);
       expect(answer.body).toMatchObject({ phase: 'initializing', vm: { id: vm.id } });
       expect(answer.body['to_checkpoint_id']).toBeUndefined();
       await reach(vm.id, id, 'starting');
@@ -54,7 +54,7 @@ describe('backups of the simulated engine', () => {
       const ready = (await bench.call('GET', `/vms/${vm.id}/backups/${id}`)).body;
       expect(ready).toMatchObject({ host: { id: bench.db.vms.require(vm.id).hostId } });
       expect(disks.map((disk) => bench.db.disks.require(disk.id).status)).toEqual(['locked', 'locked']);
-      const checkpoint = bench.db.checkpoints.require(String(ready['to_checkpoint_id']));
+      const checkpoint = bench.db.checkpoints.require(text(ready['to_checkpoint_id']));
       expect(checkpoint.diskIds).toEqual([disks[0]?.id]);
       await finalize(vm.id, id);
       await reach(vm.id, id, 'succeeded');
@@ -76,8 +76,8 @@ describe('backups of the simulated engine', () => {
         bootable: false,
         active: true,
       });
-      const second = await post(vm.id, [...ids, added.id], { from_checkpoint_id: String(first['to_checkpoint_id']) });
-      const views = (await bench.call('GET', `/vms/${vm.id}/backups/${String(second.body['id'])}/disks`)).entities;
+      const second = await post(vm.id, [...ids, added.id], { from_checkpoint_id: text(first['to_checkpoint_id']) });
+      const views = (await bench.call('GET', `/vms/${vm.id}/backups/${text(second.body['id'])}/disks`)).entities;
       expect(views.map((view) => view['backup_mode'])).toEqual(['incremental', 'full', 'full']);
     });
 
@@ -94,12 +94,12 @@ describe('backups of the simulated engine', () => {
       const { vm, disks } = await bench.addVm('web', [cow], 'up');
       const diskId = disks[0]?.id ?? '';
       const first = await runBackup(vm.id, [diskId]);
-      const second = await runBackup(vm.id, [diskId], String(first['to_checkpoint_id']));
+      const second = await runBackup(vm.id, [diskId], text(first['to_checkpoint_id']));
       fleet.crashVm(vm.id);
       await bench.until(() => bench.db.vms.require(vm.id).status === 'down', 'VM down');
       await bench.startVm(vm.id);
       const answer = await post(vm.id, [diskId], {
-        from_checkpoint_id: String(second['to_checkpoint_id']),
+        from_checkpoint_id: text(second['to_checkpoint_id']),
         id: '00000000-0000-4000-8000-000000000001',
       });
       expect(answer).toMatchObject({ status: 400, detail: '[]' });
@@ -115,16 +115,16 @@ describe('backups of the simulated engine', () => {
       const { vm, disks } = await bench.addVm('web', [cow], 'up');
       const diskId = disks[0]?.id ?? '';
       const first = await runBackup(vm.id, [diskId]);
-      const second = await runBackup(vm.id, [diskId], String(first['to_checkpoint_id']));
+      const second = await runBackup(vm.id, [diskId], text(first['to_checkpoint_id']));
       const leaf = bench.db.volumes.require(bench.db.disks.require(diskId).activeVolumeId ?? '');
       const chain = {
         diskId,
         virtualSizeBytes: 1,
         chain: [{ domainId: leaf.domainId, diskId, volumeId: leaf.id, format: 'cow' as const }],
       };
-      await fleet.damageBitmap(chain, String(first['to_checkpoint_id']), 'remove');
+      await fleet.damageBitmap(chain, text(first['to_checkpoint_id']), 'remove');
       bench.setLevel(4, 6);
-      await runBackup(vm.id, [diskId], String(second['to_checkpoint_id']));
+      await runBackup(vm.id, [diskId], text(second['to_checkpoint_id']));
       bench.setLevel(4, 5);
       expect(await post(vm.id, [diskId])).toMatchObject({ status: 400, detail: '[]' });
     });
@@ -135,7 +135,7 @@ describe('backups of the simulated engine', () => {
       const diskId = disks[0]?.id ?? '';
       for (const step of ['backup.scratch', 'backup.start']) {
         bench.fail(step);
-        const id = String((await post(vm.id, [diskId])).body['id']);
+        const id = text((await post(vm.id, [diskId])).body['id']);
         await reach(vm.id, id, 'failed');
         expect(bench.db.checkpoints.size).toBe(0);
         expect(bench.db.disks.require(diskId).status).toBe('ok');
@@ -149,14 +149,14 @@ describe('backups of the simulated engine', () => {
       const { vm, disks } = await bench.addVm('web', [cow], 'up');
       bench.fail('backup.freeze', 0);
       await runBackup(vm.id, [disks[0]?.id ?? '']);
-      const id = String((await post(vm.id, [disks[0]?.id ?? ''], {}, '?require_consistency=true')).body['id']);
+      const id = text((await post(vm.id, [disks[0]?.id ?? ''], {}, '?require_consistency=true')).body['id']);
       await reach(vm.id, id, 'failed');
     });
 
     it('stays ready when its machine dies; finalize then answers 400 [] and it fails', async () => {
       await open();
       const { vm, disks } = await bench.addVm('web', [cow], 'up');
-      const id = String((await post(vm.id, [disks[0]?.id ?? ''])).body['id']);
+      const id = text((await post(vm.id, [disks[0]?.id ?? ''])).body['id']);
       await reach(vm.id, id, 'ready');
       fleet.crashVm(vm.id);
       await bench.until(() => bench.db.vms.require(vm.id).status === 'down', 'VM down');
@@ -173,7 +173,7 @@ describe('backups of the simulated engine', () => {
       await open();
       const { vm, disks } = await bench.addVm('web', [cow, raw]);
       const seen = new Set<unknown>();
-      const id = String(
+      const id = text(
         (
           await post(
             vm.id,
@@ -198,7 +198,7 @@ describe('backups of the simulated engine', () => {
       await open();
       const { vm, disks } = await bench.addVm('web', [cow]);
       fleet.failNext('addColdBitmaps', 'NO_SPACE');
-      const id = String((await post(vm.id, [disks[0]?.id ?? ''])).body['id']);
+      const id = text((await post(vm.id, [disks[0]?.id ?? ''])).body['id']);
       await reach(vm.id, id, 'failed');
       expect(bench.db.checkpoints.size).toBe(0);
     });
@@ -209,7 +209,7 @@ describe('backups of the simulated engine', () => {
       const diskId = disks[0]?.id ?? '';
       const first = await runBackup(vm.id, [diskId]);
       for (const volume of fleet.volumes.values()) volume.bitmaps.clear();
-      const id = String((await post(vm.id, [diskId], { from_checkpoint_id: String(first['to_checkpoint_id']) })).body['id']);
+      const id = text((await post(vm.id, [diskId], { from_checkpoint_id: text(first['to_checkpoint_id']) })).body['id']);
       await reach(vm.id, id, 'ready');
       const transfer = await bench.call('POST', '/imagetransfers', {
         disk: { id: diskId },
@@ -218,7 +218,7 @@ describe('backups of the simulated engine', () => {
         format: 'raw',
       });
       expect(transfer.body['phase']).toBe('cancelled_system');
-      await bench.until(() => bench.db.transfers.require(String(transfer.body['id'])).phase === 'finished_failure', 'failure');
+      await bench.until(() => bench.db.transfers.require(text(transfer.body['id'])).phase === 'finished_failure', 'failure');
     });
   });
 
@@ -230,7 +230,7 @@ describe('backups of the simulated engine', () => {
         vm.id,
         disks.map((disk) => disk.id),
       );
-      const id = String(answer.body['id']);
+      const id = text(answer.body['id']);
       expect(answer.body['phase']).toBe('starting');
       const snapshotId = (answer.body['snapshot'] as { id: string }).id;
       await reach(vm.id, id, 'ready');
@@ -252,7 +252,7 @@ describe('backups of the simulated engine', () => {
       await open({ level: { major: 4, minor: 8 } });
       const { vm, disks } = await bench.addVm('web', [raw]);
       const ready = await runBackup(vm.id, [disks[0]?.id ?? '']);
-      expect(bench.db.checkpoints.require(String(ready['to_checkpoint_id'])).diskIds).toEqual([]);
+      expect(bench.db.checkpoints.require(text(ready['to_checkpoint_id'])).diskIds).toEqual([]);
     });
 
     it('ends succeeded when the merge fails, with event 10813 and the snapshot left over', async () => {
@@ -281,7 +281,7 @@ describe('backups of the simulated engine', () => {
       await open({ level: { major: 4, minor: 7 } });
       const { vm, disks } = await bench.addVm('web', [cow], 'up');
       fleet.failNext('createSnapshot', 'QEMU_REFUSED');
-      const id = String((await post(vm.id, [disks[0]?.id ?? ''])).body['id']);
+      const id = text((await post(vm.id, [disks[0]?.id ?? ''])).body['id']);
       await reach(vm.id, id, 'failed');
       expect((await bench.call('GET', `/vms/${vm.id}/backups/${id}`)).body['snapshot']).toBeUndefined();
       expect(bench.db.snapshots.list((snapshot) => snapshot.vmId === vm.id)).toHaveLength(1);
@@ -301,7 +301,7 @@ describe('backups of the simulated engine', () => {
     it('is refused while a transfer of the backup is not finished', async () => {
       await open();
       const { vm, disks } = await bench.addVm('web', [cow], 'up');
-      const id = String((await post(vm.id, [disks[0]?.id ?? ''])).body['id']);
+      const id = text((await post(vm.id, [disks[0]?.id ?? ''])).body['id']);
       await reach(vm.id, id, 'ready');
       const transfer = await bench.call('POST', '/imagetransfers', {
         disk: { id: disks[0]?.id ?? '' },
@@ -311,8 +311,8 @@ describe('backups of the simulated engine', () => {
       });
       expect(transfer.body['phase']).toBe('transferring');
       expect(await finalize(vm.id, id)).toMatchObject({ status: 409, refusal: 'ACTIVE_IMAGE_TRANSFER_FOR_VM_BACKUP' });
-      await bench.call('POST', `/imagetransfers/${String(transfer.body['id'])}/finalize`);
-      await bench.until(() => bench.db.transfers.require(String(transfer.body['id'])).phase === 'finished_success', 'transfer finished');
+      await bench.call('POST', `/imagetransfers/${text(transfer.body['id'])}/finalize`);
+      await bench.until(() => bench.db.transfers.require(text(transfer.body['id'])).phase === 'finished_success', 'transfer finished');
       // The disk reads ok although the backup goes on.
       expect(bench.db.disks.require(disks[0]?.id ?? '').status).toBe('ok');
       expect((await finalize(vm.id, id)).status).toBe(200);
@@ -329,7 +329,7 @@ describe('backups of the simulated engine', () => {
       ] as const) {
         bench.setLevel(4, level);
         const { vm, disks } = await bench.addVm(`vm-${String(level)}-${status}`, [cow], status);
-        const id = String((await post(vm.id, [disks[0]?.id ?? ''])).body['id']);
+        const id = text((await post(vm.id, [disks[0]?.id ?? ''])).body['id']);
         expect(await finalize(vm.id, id)).toMatchObject({ status: 400, refusal: 'VM_BACKUP_STOPPED_TOO_EARLY' });
         expect(await phaseOf(vm.id, id)).toBe('failed');
         await bench.until(() => bench.core.locks.list().length === 0, 'locks released');
@@ -437,10 +437,10 @@ describe('backups of the simulated engine', () => {
       const snapshotId = bench.db.snapshots.find((snapshot) => snapshot.vmId === vm.id)?.id ?? '';
       await bench.call('POST', `/vms/${vm.id}/snapshots`, { description: 's', persist_memorystate: false });
       await bench.until(() => bench.db.snapshots.get(snapshotId)?.status === 'ok', 'snapshot');
-      const id = String((await post(vm.id, [diskId])).body['id']);
+      const id = text((await post(vm.id, [diskId])).body['id']);
       await reach(vm.id, id, 'ready');
       expect(await bench.call('POST', `/vms/${vm.id}/snapshots`, { description: 't' })).toMatchObject({ refusal: 'VM_IS_DURING_BACKUP' });
-      expect(await outcomes(vm.id, diskId, String(first['to_checkpoint_id']), snapshotId)).toEqual({
+      expect(await outcomes(vm.id, diskId, text(first['to_checkpoint_id']), snapshotId)).toEqual({
         second: 'VM_IS_DURING_BACKUP',
         removeSnapshot: 'VM_IS_DURING_BACKUP',
         deleteCheckpoint: 'VM_IS_DURING_BACKUP',
@@ -457,13 +457,13 @@ describe('backups of the simulated engine', () => {
       const { vm, disks } = await bench.addVm('web', [cow, cow], 'up');
       const diskId = disks[0]?.id ?? '';
       const first = await runBackup(vm.id, [diskId]);
-      const id = String((await post(vm.id, [diskId])).body['id']);
+      const id = text((await post(vm.id, [diskId])).body['id']);
       await reach(vm.id, id, 'ready');
       const snapshotId = bench.db.backups.require(id).snapshotId ?? '';
       // A disk that was not selected is held all the same.
       const other = disks[1]?.id ?? '';
       expect((await bench.call('PUT', `/vms/${vm.id}/diskattachments/${other}`, { active: false })).refusal).toBe('DISK_IS_LOCKED');
-      expect(await outcomes(vm.id, diskId, String(first['to_checkpoint_id']), snapshotId)).toEqual({
+      expect(await outcomes(vm.id, diskId, text(first['to_checkpoint_id']), snapshotId)).toEqual({
         second: 'VM_IS_DURING_BACKUP',
         removeSnapshot: 'VM_IS_DURING_BACKUP',
         deleteCheckpoint: 'VM_IS_DURING_BACKUP',
@@ -478,7 +478,7 @@ describe('backups of the simulated engine', () => {
       await reach(vm.id, id, 'succeeded');
 
       await runBackup(vm.id, [diskId], undefined, '?legacy=true');
-      const third = String((await post(vm.id, [diskId])).body['id']);
+      const third = text((await post(vm.id, [diskId])).body['id']);
       await reach(vm.id, third, 'ready');
       expect((await bench.call('POST', `/vms/${vm.id}/stop`)).refusal).toBe('VM_IS_DURING_BACKUP');
     });
@@ -488,10 +488,10 @@ describe('backups of the simulated engine', () => {
     it('goes on with a live and a hybrid backup and holds their locks again', async () => {
       await open();
       const live = await bench.addVm('web', [cow], 'up');
-      const liveId = String((await post(live.vm.id, [live.disks[0]?.id ?? ''])).body['id']);
+      const liveId = text((await post(live.vm.id, [live.disks[0]?.id ?? ''])).body['id']);
       bench.setLevel(4, 7);
       const hybrid = await bench.addVm('db', [cow], 'up');
-      const hybridId = String((await post(hybrid.vm.id, [hybrid.disks[0]?.id ?? ''])).body['id']);
+      const hybridId = text((await post(hybrid.vm.id, [hybrid.disks[0]?.id ?? ''])).body['id']);
       await reach(live.vm.id, liveId, 'ready');
       await reach(hybrid.vm.id, hybridId, 'ready');
       await bench.restart();
@@ -511,7 +511,7 @@ describe('backups of the simulated engine', () => {
       await open();
       const { vm, disks } = await bench.addVm('web', [cow], 'up');
       const release = fleet.hold('startLiveBackup');
-      const id = String((await post(vm.id, [disks[0]?.id ?? ''])).body['id']);
+      const id = text((await post(vm.id, [disks[0]?.id ?? ''])).body['id']);
       await reach(vm.id, id, 'starting');
       await bench.restart();
       release();
@@ -545,7 +545,7 @@ describe('backups of the simulated engine', () => {
       const { vm, disks } = await bench.addVm('web', [cow], 'up');
       const diskId = disks[0]?.id ?? '';
       const ids: string[] = [];
-      for (let n = 0; n < 3; n += 1) ids.push(String((await runBackup(vm.id, [diskId], ids.at(-1)))['to_checkpoint_id']));
+      for (let n = 0; n < 3; n += 1) ids.push(text((await runBackup(vm.id, [diskId], ids.at(-1)))['to_checkpoint_id']));
       const listed = (await bench.call('GET', `/vms/${vm.id}/checkpoints`)).entities;
       expect(listed.map((view) => view['id'])).toEqual(ids);
       expect((await bench.call('DELETE', `/vms/${vm.id}/checkpoints/${ids[1] ?? ''}`)).status).toBe(200);
@@ -565,7 +565,7 @@ describe('backups of the simulated engine', () => {
     it('become invalid when a deletion fails', async () => {
       await open();
       const { vm, disks } = await bench.addVm('web', [cow]);
-      const id = String((await runBackup(vm.id, [disks[0]?.id ?? '']))['to_checkpoint_id']);
+      const id = text((await runBackup(vm.id, [disks[0]?.id ?? '']))['to_checkpoint_id']);
       bench.fail('checkpoint.delete');
       expect((await bench.call('DELETE', `/vms/${vm.id}/checkpoints/${id}`)).status).toBe(200);
       await bench.until(() => bench.eventCodes().includes(10798), 'failure event');

@@ -57,7 +57,7 @@ export class LiveBackup implements BackupModeDriver {
     }
   }
 
-  async finalize(backup: Backup, vm: Vm): Promise<void> {
+  async finalize(backup: Backup): Promise<void> {
     if (!(await this.isOnHost(backup))) {
       this.rows.advance(backup.id, 'FINALIZING_FAILURE');
       this.rows.fail(backup.id, 10795, 'could not be finalized: the host lost it');

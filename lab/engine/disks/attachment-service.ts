@@ -12,7 +12,7 @@ import { underLocks } from '../locks/take-locks';
 import type { Core } from '../model/core';
 import { attachmentId, type Disk, type DiskAttachment, type Snapshot, type Vm } from '../model/entities';
 import { refuse } from '../states/refusals';
-import { DiskService, optional, type Requester } from './disk-service';
+import { type DiskService, optional, type Requester } from './disk-service';
 import { activeSnapshot, attachmentsOfDisk, chainOf, dataCenterOfVm, isLive, requireUsable, vmDisk, volumeIdOf } from './images';
 
 export class AttachmentService {

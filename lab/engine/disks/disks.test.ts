@@ -1,4 +1,4 @@
-import { EngineBench, MIB, type BenchOptions } from '../testing/engine-bench';
+import { EngineBench, MIB, type BenchOptions, text } from '../testing/engine-bench';
 import { FakeFleet } from '../testing/fake-fleet';
 
 describe('disks and attachments of the simulated engine', () => {
@@ -25,8 +25,8 @@ describe('disks and attachments of the simulated engine', () => {
     }) as never;
   const snapshotOf = async (vmId: string): Promise<string> => {
     const answer = await bench.call('POST', `/vms/${vmId}/snapshots`, { description: 's', persist_memorystate: false });
-    await bench.until(() => bench.db.snapshots.get(String(answer.body['id']))?.status === 'ok', 'snapshot');
-    return String(answer.body['id']);
+    await bench.until(() => bench.db.snapshots.get(text(answer.body['id']))?.status === 'ok', 'snapshot');
+    return text(answer.body['id']);
   };
 
   it('a new disk is locked, then ok, with the ids that were asked for', async () => {
@@ -48,7 +48,7 @@ describe('disks and attachments of the simulated engine', () => {
   it('a creation that fails leaves nothing', async () => {
     await open();
     fleet.failNext('createVolume', 'NO_SPACE');
-    const id = String((await bench.call('POST', '/disks', body())).body['id']);
+    const id = text((await bench.call('POST', '/disks', body())).body['id']);
     await bench.until(() => !bench.db.disks.has(id), 'row gone');
     expect(bench.db.volumes.size).toBe(0);
   });
@@ -92,8 +92,8 @@ describe('disks and attachments of the simulated engine', () => {
   it('is finished after a restart: created, or removed', async () => {
     await open();
     const release = fleet.hold('createVolume');
-    const id = String((await bench.call('POST', '/disks', body())).body['id']);
-    const doomed = await bench.db.disks.put({ ...bench.db.disks.require(id), id: 'doomed', status: 'locked', pending: 'remove' });
+    const id = text((await bench.call('POST', '/disks', body())).body['id']);
+    const doomed = bench.db.disks.put({ ...bench.db.disks.require(id), id: 'doomed', status: 'locked', pending: 'remove' });
     await bench.restart();
     release();
     await bench.until(() => bench.db.disks.require(id).status === 'ok', 'created');
@@ -172,7 +172,7 @@ describe('disks and attachments of the simulated engine', () => {
         active: true,
       });
       expect(answer).toMatchObject({ status: 202, body: { active: true, bootable: true } });
-      await bench.until(() => bench.db.disks.require(String(answer.body['id'])).status === 'ok', 'ok');
+      await bench.until(() => bench.db.disks.require(text(answer.body['id'])).status === 'ok', 'ok');
     });
 
     it('of a snapshot go to a proxy through an overlay, keep the snapshot, and leave it as it was', async () => {

@@ -123,11 +123,7 @@ export class PowerService {
     takeLocks(core.locks, { holder, message: 'MIGRATION_IN_PROGRESS', exclusive: [`vm:${vm.id}`] }, vm.name);
     const wanted = objectOf(body, 'host');
     const target = db.hosts.find(
-      (host) =>
-        host.clusterId === vm.clusterId &&
-        host.status === 'up' &&
-        host.id !== vm.hostId &&
-        (wanted === undefined || host.id === textOf(wanted, 'id')),
+      (host) => isFit(host, vm) && host.id !== vm.hostId && (wanted === undefined || host.id === textOf(wanted, 'id')),
     );
     if (target === undefined) {
       core.locks.release(holder);
@@ -331,9 +327,7 @@ export class PowerService {
       (source) => objectsOf(objectOf(source, 'placement_policy'), 'hosts') ?? [],
     );
     const wanted = new Set(pinned.flatMap((host) => textOf(host, 'id') ?? []));
-    const hosts = db.hosts.list(
-      (host) => host.clusterId === vm.clusterId && host.status === 'up' && (wanted.size === 0 || wanted.has(host.id)),
-    );
+    const hosts = db.hosts.list((host) => isFit(host, vm) && (wanted.size === 0 || wanted.has(host.id)));
     const load = (host: Host): number => db.vms.list((other) => other.hostId === host.id).length;
     const [best] = hosts.sort((a, b) => load(a) - load(b));
     if (best === undefined) throw refuse('NO_HOST_FITS', vm.name);

@@ -1,5 +1,5 @@
 import { FakeFleet } from '../testing/fake-fleet';
-import { EngineBench, type BenchOptions } from '../testing/engine-bench';
+import { EngineBench, type BenchOptions, text } from '../testing/engine-bench';
 import type { Snapshot } from '../model/entities';
 
 describe('snapshots of the simulated engine', () => {
@@ -15,7 +15,7 @@ describe('snapshots of the simulated engine', () => {
   const take = async (vmId: string, extra: object = {}): Promise<string> => {
     const answer = await bench.call('POST', `/vms/${vmId}/snapshots`, { description: 'nightly', persist_memorystate: false, ...extra });
     expect(answer.status).toBe(202);
-    const id = String(answer.body['id']);
+    const id = text(answer.body['id']);
     await bench.until(() => bench.db.snapshots.get(id)?.status === 'ok', 'snapshot ok');
     return id;
   };
@@ -135,7 +135,7 @@ describe('snapshots of the simulated engine', () => {
     await open();
     const { vm, disks } = await bench.addVm('web', [{}]);
     const backup = await bench.call('POST', `/vms/${vm.id}/backups`, { disks: [{ id: disks[0]?.id ?? '' }] });
-    const backupId = String(backup.body['id']);
+    const backupId = text(backup.body['id']);
     await bench.until(() => bench.db.backups.require(backupId).phase === 'READY', 'ready');
     await bench.call('POST', `/vms/${vm.id}/backups/${backupId}/finalize`);
     await bench.until(() => bench.db.backups.require(backupId).phase === 'SUCCEEDED', 'succeeded');

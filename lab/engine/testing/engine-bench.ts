@@ -48,6 +48,9 @@ export interface DiskSeed {
   readonly bootable?: boolean;
 }
 
+/** A text field of an answer; empty when it is not there, so that the next request fails by name. */
+export const text = (value: unknown): string => (typeof value === 'string' ? value : '');
+
 export class EngineBench {
   readonly faults = new FaultPlan();
   readonly clusterId = randomUUID();

@@ -318,27 +318,27 @@ export class FakeFleet implements HostFleet {
     this.exports.delete(exportId);
   }
 
-  async putTicket(where: string | 'proxy', ticket: Ticket): Promise<void> {
+  async putTicket(where: string, ticket: Ticket): Promise<void> {
     await this.record('putTicket', [where, ticket]);
     const transferredBytes = ticket.ops.length === 1 ? 0 : undefined;
     const state = { active: false, canceled: false, idleSeconds: 0, expiresInSeconds: ticket.timeoutSeconds, transferredBytes };
     this.tickets.set(`${where}/${ticket.uuid}`, { ticket, state, busy: false });
   }
 
-  async ticket(where: string | 'proxy', uuid: string): Promise<TicketState | undefined> {
+  async ticket(where: string, uuid: string): Promise<TicketState | undefined> {
     await this.record('ticket', [where, uuid]);
     const entry = this.tickets.get(`${where}/${uuid}`);
     return entry === undefined ? undefined : { ...entry.state };
   }
 
-  async extendTicket(where: string | 'proxy', uuid: string, timeoutSeconds: number): Promise<void> {
+  async extendTicket(where: string, uuid: string, timeoutSeconds: number): Promise<void> {
     await this.record('extendTicket', [where, uuid, timeoutSeconds]);
     const entry = this.tickets.get(`${where}/${uuid}`);
     if (entry === undefined) throw new HostError('NOT_FOUND', `no ticket ${uuid} at ${where}`);
     entry.state.expiresInSeconds = timeoutSeconds;
   }
 
-  async removeTicket(where: string | 'proxy', uuid: string): Promise<void> {
+  async removeTicket(where: string, uuid: string): Promise<void> {
     await this.record('removeTicket', [where, uuid]);
     if (this.tickets.get(`${where}/${uuid}`)?.busy === true) throw new HostError('TICKET_BUSY', `ticket ${uuid} is in use`);
     this.tickets.delete(`${where}/${uuid}`);

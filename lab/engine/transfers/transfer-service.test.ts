@@ -1,4 +1,4 @@
-import { EngineBench, MIB, type Answer, type BenchOptions } from '../testing/engine-bench';
+import { EngineBench, MIB, type Answer, type BenchOptions, text } from '../testing/engine-bench';
 import { FakeFleet } from '../testing/fake-fleet';
 
 describe('image transfers of the simulated engine', () => {
@@ -19,9 +19,9 @@ describe('image transfers of the simulated engine', () => {
   const ticketOf = (id: string): string => bench.db.transfers.require(id).ticketId ?? '';
   const hostOf = (id: string): string => bench.db.transfers.require(id).hostId ?? '';
   const download = async (diskId: string, extra: Record<string, unknown> = {}): Promise<string> =>
-    String((await post({ disk: { id: diskId }, direction: 'download', format: 'raw', ...extra })).body['id']);
+    text((await post({ disk: { id: diskId }, direction: 'download', format: 'raw', ...extra })).body['id']);
   const upload = async (diskId: string, extra: Record<string, unknown> = {}): Promise<string> =>
-    String((await post({ disk: { id: diskId }, format: 'raw', ...extra })).body['id']);
+    text((await post({ disk: { id: diskId }, format: 'raw', ...extra })).body['id']);
 
   describe('download', () => {
     it('is transferring in the first answer, with the same ticket on host and proxy', async () => {
@@ -29,7 +29,7 @@ describe('image transfers of the simulated engine', () => {
       const disk = await bench.addDisk('d');
       const { body, status } = await post({ disk: { id: disk.id }, direction: 'download', format: 'raw' });
       expect(status).toBe(201);
-      const id = String(body['id']);
+      const id = text(body['id']);
       expect(body).toMatchObject({
         phase: 'transferring',
         image: { id: disk.id },
@@ -127,21 +127,19 @@ describe('image transfers of the simulated engine', () => {
       const { vm, disks } = await bench.addVm('web', [{}], 'up');
       const disk = disks[0];
       const created = await bench.call('POST', `/vms/${vm.id}/snapshots`, { description: 's', persist_memorystate: false });
-      await bench.until(() => bench.db.snapshots.get(String(created.body['id']))?.status === 'ok', 'snapshot');
+      await bench.until(() => bench.db.snapshots.get(text(created.body['id']))?.status === 'ok', 'snapshot');
       const frozen = (await bench.call('GET', `/disks/${disk?.id ?? ''}/disksnapshots`)).entities;
       expect(frozen).toHaveLength(1);
-      const volumeId = String(frozen[0]?.['id']);
+      const volumeId = text(frozen[0]?.['id']);
       const { body } = await post({ snapshot: { id: volumeId }, direction: 'download', format: 'raw', shallow: true });
       expect(body).toMatchObject({ phase: 'transferring', shallow: true, image: { id: disk?.id } });
       expect(bench.db.disks.require(disk?.id ?? '').status).toBe('ok');
       expect(bench.db.volumes.require(volumeId).status).toBe('locked');
       expect(fleet.calls.find((call) => call.method === 'startNbd')?.args[3]).toEqual({ writable: false, shallow: true });
       expect((await bench.call('POST', `/vms/${vm.id}/snapshots`, { description: 't' })).refusal).toBe('DISK_IS_BEING_TRANSFERRED');
-      expect((await bench.call('DELETE', `/vms/${vm.id}/snapshots/${String(created.body['id'])}`)).refusal).toBe(
-        'DISK_IS_BEING_TRANSFERRED',
-      );
-      await act(String(body['id']), 'finalize');
-      await reach(String(body['id']), 'finished_success');
+      expect((await bench.call('DELETE', `/vms/${vm.id}/snapshots/${text(created.body['id'])}`)).refusal).toBe('DISK_IS_BEING_TRANSFERRED');
+      await act(text(body['id']), 'finalize');
+      await reach(text(body['id']), 'finished_success');
       expect(bench.db.volumes.require(volumeId).status).toBe('ok');
     });
 
@@ -163,8 +161,8 @@ describe('image transfers of the simulated engine', () => {
       const vmHost = bench.db.vms.require(vm.id).hostId ?? '';
       const other = bench.hostIds.find((id) => id !== vmHost) ?? '';
       const backup = await bench.call('POST', `/vms/${vm.id}/backups`, { disks: [{ id: disks[0]?.id ?? '' }] });
-      await bench.until(() => bench.db.backups.require(String(backup.body['id'])).phase === 'READY', 'ready');
-      const id = await download(disks[0]?.id ?? '', { backup: { id: String(backup.body['id']) }, host: { id: other } });
+      await bench.until(() => bench.db.backups.require(text(backup.body['id'])).phase === 'READY', 'ready');
+      const id = await download(disks[0]?.id ?? '', { backup: { id: text(backup.body['id']) }, host: { id: other } });
       expect(hostOf(id)).toBe(vmHost);
     });
   });
@@ -174,7 +172,7 @@ describe('image transfers of the simulated engine', () => {
       await open();
       const disk = await bench.addDisk('d');
       const answer = await post({ disk: { id: disk.id }, format: 'raw' });
-      const id = String(answer.body['id']);
+      const id = text(answer.body['id']);
       expect(answer.body).toMatchObject({ direction: 'upload', phase: 'transferring' });
       expect(fleet.tickets.get(`${hostOf(id)}/${ticketOf(id)}`)?.ticket.ops).toEqual(['write']);
       await act(id, 'finalize');
@@ -311,8 +309,8 @@ describe('image transfers of the simulated engine', () => {
       await open();
       const { vm, disks } = await bench.addVm('web', [{}], 'up');
       const backup = await bench.call('POST', `/vms/${vm.id}/backups`, { disks: [{ id: disks[0]?.id ?? '' }] });
-      await bench.until(() => bench.db.backups.require(String(backup.body['id'])).phase === 'READY', 'ready');
-      const id = await download(disks[0]?.id ?? '', { backup: { id: String(backup.body['id']) } });
+      await bench.until(() => bench.db.backups.require(text(backup.body['id'])).phase === 'READY', 'ready');
+      const id = await download(disks[0]?.id ?? '', { backup: { id: text(backup.body['id']) } });
       fleet.crashVm(vm.id);
       await reach(id, 'finished_failure');
       expect(bench.db.vms.require(vm.id).status).toBe('down');
@@ -349,7 +347,7 @@ describe('image transfers of the simulated engine', () => {
       expect(await refused({ disk: { id: free.id } })).toBe('409 DISK_IS_BEING_TRANSFERRED');
 
       const backup = await bench.call('POST', `/vms/${vm.id}/backups`, { disks: [{ id: diskId }] });
-      const backupId = String(backup.body['id']);
+      const backupId = text(backup.body['id']);
       const ofBackup = { disk: { id: diskId }, backup: { id: backupId }, direction: 'download' };
       expect(await refused(ofBackup)).toBe('409 VM_BACKUP_NOT_READY');
       await bench.until(() => bench.db.backups.require(backupId).phase === 'READY', 'ready');
