@@ -1,10 +1,21 @@
-import { execFileSync, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { DiskChain, HostFleet, VmSpec } from './driver';
-import { type FleetHarness, domainId, hostId, makeDisk, mib, startFleet, ticketFor, vmOf, waitUntil } from './testing/fleet-harness';
+import {
+  type FleetHarness,
+  domainId,
+  hostId,
+  makeDisk,
+  mib,
+  runProgram,
+  startFleet,
+  ticketFor,
+  vmOf,
+  waitUntil,
+} from './testing/fleet-harness';
 
 /** What is left when a VM, a host or the lab itself is killed. */
 describe('crashes', () => {
@@ -173,7 +184,7 @@ describe('crashes', () => {
       expect(readdirSync(join(harness.dataDir, 'scratch'))).toEqual([]);
       const after = join(harness.directory, 'after');
       await fleet.dumpDisk(disk, after);
-      execFileSync('cmp', [before, after]);
+      runProgram('cmp', [before, after]);
       await release(fleet); // stops the VM gracefully
     }
   });
@@ -206,7 +217,7 @@ describe('crashes', () => {
   const runChild = (vm: VmSpec, stderr: 'pipe' | 'inherit') => {
     const task = join(harness.directory, 'task.json');
     writeFileSync(task, JSON.stringify({ dataDir: harness.dataDir, ca: harness.ca, vm }));
-    return spawn(process.execPath, [join(__dirname, 'testing', 'fleet-child.js'), task], { stdio: ['ignore', 'pipe', stderr] });
+    return spawn(process.execPath, [require.resolve('./testing/fleet-child'), task], { stdio: ['ignore', 'pipe', stderr] });
   };
 
   const startChild = async (vm: VmSpec) => {

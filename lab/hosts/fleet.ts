@@ -369,6 +369,7 @@ class RealHostFleet implements RunningHostFleet {
   async #adopt(): Promise<void> {
     const killed = this.#processes.sweepUnrecorded();
     if (killed > 0) this.options.log('warn', `${killed} processes without a record were killed.`);
+    await this.#processes.waitForTools(60_000);
     this.#nbd.sweep();
     await this.#machines.adopt();
     await this.#machines.sweepScratch(this.#nbd.scratchFiles());

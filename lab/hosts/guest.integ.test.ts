@@ -1,6 +1,5 @@
-import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
-import { type FleetHarness, hostId, makeDisk, mib, startFleet, ticketFor, vmOf, waitUntil } from './testing/fleet-harness';
+import { type FleetHarness, hostId, makeDisk, mib, runProgram, startFleet, ticketFor, vmOf, waitUntil } from './testing/fleet-harness';
 
 /** The small Linux guest: it writes by itself, and a freeze stands its writes still. */
 describe('linux guest', () => {
@@ -87,7 +86,7 @@ describe('linux guest', () => {
     await fleet.putTicket(hostId, ticket);
     await client.download(`${host}/images/${ticket.uuid}`, 'dirty', join(directory, 'copy'));
     await fleet.stopLiveBackup('frozen', true);
-    execFileSync('cmp', [join(directory, 'state'), join(directory, 'copy')]);
+    runProgram('cmp', [join(directory, 'state'), join(directory, 'copy')]);
 
     // The guest's kernel takes part in plugging.
     const plugged = await makeDisk(fleet, 'cow', 4 * mib);
@@ -103,12 +102,19 @@ describe('linux guest', () => {
 
     // The copy was taken under a freeze: a clean file system whose files are the seeded ones.
     const copy = join(directory, 'copy');
-    execFileSync('e2fsck', ['-fn', copy], { stdio: 'ignore' });
+    runProgram('e2fsck', ['-fn', copy]);
     const tree = join(directory, 'tree');
-    execFileSync('mkdir', [tree]);
-    execFileSync('debugfs', ['-R', `rdump /data ${tree}`, copy], { stdio: 'ignore' });
-    execFileSync('sha256sum', ['--quiet', '-c', 'SHA256SUMS'], { cwd: join(tree, 'data') });
-    await fleet.stopVm(vm.vmId, true);
-    expect((await fleet.listBitmaps(disk)).map(({ name }) => name)).toEqual(['one', 'two']);
+    runProgram('mkdir', [tree]);
+    runProgram('debugfs', ['-R', `rdump /data ${tree}`, copy]);
+    runProgram('sha256sum', ['--quiet', '-c', 'SHA256SUMS'], join(tree, 'data'));
+
+    // A lab that goes away while the guest is frozen does not leave it so.
+    await fleet.freeze(vm.vmId);
+    await fleet.detach();
+    const next = harness.reopen();
+    const atRestart = (await next.consoleText(vm.vmId)).length;
+    await waitUntil('the guest goes on', async () => (await next.consoleText(vm.vmId)).length > atRestart + 20, 20_000);
+    await next.stopVm(vm.vmId, true);
+    expect((await next.listBitmaps(disk)).map(({ name }) => name)).toEqual(['one', 'two']);
   }, 120_000);
 });

@@ -1,7 +1,17 @@
-import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import type { DiskChain } from './driver';
-import { type FleetHarness, hostId, makeDisk, mib, newLeafOf, startFleet, ticketFor, vmOf, withLayer } from './testing/fleet-harness';
+import {
+  type FleetHarness,
+  hostId,
+  makeDisk,
+  mib,
+  runProgram,
+  newLeafOf,
+  startFleet,
+  ticketFor,
+  vmOf,
+  withLayer,
+} from './testing/fleet-harness';
 
 /** Cold backups, snapshots and merges, and the hybrid backup that is made of them. */
 describe('layers and cold transfers', () => {
@@ -18,7 +28,7 @@ describe('layers and cold transfers', () => {
   });
 
   const compare = (left: string, right: string): void => {
-    execFileSync('cmp', [left, right]);
+    runProgram('cmp', [left, right]);
   };
 
   /** Reads a chain through qemu-nbd into `file`: whole, or what changed since `bitmap`. */

@@ -1,7 +1,6 @@
-import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { type FleetHarness, hostId, makeDisk, mib, startFleet, ticketFor, vmOf } from './testing/fleet-harness';
+import { type FleetHarness, hostId, makeDisk, mib, runProgram, startFleet, ticketFor, vmOf } from './testing/fleet-harness';
 
 /** Pull-mode backups of a running VM through the real imageio daemon. */
 describe('live backup', () => {
@@ -18,7 +17,7 @@ describe('live backup', () => {
   });
 
   const compare = (left: string, right: string): void => {
-    execFileSync('cmp', [left, right]);
+    runProgram('cmp', [left, right]);
   };
 
   test('a full and an incremental one, with writes during both, give the disk of each point in time', async () => {

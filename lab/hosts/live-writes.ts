@@ -28,7 +28,7 @@ export async function writeToDisk(vm: VirtualMachine, diskId: string, write: Par
 
 /** Copies the disk as it is at this moment into a raw file, while writes and backups go on. */
 export async function dumpLiveDisk(vm: VirtualMachine, disk: DiskState, sizeBytes: number, file: string): Promise<void> {
-  const node = `dump-${disk.target}`;
+  const node = dumpNode(disk.target);
   await writeFile(file, '');
   await truncate(file, sizeBytes);
   const target = {
@@ -48,6 +48,16 @@ export async function dumpLiveDisk(vm: VirtualMachine, disk: DiskState, sizeByte
     await vm.deleteNodes([node]);
   }
 }
+
+/** After the lab died in the middle of a copy. */
+export async function endLiveDumps(vm: VirtualMachine): Promise<void> {
+  for (const { target } of vm.state.disks) {
+    await vm.cancelJob(dumpNode(target));
+    await vm.deleteNodes([dumpNode(target)]);
+  }
+}
+
+const dumpNode = (target: string): string => `dump-${target}`;
 
 /** The monitor's answer says nothing of the outcome: qemu prints it on its own standard output, of which we read what is new. */
 async function qemuIo(vm: VirtualMachine, disk: DiskState, command: string): Promise<void> {

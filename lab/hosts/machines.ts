@@ -4,6 +4,7 @@ import { basename, sep } from 'node:path';
 import { HostError, type VmSpec, type VolumeId } from './driver';
 import { discardBackupFiles, stopLiveBackup } from './live-backup';
 import { reconcileLayers } from './live-layers';
+import { endLiveDumps } from './live-writes';
 import type { FleetPaths } from './paths';
 import type { ProcessRegistry } from './processes';
 import { VirtualMachine, type VmState } from './virtual-machine';
@@ -89,6 +90,8 @@ export class Machines {
       }
       try {
         const machine = await VirtualMachine.adopt(meta.vmId, this.paths, this.processes);
+        await endLiveDumps(machine);
+        await machine.thawLeftOver();
         if (machine.state.backup?.ready === false) await stopLiveBackup(machine, false);
         // Under a backup qemu refuses every change of layers, so then there is nothing to reconcile.
         if (machine.state.backup === undefined) await reconcileLayers(machine, (file) => this.#volumeOfFile(file));

@@ -162,28 +162,42 @@ export class ProcessRegistry {
    */
   sweepUnrecorded(): number {
     const known = new Set([...this.#records.values()].map((record) => record.pid));
-    let killed = 0;
-    for (const entry of readdirSync('/proc')) {
-      const pid = Number(entry);
-      if (!Number.isInteger(pid) || pid === process.pid || known.has(pid)) continue;
-      let command: string[];
-      try {
-        command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
-      } catch {
-        continue;
+    const strays = this.#processesOfFleet(/qemu-system|qemu-nbd|ovirt-imageio/).filter((pid) => !known.has(pid));
+    for (const pid of strays) killQuietly(pid);
+    return strays.length;
+  }
+
+  /**
+   * A dead lab's qemu-img goes on to its end and would then write behind the back of the new one. Waited for, since killing it would make
+   * bitmaps inconsistent; only what takes too long is killed.
+   */
+  async waitForTools(timeoutMs: number): Promise<void> {
+    const deadline = Date.now() + timeoutMs;
+    for (;;) {
+      const running = this.#processesOfFleet(/qemu-img|mke2fs/);
+      if (running.length === 0) return;
+      if (Date.now() > deadline) {
+        for (const pid of running) killQuietly(pid);
+        return;
       }
-      const program = command.slice(0, 2).join(' ');
-      if (!/qemu-system|qemu-nbd|ovirt-imageio/.test(program)) continue;
-      if (!command.some((argument) => argument.includes(`${this.paths.socketDir}/`) || argument.includes(`${this.paths.dataDir}/`)))
-        continue;
-      try {
-        process.kill(pid, 'SIGKILL');
-        killed++;
-      } catch {
-        // Gone by itself.
-      }
+      await delay(20);
     }
-    return killed;
+  }
+
+  #processesOfFleet(programs: RegExp): number[] {
+    return readdirSync('/proc')
+      .map(Number)
+      .filter((pid) => {
+        if (!Number.isInteger(pid) || pid === process.pid) return false;
+        try {
+          const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+          const ours = (argument: string): boolean =>
+            argument.includes(`${this.paths.socketDir}/`) || argument.includes(`${this.paths.dataDir}/`);
+          return programs.test(command.slice(0, 2).join(' ')) && command.some(ours);
+        } catch {
+          return false; // ended while we looked
+        }
+      });
   }
 
   #write(record: ProcessRecord<unknown>): void {
@@ -191,6 +205,14 @@ export class ProcessRegistry {
     const file = this.paths.run(`${record.name}.json`);
     writeFileSync(`${file}.new`, JSON.stringify(record));
     renameSync(`${file}.new`, file);
+  }
+}
+
+function killQuietly(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // Gone by itself.
   }
 }
 

@@ -1,8 +1,7 @@
-import { execFileSync } from 'node:child_process';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type FleetHarness, hostId, makeDisk, mib, startFleet, ticketFor, waitUntil } from './testing/fleet-harness';
+import { type FleetHarness, hostId, makeDisk, mib, runProgram, startFleet, ticketFor, waitUntil } from './testing/fleet-harness';
 import { seededBytes } from './seeded-bytes';
 
 /** Tickets, uploads and the proxy, on the real imageio daemon. */
@@ -65,8 +64,8 @@ describe('transfers', () => {
     const disk = await makeDisk(fleet, 'cow', 4 * mib);
     const volume = disk.chain[0]!;
     const source = join(directory, 'source.qcow2');
-    execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', source, '4M']);
-    execFileSync('qemu-io', ['-f', 'qcow2', '-c', 'write -P 3 0 64k', source], { stdio: 'ignore' });
+    runProgram('qemu-img', ['create', '-q', '-f', 'qcow2', source, '4M']);
+    runProgram('qemu-io', ['-f', 'qcow2', '-c', 'write -P 3 0 64k', source]);
     const bytes = await readFile(source);
     const ticket = ticketFor({ url: await fleet.volumeFileUrl(volume), sizeBytes: bytes.length, dirty: false }, { ops: ['write'] });
     await fleet.putTicket(hostId, ticket);
@@ -74,11 +73,11 @@ describe('transfers', () => {
     expect(status).toBe(200);
     await fleet.removeTicket(hostId, ticket.uuid);
     await fleet.verifyVolume(volume, 'cow');
-    execFileSync('qemu-img', ['compare', source, fileURLToPath(ticket.url)], { stdio: 'ignore' });
+    runProgram('qemu-img', ['compare', source, fileURLToPath(ticket.url)]);
 
     await expect(fleet.verifyVolume(volume, 'raw')).rejects.toMatchObject({ code: 'UPLOAD_INVALID' });
     const path = fileURLToPath(ticket.url);
-    execFileSync('qemu-img', ['rebase', '-u', '-f', 'qcow2', '-F', 'raw', '-b', '/etc/hostname', path]);
+    runProgram('qemu-img', ['rebase', '-u', '-f', 'qcow2', '-F', 'raw', '-b', '/etc/hostname', path]);
     await expect(fleet.verifyVolume(volume, 'cow')).rejects.toMatchObject({ code: 'UPLOAD_INVALID' });
     await writeFile(path, Buffer.alloc(512));
     await expect(fleet.verifyVolume(volume, 'cow')).rejects.toMatchObject({ code: 'UPLOAD_INVALID' });

@@ -319,9 +319,16 @@ export class VirtualMachine {
   }
 
   /** The guest agent's answer; FREEZE_FAILED when there is no guest. */
-  async agent<T>(command: string): Promise<T> {
+  async agent<T>(command: string, timeoutMs = 20_000): Promise<T> {
     if (this.#state.guest === 'none') throw new HostError('FREEZE_FAILED', `VM ${this.vmId} has no guest agent.`);
-    return await guestAgentCall<T>(this.paths.socket('agent', this.vmId), command, 20_000);
+    return await guestAgentCall<T>(this.paths.socket('agent', this.vmId), command, timeoutMs);
+  }
+
+  /** A lab that died between freeze and thaw must not leave the guest standing still. */
+  async thawLeftOver(): Promise<void> {
+    if (this.#state.guest === 'none' || (await this.runState()) !== 'up') return;
+    const status = await this.agent<string>('guest-fsfreeze-status', 2000).catch(() => 'unknown');
+    if (status === 'frozen') await this.agent('guest-fsfreeze-thaw');
   }
 
   async jobStatus(id: string): Promise<{ status: string; error?: string } | undefined> {

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { mkdtemp, open, rm } from 'node:fs/promises';
 import { Agent, request } from 'node:https';
@@ -165,6 +166,11 @@ export class ImageioClient {
   close(): void {
     this.#agent.destroy();
   }
+}
+
+/** A program of this machine, which must succeed. */
+export function runProgram(program: string, args: readonly string[], directory?: string): void {
+  execFileSync(program, args, { stdio: 'ignore', ...(directory === undefined ? {} : { cwd: directory }) });
 }
 
 export async function waitUntil(what: string, condition: () => Promise<boolean>, timeoutMs: number): Promise<void> {
