@@ -1,0 +1,70 @@
+/** What the main thread and a lane thread say to each other. All plain data; bulk data never crosses, shared counters do. */
+import type { BlockPlanData } from '../extents/block-plan';
+import type { ErrorMessage } from '../errors/error-message';
+import type { MoverAddress } from '../mover-client/mover-connection';
+import type { SourceDescription } from '../sources/block-source';
+import type { TargetDescription } from '../targets/block-target';
+
+interface LaneBasics {
+  readonly address: MoverAddress;
+  readonly counters: SharedArrayBuffer;
+  /** This lane's share; 0: no limit. */
+  readonly rateBytesPerSecond: number;
+}
+
+export interface OpenBackup extends LaneBasics {
+  readonly kind: 'backup';
+  readonly disk: { readonly diskId: string; readonly sizeBytes: number; readonly basePointId: string; readonly baseDiskId: string };
+}
+
+export interface OpenRestore extends LaneBasics {
+  readonly kind: 'restore';
+  readonly pointId: string;
+  readonly diskId: string;
+}
+
+export interface RunBackup {
+  readonly kind: 'backup';
+  readonly plan: BlockPlanData;
+  readonly cursor: SharedArrayBuffer;
+  readonly source: SourceDescription;
+}
+
+export interface RunRestore {
+  readonly kind: 'restore';
+  readonly cursor: SharedArrayBuffer;
+  readonly blockCount: number;
+  readonly target: TargetDescription;
+}
+
+/** Steps of a lane, each answered once under its `request` number. */
+export type LaneStep =
+  | { readonly step: 'open'; readonly open: OpenBackup | OpenRestore }
+  | { readonly step: 'run'; readonly run: RunBackup | RunRestore }
+  /** Backup: commit the disk. Restore: flush the target. */
+  | { readonly step: 'conclude' }
+  /** Ends the lane, whatever it does; what it was doing answers CANCELLED or an error. */
+  | { readonly step: 'close' };
+
+export type LaneRequest = LaneStep & { readonly lane: number; readonly request: number };
+
+export interface OpenedBackup {
+  readonly blockSizeBytes: number;
+  readonly handle: number;
+  readonly committed: boolean;
+}
+
+export interface OpenedRestore {
+  readonly blockSizeBytes: number;
+  readonly sizeBytes: number;
+  readonly allocatedBlocks: number;
+}
+
+export interface ConcludedBackup {
+  readonly indexRoot: Uint8Array;
+  readonly storedBytes: number;
+}
+
+export type LaneReply =
+  | { readonly request: number; readonly value: OpenedBackup | OpenedRestore | ConcludedBackup | undefined }
+  | { readonly request: number; readonly error: ErrorMessage };

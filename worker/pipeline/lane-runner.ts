@@ -1,0 +1,107 @@
+import { CommonErrors } from '../../common/errors/common-errors';
+import { BlockPlan } from '../extents/block-plan';
+import { WorkCursor } from '../extents/work-cursor';
+import { openSource } from '../sources/block-source';
+import type { BlockSource } from '../sources/block-source';
+import { openTarget } from '../targets/block-target';
+import type { BlockTarget } from '../targets/block-target';
+import { BackupLane } from './backup-lane';
+import { PlanFeed } from './block-feed';
+import { SharedCounters } from './counters';
+import type {
+  ConcludedBackup,
+  LaneStep,
+  OpenBackup,
+  OpenRestore,
+  OpenedBackup,
+  OpenedRestore,
+  RunBackup,
+  RunRestore,
+} from './lane-messages';
+import { RateLimit } from './rate-limit';
+import { RestoreLane } from './restore-lane';
+
+/** One lane inside its thread, step by step: opened, run, concluded, closed. */
+export class LaneRunner {
+  private readonly aborter = new AbortController();
+  private backup: BackupLane | undefined;
+  private restore: RestoreLane | undefined;
+  private plan: BlockPlan | undefined;
+  private source: BlockSource | undefined;
+  private target: BlockTarget | undefined;
+
+  /** Throws what the step throws, or CANCELLED once the lane is closed. */
+  async step(message: LaneStep): Promise<OpenedBackup | OpenedRestore | ConcludedBackup | undefined> {
+    try {
+      switch (message.step) {
+        case 'open':
+          return await (message.open.kind === 'backup' ? this.openBackup(message.open) : this.openRestore(message.open));
+        case 'run':
+          return await (message.run.kind === 'backup' ? this.runBackup(message.run) : this.runRestore(message.run));
+        case 'conclude':
+          return await this.conclude();
+        case 'close':
+          return await this.close();
+      }
+    } catch (error) {
+      if (this.aborter.signal.aborted) throw CommonErrors.CANCELLED({ what: 'the transfer' }, { cause: error });
+      throw error;
+    }
+  }
+
+  async close(): Promise<undefined> {
+    this.aborter.abort();
+    this.backup?.close();
+    this.restore?.close();
+    await Promise.all([this.source?.close(), this.target?.close()]);
+    return undefined;
+  }
+
+  private async openBackup(open: OpenBackup): Promise<OpenedBackup> {
+    this.backup = await BackupLane.open({
+      address: open.address,
+      disk: open.disk,
+      counters: new SharedCounters(open.counters),
+      rate: new RateLimit(open.rateBytesPerSecond),
+      signal: this.aborter.signal,
+    });
+    return { blockSizeBytes: this.backup.blockSizeBytes, handle: this.backup.handle, committed: this.backup.isCommitted };
+  }
+
+  private async openRestore(open: OpenRestore): Promise<OpenedRestore> {
+    this.restore = await RestoreLane.open({
+      address: open.address,
+      pointId: open.pointId,
+      diskId: open.diskId,
+      counters: new SharedCounters(open.counters),
+      rate: new RateLimit(open.rateBytesPerSecond),
+      signal: this.aborter.signal,
+    });
+    const { sizeBytes, allocatedBlocks } = this.restore.image;
+    return { blockSizeBytes: this.restore.blockSizeBytes, sizeBytes, allocatedBlocks };
+  }
+
+  private async runBackup(run: RunBackup): Promise<undefined> {
+    if (!this.backup) throw CommonErrors.INTERNAL({ what: 'a lane that was not opened' });
+    this.plan = new BlockPlan(run.plan);
+    this.source = await openSource(run.source, this.aborter.signal);
+    await this.backup.run(this.plan, new PlanFeed(this.plan, new WorkCursor(run.cursor, this.plan.blockCount)), this.source);
+    return undefined;
+  }
+
+  private async runRestore(run: RunRestore): Promise<undefined> {
+    if (!this.restore) throw CommonErrors.INTERNAL({ what: 'a lane that was not opened' });
+    this.target = await openTarget(run.target, this.aborter.signal);
+    await this.restore.run(new WorkCursor(run.cursor, run.blockCount), this.target);
+    return undefined;
+  }
+
+  private async conclude(): Promise<ConcludedBackup | undefined> {
+    if (this.backup) {
+      const { indexRoot, storedBytes } = await this.backup.commit(this.plan, this.source);
+      return { indexRoot, storedBytes };
+    }
+    await this.target?.flush();
+    return undefined;
+  }
+}

@@ -1,0 +1,253 @@
+import { setImmediate as breathe } from 'node:timers/promises';
+import { BlockCodec, type BlockFrame, type ImageOpenedFrame } from '../../proto/data-mover/frame-types';
+import type { WorkCursor } from '../extents/work-cursor';
+import { moverError } from '../errors/error-message';
+import { WorkerErrors } from '../errors/worker-errors';
+import { MoverConnection, isConnectionLoss } from '../mover-client/mover-connection';
+import type { MoverAddress } from '../mover-client/mover-connection';
+import { openWithPatience } from '../mover-client/reopening';
+import type { BlockTarget } from '../targets/block-target';
+import type { SharedCounters } from './counters';
+import { blockDigest } from './digest';
+import type { RateLimit } from './rate-limit';
+import { Wake } from './wake';
+import { createDecompressor, decompressOnce } from './zstd-stream';
+import type { BlockDecompressor } from './zstd-stream';
+
+/** Raw bytes of one Read and of one write. */
+const batchBytes = 4 * 1024 * 1024;
+/** Reads under way: one arriving, one being written. */
+const readsInFlight = 3;
+
+export interface RestoreLaneOptions {
+  readonly address: MoverAddress;
+  readonly pointId: string;
+  readonly diskId: string;
+  readonly counters: SharedCounters;
+  readonly rate: RateLimit;
+  readonly signal: AbortSignal;
+}
+
+/** A range of blocks on its way: asked for, decoded into place as it arrives, then written. */
+interface Part {
+  readonly buffer: Buffer;
+  firstBlock: number;
+  blockCount: number;
+  readonly present: boolean[];
+  problem: unknown;
+}
+
+/** One thread's share of a restore: read, decompress, verify, write. Holes cost nothing: they are skipped with one answer. */
+export class RestoreLane {
+  private decompressor: BlockDecompressor | undefined;
+  private readonly free: Part[] = [];
+  private readonly wake = new Wake();
+  private failure: unknown;
+  private running = 0;
+  /** Parts whose connection broke before their answer was complete. */
+  private readonly again: Part[] = [];
+  private reopening: Promise<void> | undefined;
+
+  private constructor(
+    private readonly options: RestoreLaneOptions,
+    private connection: MoverConnection,
+    readonly image: ImageOpenedFrame,
+    private handle: number,
+  ) {}
+
+  /** Throws what MoverConnection.open throws, POINT_NOT_FOUND, TICKET_RIGHT_MISSING. */
+  static async open(options: RestoreLaneOptions): Promise<RestoreLane> {
+    const { connection, image } = await dial(options);
+    return new RestoreLane(options, connection, image, image.handle);
+  }
+
+  get blockSizeBytes(): number {
+    return this.connection.terms.blockSizeBytes;
+  }
+
+  /**
+   * Restores what the cursor hands out. Throws BLOCK_CORRUPT (final for this point) when a block is not what its digest says, what the mover
+   * answers, and what the target throws.
+   */
+  async run(cursor: WorkCursor, target: BlockTarget): Promise<void> {
+    const partBlocks = Math.max(1, Math.min(Math.floor(batchBytes / this.blockSizeBytes), this.connection.terms.maxBatch));
+    this.decompressor ??= createDecompressor();
+    for (let made = 0; made < readsInFlight; made += 1) {
+      const buffer = Buffer.allocUnsafeSlow(partBlocks * this.blockSizeBytes);
+      this.free.push({ buffer, firstBlock: 0, blockCount: 0, present: [], problem: undefined });
+    }
+    let chunk: { first: number; end: number } | undefined;
+    for (;;) {
+      if (this.failure !== undefined) break;
+      const part = this.again.pop() ?? this.free.pop();
+      if (!part) {
+        await this.wake.wait();
+        continue;
+      }
+      if (part.blockCount === 0) {
+        chunk ??= cursor.claim();
+        if (!chunk) {
+          this.free.push(part);
+          if (this.running === 0) break;
+          await this.wake.wait();
+          continue;
+        }
+        part.firstBlock = chunk.first;
+        part.blockCount = Math.min(partBlocks, chunk.end - chunk.first);
+        chunk = chunk.first + part.blockCount < chunk.end ? { first: chunk.first + part.blockCount, end: chunk.end } : undefined;
+      }
+      this.running += 1;
+      void this.move(part, cursor, target).then(
+        () => this.finish(part),
+        (error: unknown) => this.stumble(part, error),
+      );
+    }
+    while (this.running > 0) await this.wake.wait();
+    if (this.failure !== undefined) throw this.failure;
+  }
+
+  close(): void {
+    this.connection.close();
+  }
+
+  private finish(part: Part): void {
+    part.blockCount = 0;
+    this.free.push(part);
+    this.running -= 1;
+    this.wake.raise();
+  }
+
+  private stumble(part: Part, error: unknown): void {
+    const { signal } = this.options;
+    if (!isConnectionLoss(error) || signal.aborted || this.failure !== undefined) {
+      this.failure ??= error;
+      this.running -= 1;
+      this.wake.raise();
+      return;
+    }
+    this.reopening ??= this.reopen().finally(() => (this.reopening = undefined));
+    this.reopening
+      .then(
+        () => this.again.push(part),
+        (lost: unknown) => (this.failure ??= lost),
+      )
+      .finally(() => {
+        this.running -= 1;
+        this.wake.raise();
+      });
+  }
+
+  private async reopen(): Promise<void> {
+    this.connection.close();
+    const { connection, image } = await dial(this.options);
+    this.connection = connection;
+    this.handle = image.handle;
+    if (image.sizeBytes !== this.image.sizeBytes) throw WorkerErrors.MOVER_ANSWER_INVALID({ problem: 'the disk has another size now' });
+  }
+
+  private async move(part: Part, cursor: WorkCursor, target: BlockTarget): Promise<void> {
+    const { firstBlock, blockCount, present } = part;
+    const end = firstBlock + blockCount;
+    present.length = 0;
+    part.problem = undefined;
+    const nextAllocated = await this.connection.read(this.handle, firstBlock, blockCount, (header, payload) => {
+      // Nothing may be thrown into the connection's reader: it would count as the mover's fault.
+      try {
+        this.decode(part, header, payload);
+      } catch (error) {
+        part.problem ??= error;
+      }
+    });
+    if (part.problem !== undefined) throw part.problem;
+    await breathe();
+    await this.write(part, target);
+    if (nextAllocated > end) {
+      const hole = cursor.skipTo(nextAllocated);
+      if (hole) await this.zero(target, hole.first, hole.end);
+    }
+  }
+
+  private decode(part: Part, header: BlockFrame, payload: Buffer): void {
+    if (part.problem !== undefined) return;
+    const position = header.block - part.firstBlock;
+    const at = position * this.blockSizeBytes;
+    const length = this.lengthOf(header.block);
+    if (position < 0 || position >= part.blockCount || header.rawLength !== length) {
+      throw WorkerErrors.MOVER_ANSWER_INVALID({ problem: `block ${header.block} of ${header.rawLength} bytes was not asked for` });
+    }
+    const raw = part.buffer.subarray(at, at + length);
+    const decoded = this.decodeWith(this.decompressor as BlockDecompressor, header, payload, raw);
+    // A kept context that a bad block left in disorder would condemn the good ones after it: the last word has a fresh one.
+    if (!decoded && !this.decodeWith(decompressOnce, header, payload, raw)) {
+      throw moverError(
+        'BLOCK_CORRUPT',
+        `Block ${header.block} of disk ${this.options.diskId} is not what its digest says. Verify the repository, then restore another point.`,
+        'never',
+        { block: header.block, diskId: this.options.diskId, pointId: this.options.pointId },
+      );
+    }
+    part.present[position] = true;
+    this.options.counters.add('transferredBytes', payload.length);
+  }
+
+  private decodeWith(decompressor: BlockDecompressor, header: BlockFrame, payload: Buffer, raw: Buffer): boolean {
+    if (header.codec === BlockCodec.zstd) {
+      if (!decompressor.decompress(payload, raw)) return false;
+    } else if (header.codec !== BlockCodec.none || payload.length !== raw.length) {
+      return false;
+    } else {
+      payload.copy(raw);
+    }
+    return blockDigest(this.connection.terms.digestKey, raw).equals(header.digest);
+  }
+
+  /** Writes runs of blocks that are there and zeroes the others, each run in as few pieces as the target takes. */
+  private async write(part: Part, target: BlockTarget): Promise<void> {
+    const { counters, rate, signal } = this.options;
+    const { firstBlock, blockCount, present } = part;
+    for (let position = 0; position < blockCount;) {
+      const kind = present[position] === true;
+      const first = position;
+      while (position < blockCount && (present[position] === true) === kind) position += 1;
+      if (!kind) {
+        await this.zero(target, firstBlock + first, firstBlock + position);
+        continue;
+      }
+      const from = first * this.blockSizeBytes;
+      const to = (position - 1) * this.blockSizeBytes + this.lengthOf(firstBlock + position - 1);
+      await rate.take(to - from, signal);
+      for (let at = from; at < to; at += target.maxWriteBytes) {
+        const until = Math.min(to, at + target.maxWriteBytes);
+        await target.write(firstBlock * this.blockSizeBytes + at, part.buffer.subarray(at, until));
+      }
+      counters.add('readBytes', to - from);
+    }
+  }
+
+  private async zero(target: BlockTarget, firstBlock: number, endBlock: number): Promise<void> {
+    const offset = firstBlock * this.blockSizeBytes;
+    const length = Math.min(endBlock * this.blockSizeBytes, this.image.sizeBytes) - offset;
+    await target.zero(offset, length);
+    this.options.counters.add('zeroBytes', length);
+  }
+
+  private lengthOf(block: number): number {
+    return Math.min(this.blockSizeBytes, this.image.sizeBytes - block * this.blockSizeBytes);
+  }
+}
+
+async function dial(options: RestoreLaneOptions): Promise<{ connection: MoverConnection; image: ImageOpenedFrame }> {
+  const { address, pointId, diskId, signal } = options;
+  return openWithPatience(async () => {
+    const connection = await MoverConnection.open(address, signal);
+    const abort = () => connection.close();
+    signal.addEventListener('abort', abort, { once: true });
+    void connection.closed.then(() => signal.removeEventListener('abort', abort));
+    try {
+      return { connection, image: await connection.openImage(pointId, diskId) };
+    } catch (error) {
+      connection.close();
+      throw error;
+    }
+  }, signal);
+}

@@ -1,0 +1,168 @@
+import { CommonErrors } from '../../common/errors/common-errors';
+import { hasCode } from '../../common/errors/tidemark-error';
+import { BlockPlan, addExtent } from '../extents/block-plan';
+import { WorkCursor } from '../extents/work-cursor';
+import { choosePath } from '../imageio/choose-path';
+import { ImageErrors, WorkerErrors } from '../errors/worker-errors';
+import type { CounterName, SharedCounters } from '../pipeline/counters';
+import type { Lane, LanePool } from '../pipeline/lane-pool';
+import type { OpenBackup, OpenedBackup } from '../pipeline/lane-messages';
+import { FileSource } from '../sources/file-source';
+import type { SourceDescription } from '../sources/block-source';
+import { connectionsPerLane, usableLanes } from './disk-task';
+import type { BackupDisk, ImageTransfer, TaskContext } from './disk-task';
+
+/** A mover that was restarted forgets the disk; so often it is sent again from the start (what it stored durably is not). */
+const maxStarts = 4;
+
+/**
+ * Reads a disk and sends it. Extents first, then only data; all lanes share the work; one commits. Throws CANCELLED,
+ * CHANGED_EXTENTS_UNAVAILABLE (advice: full backup), IMAGE_…, SOURCE_UNREADABLE, MOVER_…, and what the mover answers.
+ */
+export async function backupDisk(task: BackupDisk, pool: LanePool, context: TaskContext): Promise<void> {
+  for (let start = 1; ; start += 1) {
+    try {
+      return await backupOnce(task, pool, context);
+    } catch (error) {
+      if (!hasCode(error, 'MOVER_STATE_LOST') || start === maxStarts || context.signal.aborted) throw error;
+    }
+  }
+}
+
+async function backupOnce(task: BackupDisk, pool: LanePool, context: TaskContext): Promise<void> {
+  const { signal } = context;
+  if (signal.aborted) throw CommonErrors.CANCELLED({ what: 'the backup' });
+  const lanes = pool.createLanes();
+  const closeAll = () => Promise.all(lanes.map((lane) => lane.close()));
+  const abort = () => void closeAll();
+  signal.addEventListener('abort', abort, { once: true });
+  try {
+    await throughLanes(task, lanes, context);
+  } catch (error) {
+    if (signal.aborted) throw CommonErrors.CANCELLED({ what: 'the backup' }, { cause: error });
+    throw error;
+  } finally {
+    signal.removeEventListener('abort', abort);
+    await closeAll();
+  }
+}
+
+async function throughLanes(task: BackupDisk, all: readonly Lane[], context: TaskContext): Promise<void> {
+  const { counters, outcome } = context;
+  const source = await openForPlanning(task, all.length, context);
+  try {
+    const lanes = all.slice(0, source.lanes);
+    const open: OpenBackup = {
+      kind: 'backup',
+      address: task.address,
+      disk: { diskId: task.diskId, sizeBytes: source.sizeBytes, basePointId: task.basePointId, baseDiskId: task.baseDiskId },
+      counters: counters.shared,
+      rateBytesPerSecond: task.limits.rateBytesPerSecond / lanes.length,
+    };
+    const opened = await Promise.all(lanes.map((lane) => lane.openBackup(open)));
+    const [first] = opened as [OpenedBackup];
+    // A mover that was restarted between two of them started the disk twice.
+    if (opened.some((other) => other.handle !== first.handle)) throw WorkerErrors.MOVER_STATE_LOST({ diskId: task.diskId });
+    if (!first.committed) {
+      const plan = await source.plan(first.blockSizeBytes);
+      const totals = plan.totals();
+      raiseTo(counters, 'plannedBytes', totals.dataBytes);
+      raiseTo(counters, 'zeroBytes', task.scope === 'changed' ? totals.zeroBytes : source.sizeBytes - totals.dataBytes);
+      const cursor = WorkCursor.create(plan.blockCount);
+      const run = { kind: 'backup' as const, plan: plan.shared, cursor: cursor.shared, source: source.description };
+      // The planning connection counts against the image's limit until it is gone.
+      await source.close();
+      await allOrFirstFailure(
+        lanes,
+        lanes.map((lane) => lane.run(run)),
+      );
+    }
+    const { indexRoot, storedBytes } = await (lanes[0] as Lane).commit();
+    outcome.indexRoot = indexRoot;
+    raiseTo(counters, 'storedBytes', storedBytes);
+  } finally {
+    await source.close();
+  }
+}
+
+/** A source before the blocks are known: how lanes open it, and what of it they read. */
+interface PlannedSource {
+  readonly sizeBytes: number;
+  readonly lanes: number;
+  readonly description: SourceDescription;
+  plan(blockSizeBytes: number): Promise<BlockPlan>;
+  close(): Promise<void>;
+}
+
+async function openForPlanning(task: BackupDisk, lanes: number, context: TaskContext): Promise<PlannedSource> {
+  if (task.source.kind === 'image') return openImageForPlanning(task, task.source.transfer, lanes, context);
+  const { path, sizeBytes } = task.source;
+  context.outcome.imagePath = 'IMAGE_PATH_LOCAL';
+  if (task.scope === 'changed') throw ImageErrors.CHANGED_EXTENTS_UNAVAILABLE({ reason: 'a local device does not track changes' });
+  const foundBytes = await FileSource.sizeOf(path);
+  if (sizeBytes !== 0 && foundBytes !== sizeBytes) throw ImageErrors.IMAGE_SIZE_MISMATCH({ expectedBytes: sizeBytes, foundBytes });
+  return {
+    sizeBytes: foundBytes,
+    lanes,
+    description: { kind: 'file', path },
+    plan: async (blockSizeBytes) => {
+      const plan = BlockPlan.empty(foundBytes, blockSizeBytes);
+      addExtent(plan, 'allocated', task.basePointId !== '', { start: 0, length: foundBytes, zero: false, dirty: false });
+      return plan;
+    },
+    close: async () => undefined,
+  };
+}
+
+async function openImageForPlanning(
+  task: BackupDisk,
+  transfer: ImageTransfer,
+  lanes: number,
+  context: TaskContext,
+): Promise<PlannedSource> {
+  const chosen = await choosePath(transfer, context.signal);
+  context.outcome.imagePath = chosen.path === 'direct' ? 'IMAGE_PATH_DIRECT' : 'IMAGE_PATH_PROXY';
+  context.outcome.imagePathReason = chosen.reason;
+  const used = usableLanes(task.limits, chosen.options.maxReaders, lanes);
+  const { sizeBytes } = transfer;
+  return {
+    sizeBytes,
+    lanes: used,
+    description: {
+      kind: 'image',
+      endpoint: chosen.endpoint,
+      connections: connectionsPerLane(task.limits, chosen.options.maxReaders, used),
+    },
+    plan: async (blockSizeBytes) => {
+      let plan = BlockPlan.empty(sizeBytes, blockSizeBytes);
+      const hasBase = task.basePointId !== '';
+      const foundBytes = await chosen.client.extents(task.scope === 'changed' ? 'dirty' : 'zero', () => {
+        plan = BlockPlan.empty(sizeBytes, blockSizeBytes);
+        return (start, length, zero, dirty) => addExtent(plan, task.scope, hasBase, { start, length, zero, dirty });
+      });
+      if (foundBytes !== sizeBytes) throw ImageErrors.IMAGE_SIZE_MISMATCH({ expectedBytes: sizeBytes, foundBytes });
+      return plan;
+    },
+    close: () => chosen.client.close(),
+  };
+}
+
+/** Counters only grow, also when a disk is started again. */
+function raiseTo(counters: SharedCounters, name: CounterName, bytes: number): void {
+  counters.add(name, Math.max(0, bytes - counters.get(name)));
+}
+
+/** Waits for all; when one fails the others are closed at once, and the failure that came first is thrown. */
+export async function allOrFirstFailure(lanes: readonly Lane[], work: readonly Promise<unknown>[]): Promise<void> {
+  let failure: { error: unknown } | undefined;
+  await Promise.all(
+    work.map((one) =>
+      one.catch(async (error: unknown) => {
+        if (failure) return;
+        failure = { error };
+        await Promise.all(lanes.map((lane) => lane.close()));
+      }),
+    ),
+  );
+  if (failure) throw failure.error;
+}
