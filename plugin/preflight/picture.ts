@@ -56,7 +56,21 @@ export interface VmPicture {
 /** How descriptions of ours begin (product defaults §9). */
 export const ownMark = 'tidemark ';
 
-export async function readSurroundings(engine: Engine, signal?: AbortSignal): Promise<Surroundings> {
+/** What of an engine preflight reads; an {@link Engine} has it all. */
+export interface PreflightEngine {
+  readonly backups: Pick<Engine['backups'], 'list'>;
+  readonly checkpoints: Pick<Engine['checkpoints'], 'list' | 'disks'>;
+  readonly clusters: Pick<Engine['clusters'], 'list'>;
+  readonly dataCenters: Pick<Engine['dataCenters'], 'list'>;
+  readonly diskAttachments: Pick<Engine['diskAttachments'], 'list'>;
+  readonly hosts: Pick<Engine['hosts'], 'list'>;
+  readonly snapshots: Pick<Engine['snapshots'], 'list'>;
+  readonly storageDomains: Pick<Engine['storageDomains'], 'listOfDataCenter'>;
+  readonly transfers: Pick<Engine['transfers'], 'list'>;
+  readonly vms: Pick<Engine['vms'], 'get' | 'find'>;
+}
+
+export async function readSurroundings(engine: PreflightEngine, signal?: AbortSignal): Promise<Surroundings> {
   const [clusters, centers, hosts, transfers] = await Promise.all([
     engine.clusters.list({ signal }),
     engine.dataCenters.list({ signal }),
@@ -73,7 +87,7 @@ export async function readSurroundings(engine: Engine, signal?: AbortSignal): Pr
 }
 
 export async function readPicture(
-  engine: Engine,
+  engine: PreflightEngine,
   vmId: string,
   options: {
     readonly surroundings?: Surroundings | undefined;
@@ -108,7 +122,7 @@ export async function readPicture(
 
 /** Without a base from the caller: the newest checkpoint of ours, as the next run will most likely use it. */
 async function guessedBase(
-  engine: Engine,
+  engine: PreflightEngine,
   vmId: string,
   checkpoints: readonly Checkpoint[],
   signal: AbortSignal | undefined,

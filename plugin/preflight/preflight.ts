@@ -3,12 +3,11 @@
  * the engine, changes nothing. The same list runs for `tidemark vm preflight`, in the job editor and at the start of each task.
  */
 import { hasCode } from '../../common/errors/tidemark-error';
-import type { Engine } from '../engine/engine';
 import { diskRules } from './disk-rules';
 import { planDisks } from './disk-plans';
 import type { PreflightFinding, PreflightVerdict } from './finding';
 import { readPicture } from './picture';
-import type { AttachedDisk, PlanBase, Surroundings, VmPicture } from './picture';
+import type { AttachedDisk, PlanBase, PreflightEngine, Surroundings, VmPicture } from './picture';
 import { vmRules } from './vm-rules';
 
 /** The rules applied to a picture. Pure. */
@@ -45,7 +44,7 @@ export function judge(picture: VmPicture): PreflightVerdict {
  * A VM that is gone is a finding (`vm-gone`). Throws errors of the engine, e.g. ENGINE_UNAVAILABLE.
  */
 export async function preflightVm(
-  engine: Engine,
+  engine: PreflightEngine,
   vmId: string,
   base?: PlanBase,
   options: { readonly surroundings?: Surroundings; readonly requireConsistency?: boolean; readonly signal?: AbortSignal } = {},

@@ -1,0 +1,66 @@
+import path from 'node:path';
+import { CommonErrors } from '../../common/errors/common-errors';
+import { hasCode } from '../../common/errors/tidemark-error';
+import type { Logger } from '../../common/log/logger';
+import { RpcClient, pause } from '../../common/rpc/call';
+import { enrol } from '../../common/tls/enrolment';
+import { ProcessIdentity } from '../../common/tls/identity';
+import { loadService } from '../../proto/loader';
+import type { ProcessInfo } from '../../proto/gen/tidemark/common/v1/ProcessInfo';
+import type { EnrolmentServiceDefinition } from '../../proto/gen/tidemark/host/v1/EnrolmentService';
+
+const definition = loadService('tidemark/host/v1/enrolment_service.proto', 'tidemark.host.v1.EnrolmentService').service;
+const enrolDeadlineMs = 15_000;
+const retryMs = 2_000;
+
+export interface PluginEnrolment {
+  readonly dataDirectory: string;
+  readonly enrolmentEndpoint: string;
+  readonly token: string | undefined;
+  readonly process: ProcessInfo;
+  readonly addresses: readonly string[];
+  /** How long a server that cannot be reached is waited for. */
+  readonly patienceMs: number;
+}
+
+/**
+ * The plug-in's certificate: the stored one, else one for the one-time token. Throws ENROLMENT_TOKEN_INVALID (also when there is neither),
+ * TRUST_FINGERPRINT_MISMATCH, PEER_UNAVAILABLE after the patience.
+ */
+export async function obtainIdentity(options: PluginEnrolment, logger: Logger, signal?: AbortSignal): Promise<ProcessIdentity> {
+  const folder = path.join(options.dataDirectory, 'identity');
+  const stored = ProcessIdentity.load(folder);
+  if (stored) return stored;
+  const { token } = options;
+  if (token === undefined) {
+    throw CommonErrors.ENROLMENT_TOKEN_INVALID({ why: 'none was given, and this plug-in has no certificate yet' });
+  }
+  const until = Date.now() + options.patienceMs;
+  for (;;) {
+    try {
+      const identity = await enrol({
+        endpoint: options.enrolmentEndpoint,
+        token,
+        server: 'host',
+        process: options.process,
+        addresses: options.addresses,
+        identityFolder: folder,
+        apply: async (credentials, application) => {
+          const client = new RpcClient<EnrolmentServiceDefinition>(definition, options.enrolmentEndpoint, credentials);
+          try {
+            // Repeated inside with the same certificate request, so that a lost answer is fetched again.
+            return (await client.call('Enrol', { application }, { deadlineMs: enrolDeadlineMs, signal, attempts: 3 })).certificate;
+          } finally {
+            client.close();
+          }
+        },
+      });
+      logger.info('enrolled', { endpoint: options.enrolmentEndpoint, pluginId: identity.self.id });
+      return identity;
+    } catch (error) {
+      if (!hasCode(error, 'PEER_UNAVAILABLE', 'HOST_NOT_READY', 'ENROLMENT_THROTTLED') || Date.now() + retryMs > until) throw error;
+      logger.warn('the server cannot be reached for enrolment; trying again', { endpoint: options.enrolmentEndpoint, code: error.code });
+      await pause(error.retryDelayMs ?? retryMs, signal);
+    }
+  }
+}
