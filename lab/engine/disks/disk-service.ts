@@ -18,9 +18,9 @@ import { DISK_TRANSITIONS } from './disk-states';
 import {
   activeSnapshot,
   attachmentsOfDisk,
-  chainOf,
   isLive,
   measureDisk,
+  requireSpace,
   requireUsable,
   setImageStatus,
   vmsOfDisk,
@@ -28,7 +28,6 @@ import {
 } from './images';
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
-const GIB = 1024 ** 3;
 
 export interface Requester {
   readonly correlationId: string;
@@ -308,20 +307,9 @@ export class DiskService {
     return { id, volumeId };
   }
 
-  /** Refuses when the domain has less free space than its critical limit. */
-  async requireSpace(domain: StorageDomain): Promise<void> {
-    const free = domain.pretended?.availableBytes ?? (await this.core.fleet.freeBytes(domain.id));
-    if (free < domain.criticalSpaceGib * GIB) throw refuse('DISK_SPACE_LOW_ON_STORAGE_DOMAIN', domain.name);
-  }
-
-  /** {@link requireSpace} for the domain that a disk body names, before {@link create}. */
+  /** Refuses when the domain that a disk body names has less free space than its critical limit; asked before {@link create}. */
   async requireSpaceFor(body: ApiObject): Promise<void> {
-    await this.requireSpace(this.targetDomain(body));
-  }
-
-  /** For tests and transfers: the chain as the hosts see it. */
-  chain(diskId: string): ReturnType<typeof chainOf> {
-    return chainOf(this.core.db, this.core.db.disks.require(diskId));
+    await requireSpace(this.core, this.targetDomain(body));
   }
 }
 

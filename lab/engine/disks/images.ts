@@ -5,8 +5,10 @@
 import type { DiskChain, VmDisk, VolumeId } from '../../hosts/driver';
 import type { Core } from '../model/core';
 import type { Database } from '../model/database';
-import type { Disk, DiskAttachment, ImageStatus, Snapshot, Version, Vm, Volume } from '../model/entities';
+import type { Disk, DiskAttachment, ImageStatus, Snapshot, StorageDomain, Version, Vm, Volume } from '../model/entities';
 import { refuse, type Refusal } from '../states/refusals';
+
+const GIB = 1024 ** 3;
 
 export function volumeIdOf(volume: Volume): VolumeId {
   return { domainId: volume.domainId, diskId: volume.diskId, volumeId: volume.id };
@@ -93,6 +95,12 @@ export function requireUsable(disks: readonly Disk[], locked: Refusal = 'DISKS_L
   if (busy.length > 0) throw refuse(locked, aliases(busy));
   const broken = disks.filter((disk) => disk.status === 'illegal');
   if (broken.length > 0) throw refuse('DISKS_ILLEGAL', aliases(broken));
+}
+
+/** Throws DISK_SPACE_LOW_ON_STORAGE_DOMAIN below the domain's critical limit. */
+export async function requireSpace(core: Core, domain: StorageDomain): Promise<void> {
+  const free = domain.pretended?.availableBytes ?? (await core.fleet.freeBytes(domain.id));
+  if (free < domain.criticalSpaceGib * GIB) throw refuse('DISK_SPACE_LOW_ON_STORAGE_DOMAIN', domain.name);
 }
 
 /** The machine's own level, or its cluster's: the engine switches features by it. */

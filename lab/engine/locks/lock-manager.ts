@@ -59,10 +59,6 @@ export class LockManager {
     }
   }
 
-  clear(): void {
-    this.holds.clear();
-  }
-
   /** For the control endpoint and tests: every lock with its holders. */
   list(): { readonly name: LockName; readonly holder: string; readonly message: Refusal; readonly exclusive: boolean }[] {
     return [...this.holds].flatMap(([name, holds]) => holds.map((hold) => ({ name, ...hold })));

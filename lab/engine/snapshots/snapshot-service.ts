@@ -15,6 +15,7 @@ import {
   isLive,
   isSnapable,
   measureDisk,
+  requireSpace,
   requireUsable,
   setImageStatus,
   volumeIdOf,
@@ -486,13 +487,12 @@ export class SnapshotService {
   }
 
   private async requireSpace(disks: readonly Disk[]): Promise<void> {
-    const { db, fleet } = this.core;
+    const { db } = this.core;
     for (const domainId of new Set(disks.map((disk) => disk.storageDomainId ?? ''))) {
       const domain = db.storageDomains.get(domainId);
       if (domain === undefined) continue;
       if (domain.status !== 'active') throw refuse('STORAGE_DOMAIN_NOT_ACTIVE', domain.name);
-      const free = domain.pretended?.availableBytes ?? (await fleet.freeBytes(domainId));
-      if (free < domain.criticalSpaceGib * GIB) throw refuse('DISK_SPACE_LOW_ON_STORAGE_DOMAIN', domain.name);
+      await requireSpace(this.core, domain);
     }
   }
 

@@ -25,14 +25,14 @@ export class TicketDesk {
 
   constructor(private readonly core: Core) {}
 
-  /** A fresh ticket on both daemons. A failure on the second takes back the first. */
-  async install(
-    transfer: Transfer,
-    host: Host,
-    target: TicketTarget,
-  ): Promise<Pick<Transfer, 'ticketId' | 'transferUrl' | 'proxyUrl' | 'sizeBytes'>> {
-    const { fleet, settings } = this.core;
+  /**
+   * A fresh ticket on both daemons. Its id is stored first, so that after a crash in between it can still be taken back. A failure on
+   * the second daemon takes back the first.
+   */
+  async install(transfer: Transfer, host: Host, target: TicketTarget): Promise<Pick<Transfer, 'transferUrl' | 'proxyUrl' | 'sizeBytes'>> {
+    const { db, fleet, settings } = this.core;
     const ticketId = randomUUID();
+    db.transfers.update(transfer.id, { ticketId });
     await this.core.step('transfer.ticket', transfer.id);
     const hostBaseUrl = await this.hostBaseUrl(host);
     const proxyBaseUrl = await this.startedProxy();
@@ -55,7 +55,7 @@ export class TicketDesk {
       await fleet.removeTicket(host.id, ticketId);
       throw error;
     }
-    return { ticketId, transferUrl, proxyUrl: `${proxyBaseUrl}/images/${ticketId}`, sizeBytes: target.sizeBytes };
+    return { transferUrl, proxyUrl: `${proxyBaseUrl}/images/${ticketId}`, sizeBytes: target.sizeBytes };
   }
 
   /** The host's view; undefined when its daemon does not know the ticket. */

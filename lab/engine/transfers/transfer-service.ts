@@ -19,7 +19,7 @@ import { refuse } from '../states/refusals';
 import { clientMayWrite, isFinished, isPaused, TRANSFER_TRANSITIONS } from './phases';
 import type { TicketDesk } from './ticket-desk';
 import { checkTransfer, chooseHost, findSubject, type TransferRequest, type TransferSubject } from './transfer-checks';
-import { openSource } from './transfer-source';
+import { closeSource, openSource } from './transfer-source';
 
 /** What the loop remembers between two turns; nothing of it needs to survive a restart. */
 interface Watch {
@@ -162,10 +162,9 @@ export class TransferService {
     const { db, clock } = this.core;
     const transfer = db.transfers.require(id);
     try {
-      const source = await openSource(this.core, transfer, host);
-      if (source.exportId !== undefined) db.transfers.update(id, { exportId: source.exportId });
-      const ticket = await this.desk.install(transfer, host, source.target);
-      db.transfers.update(id, { ...ticket, hostId: host.id });
+      const target = await openSource(this.core, transfer, host);
+      const addresses = await this.desk.install(transfer, host, target);
+      db.transfers.update(id, { ...addresses, hostId: host.id });
       this.watches.set(id, { renewedAt: clock.now(), failedRenewals: 0, completeTurns: 0 });
       // A client may have cancelled while this was under way: the loop then takes the ticket back.
       this.move(id, transfer.phase, 'transferring');
@@ -312,10 +311,7 @@ export class TransferService {
   /** Ticket, then export, then the disk. Stays where it is until the ticket is gone. */
   private async close(transfer: Transfer): Promise<PollResult> {
     if (!(await this.dropTicket(transfer))) return 'again';
-    if (transfer.exportId !== undefined) {
-      await this.core.fleet.stopNbd(transfer.exportId);
-      this.core.db.transfers.update(transfer.id, { exportId: undefined });
-    }
+    await closeSource(this.core, transfer);
     // A client may have written another wanted phase meanwhile: the next turn follows that one.
     if (this.core.db.transfers.get(transfer.id)?.phase !== transfer.phase) return 'soon';
     if (transfer.phase === 'finalizing_success') return this.endWell(transfer);

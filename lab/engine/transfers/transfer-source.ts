@@ -16,26 +16,33 @@ import type { TicketTarget } from './ticket-desk';
 const COW_UPLOAD_FACTOR = 1.1;
 const COW_HEADER_BYTES = 1024 * 1024;
 
-export interface OpenedSource {
-  readonly target: TicketTarget;
-  /** Set when a qemu-nbd was started for this transfer and has to be stopped with it. */
-  readonly exportId?: string;
-}
-
-/** Throws HostError when the host cannot serve it: a missing or broken bitmap, a running machine, no such volume. */
-export async function openSource(core: Core, transfer: Transfer, host: Host): Promise<OpenedSource> {
+/**
+ * Opens what the ticket will stand for. A qemu-nbd is named after the transfer and noted in its row before it is started, so that
+ * {@link closeSource} finds it after a crash too.
+ *
+ * Throws HostError when the host cannot serve it: a missing or broken bitmap, a running machine, no such volume.
+ */
+export async function openSource(core: Core, transfer: Transfer, host: Host): Promise<TicketTarget> {
   const { db } = core;
   const disk = db.disks.require(transfer.diskId);
   const backup = transfer.backupId === undefined ? undefined : db.backups.require(transfer.backupId);
   await core.step('transfer.prepare', transfer.id);
-  if (backup?.mode === 'live') return { target: ofExport(await core.fleet.liveBackupExport(backup.id, disk.id), disk) };
-  if (backup === undefined && transfer.format !== 'raw') return { target: await ofFile(core, transfer, disk) };
+  if (backup?.mode === 'live') return ofExport(await core.fleet.liveBackupExport(backup.id, disk.id), disk);
+  if (backup === undefined && transfer.format !== 'raw') return ofFile(core, transfer, disk);
+  db.transfers.update(transfer.id, { exportId: transfer.id });
   const exported = await core.fleet.startNbd(host.id, transfer.id, chainToServe(core, transfer, disk, backup), {
     writable: transfer.direction === 'upload',
     ...bitmapOf(transfer, backup),
     ...(transfer.shallow && { shallow: true }),
   });
-  return { target: ofExport(exported, disk), exportId: transfer.id };
+  return ofExport(exported, disk);
+}
+
+/** Stops what {@link openSource} started; idempotent. */
+export async function closeSource(core: Core, transfer: Transfer): Promise<void> {
+  if (transfer.exportId === undefined) return;
+  await core.fleet.stopNbd(transfer.exportId);
+  core.db.transfers.update(transfer.id, { exportId: undefined });
 }
 
 function chainToServe(core: Core, transfer: Transfer, disk: Disk, backup: Backup | undefined): DiskChain {
