@@ -39,7 +39,7 @@ export async function startLiveBackup(vm: VirtualMachine, start: BackupStart, wa
   });
   const backup: BackupState = {
     backupId: start.backupId,
-    ready: false,
+    phase: 'starting',
     socket: vm.paths.socket('backup', start.backupId),
     toCheckpointId: start.toCheckpointId,
     disks: disks.map(({ request, disk, sizeBytes, scratchFile }) => {
@@ -83,7 +83,7 @@ export async function startLiveBackup(vm: VirtualMachine, start: BackupStart, wa
         ...(request.mode === 'incremental' ? { bitmaps: [exportBitmap(disk.target)] } : {}),
       });
     }
-    vm.update({ backup: { ...backup, ready: true } });
+    vm.update({ backup: { ...backup, phase: 'ready' } });
   } catch (error) {
     await stopLiveBackup(vm, false);
     throw error;
@@ -92,7 +92,8 @@ export async function startLiveBackup(vm: VirtualMachine, start: BackupStart, wa
 
 export function liveBackupExport(backup: BackupState, diskId: string): NbdExport {
   const disk = backup.disks.find((candidate) => candidate.diskId === diskId);
-  if (disk === undefined || !backup.ready) throw new HostError('NOT_FOUND', `Backup ${backup.backupId} has no export of disk ${diskId}.`);
+  if (disk === undefined || backup.phase !== 'ready')
+    throw new HostError('NOT_FOUND', `Backup ${backup.backupId} has no export of disk ${diskId}.`);
   return { url: `nbd:unix:${backup.socket}:exportname=${disk.target}`, sizeBytes: disk.sizeBytes, dirty: disk.dirty };
 }
 
@@ -100,6 +101,7 @@ export function liveBackupExport(backup: BackupState, diskId: string): NbdExport
 export async function stopLiveBackup(vm: VirtualMachine, keepBitmaps: boolean): Promise<void> {
   const backup = vm.state.backup;
   if (backup === undefined) return;
+  vm.update({ backup: { ...backup, phase: keepBitmaps ? 'keeping' : 'dropping' } });
   for (const { target } of backup.disks) await deleteExport(vm, exportId(target));
   await absentIsFine(vm.monitor.execute('nbd-server-stop'));
   for (const { target } of backup.disks) await vm.cancelJob(jobId(target));

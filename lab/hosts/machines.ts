@@ -92,7 +92,8 @@ export class Machines {
         const machine = await VirtualMachine.adopt(meta.vmId, this.paths, this.processes);
         await endLiveDumps(machine);
         await machine.thawLeftOver();
-        if (machine.state.backup?.ready === false) await stopLiveBackup(machine, false);
+        const phase = machine.state.backup?.phase;
+        if (phase !== undefined && phase !== 'ready') await stopLiveBackup(machine, phase === 'keeping');
         // Under a backup qemu refuses every change of layers, so then there is nothing to reconcile.
         if (machine.state.backup === undefined) await reconcileLayers(machine, (file) => this.#volumeOfFile(file));
         this.#register(machine);

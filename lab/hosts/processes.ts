@@ -60,8 +60,11 @@ export class ProcessRegistry {
   /** Kept so that node reaps those it started itself. */
   readonly #children = new Map<string, ChildProcess>();
 
+  /** Another process had the directory before. */
+  readonly #inherited: boolean;
+
   constructor(readonly paths: FleetPaths) {
-    claimDirectory(paths);
+    this.#inherited = claimDirectory(paths);
     for (const file of readdirSync(paths.run(''))) {
       if (!file.endsWith('.json')) continue;
       const record = parseRecord(readFileSync(paths.run(file), 'utf8'));
@@ -172,14 +175,13 @@ export class ProcessRegistry {
    * bitmaps inconsistent; only what takes too long is killed.
    */
   async waitForTools(timeoutMs: number): Promise<void> {
+    if (!this.#inherited) return;
     const deadline = Date.now() + timeoutMs;
-    for (;;) {
+    // A child that the dead lab had just forked does not look like a tool yet, so the quiet must last a moment.
+    for (let quietLooks = 0; quietLooks < 5; quietLooks++) {
       const running = this.#processesOfFleet(/qemu-img|mke2fs/);
-      if (running.length === 0) return;
-      if (Date.now() > deadline) {
-        for (const pid of running) killQuietly(pid);
-        return;
-      }
+      if (running.length > 0) quietLooks = 0;
+      if (Date.now() > deadline) for (const pid of running) killQuietly(pid);
       await delay(20);
     }
   }
@@ -216,17 +218,23 @@ function killQuietly(pid: number): void {
   }
 }
 
-/** Two labs over one directory would take each other's processes for left-overs. Within one process the caller has to know. */
-function claimDirectory(paths: FleetPaths): void {
+/**
+ * Two labs over one directory would take each other's processes for left-overs. Within one process the caller has to know.
+ * True when another process had the directory before.
+ */
+function claimDirectory(paths: FleetPaths): boolean {
   const file = paths.run('owner');
+  let inherited = false;
   try {
     const [pid, startTime] = readFileSync(file, 'utf8').split(' ');
-    if (Number(pid) !== process.pid && isRunning(Number(pid), startTime ?? ''))
+    inherited = Number(pid) !== process.pid;
+    if (inherited && isRunning(Number(pid), startTime ?? ''))
       throw new HostError('HOST_DOWN', `${paths.dataDir} is in use by another lab, process ${pid ?? ''}.`);
   } catch (error) {
     if (error instanceof HostError) throw error; // anything else: nobody was here before
   }
   writeFileSync(file, `${process.pid} ${readStat(process.pid)?.startTime ?? ''}`);
+  return inherited;
 }
 
 function parseRecord(text: string): ProcessRecord<unknown> | undefined {

@@ -27,8 +27,8 @@ import {
  */
 export interface BackupState {
   readonly backupId: string;
-  /** False until all of it stands; a lab that dies before leaves something to be swept. */
-  readonly ready: boolean;
+  /** What a lab that dies now leaves for the next one: all but `ready` is ended by it, `keeping` with the bitmaps left in place. */
+  readonly phase: 'starting' | 'ready' | 'keeping' | 'dropping';
   readonly socket: string;
   readonly toCheckpointId: string | undefined;
   readonly disks: readonly {
