@@ -1,0 +1,353 @@
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { formatTable } from './table';
+import { fileChecksums, imageDifference } from '../harness/compare';
+import { eventually } from '../harness/child';
+import { engineClean, leftovers } from '../harness/engine-state';
+import { Installation } from '../harness/installation';
+import { Lab } from '../harness/lab';
+import { Report } from './report';
+import type { Session } from './report';
+
+const mib = 1024 * 1024;
+const vmName = 'shop';
+
+/** The demo's VM: a file system that the guest writes, a raw disk, an empty sparse one. */
+const plan = {
+  vms: [
+    {
+      name: vmName,
+      cluster: 'Level46',
+      guest: 'linux',
+      nics: 1,
+      tags: ['gold'],
+      disks: [
+        { name: 'shop-system', sizeMib: 768, format: 'cow', filesMib: 160 },
+        { name: 'shop-ledger', sizeMib: 256, format: 'raw', domain: 'data-2' },
+        { name: 'shop-empty', sizeMib: 4096, format: 'cow' },
+      ],
+    },
+  ],
+};
+
+interface NamedDisk {
+  readonly id: string;
+  readonly name: string;
+}
+
+export interface DemoOptions {
+  readonly json: boolean;
+  readonly keep: boolean;
+  readonly seed: number;
+}
+
+/** Runs the demo; resolves with the exit code. */
+export async function runDemo(options: DemoOptions): Promise<number> {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'tidemark-demo-'));
+  const report = new Report(options.json);
+  const lab = new Lab({ folder: path.join(folder, 'lab'), plan, clockFactor: 10 });
+  const installation = new Installation(path.join(folder, 'site'));
+  const demo = new Demo(folder, lab, installation, report, options.seed);
+  const interrupted = new Promise<'interrupted'>((resolve) => process.once('SIGINT', () => resolve('interrupted')));
+  try {
+    await Promise.race([demo.run(), interrupted]);
+    report.print();
+    if (options.keep) {
+      report.note(howToGoOn(folder, lab, installation));
+      await interrupted;
+    }
+    return report.good ? 0 : 1;
+  } catch (error) {
+    report.note(`the demo failed; logs are in ${folder}`);
+    throw error;
+  } finally {
+    await installation.stop();
+    await lab.stop();
+    if (report.good) fs.rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+class Demo {
+  readonly #captures: string;
+  #seed: number;
+
+  constructor(
+    private readonly folder: string,
+    private readonly lab: Lab,
+    private readonly installation: Installation,
+    private readonly report: Report,
+    seed: number,
+  ) {
+    this.#captures = path.join(folder, 'captures');
+    this.#seed = seed * 1000 + 1;
+  }
+
+  async run(): Promise<void> {
+    await this.#setUp();
+    const full = await this.#backup('full');
+    await this.#letGuestWrite();
+    const incremental = await this.#backup('incremental');
+    await this.#addDisk();
+    await this.#letGuestWrite();
+    const mixed = await this.#backup('mixed');
+    for (const session of [full, incremental, mixed]) await this.#comparePoint(session);
+    await this.#restore(mixed);
+    await this.#killWorker();
+    await this.#backup('after the crash');
+    await this.#verify();
+  }
+
+  async #setUp(): Promise<void> {
+    const { lab, installation, report, folder } = this;
+    report.step('starting the oVirt lab: engine, hosts, imageio, one Linux guest');
+    await lab.start();
+    await lab.startVm(vmName);
+    await eventually('the guest to write', 90_000, async () => {
+      const { text } = await lab.control<{ text: string }>('GET', `/vms/${vmName}/console`);
+      return /cycle \d+/i.test(text) || undefined;
+    });
+    await this.#dirty('shop-ledger', 48);
+    fs.mkdirSync(this.#captures);
+    await lab.control('POST', '/captures', { folder: this.#captures });
+    report.step('starting the backup server with plug-in, mover and worker');
+    await installation.start();
+    const { items } = await installation.json<{ items: { id: string }[] }>('plugin', 'list');
+    await installation.cli('plugin', 'enable', items[0]?.id ?? '');
+    const { engineUrl, user, passwordFile, caFile } = lab.access;
+    const fingerprint = fingerprintOf(caFile);
+    await eventually('the platform', 30_000, async () => {
+      await installation.cli(
+        'platform',
+        'add',
+        'lab',
+        '--url',
+        engineUrl,
+        '--user',
+        user,
+        '--password-file',
+        passwordFile,
+        '--fingerprint',
+        fingerprint,
+      );
+      return true;
+    });
+    await installation.cli('repository', 'add', 'main', '--location', path.join(folder, 'repository'));
+    await installation.cli('job', 'create', 'nightly', '--repository', 'main', '--vm', vmName);
+    report.note((await installation.tryCli('vm', 'preflight', vmName)).stdout.trimEnd());
+  }
+
+  /** One run of the job, with its bars; then what it read and stored. */
+  async #backup(title: string): Promise<Session> {
+    this.report.step(`backup: ${title}`);
+    const result = await this.installation.onTerminal('job', 'run', 'nightly', '--json');
+    const session = JSON.parse(result.stdout) as Session;
+    if (result.code !== 0 && result.code !== 3)
+      throw new Error(`the ${title} backup ended ${session.state}: ${JSON.stringify(session.tasks?.[0]?.failure)}`);
+    this.report.session(title, session);
+    await engineClean(this.lab, 30_000);
+    return session;
+  }
+
+  async #letGuestWrite(): Promise<void> {
+    this.report.step('the guest goes on writing; 6 MiB of the raw disk change');
+    const cycles = async () =>
+      Number(
+        /cycle (\d+)[^]*?$/i.exec(
+          (await this.lab.control<{ text: string }>('GET', `/vms/${vmName}/console`)).text
+            .split('\n')
+            .findLast((line) => /cycle/i.test(line)) ?? '',
+        )?.[1] ?? 0,
+      );
+    const before = await cycles();
+    await this.#dirty('shop-ledger', 6);
+    await eventually('more writes of the guest', 60_000, async () => (await cycles()) > before + 2 || undefined);
+  }
+
+  async #addDisk(): Promise<void> {
+    this.report.step('adding a fourth disk to the running VM');
+    const [vm] = (await this.lab.api<{ vm: { id: string }[] }>('GET', `/vms?search=name%3D${vmName}`)).vm;
+    const [domain] = (await this.lab.api<{ storage_domain: { id: string }[] }>('GET', '/storagedomains?search=name%3Ddata-1'))
+      .storage_domain;
+    await this.lab.api('POST', `/vms/${vm?.id}/diskattachments`, {
+      active: true,
+      bootable: false,
+      interface: 'virtio_scsi',
+      disk: {
+        name: 'shop-archive',
+        format: 'cow',
+        sparse: true,
+        provisioned_size: 512 * mib,
+        backup: 'incremental',
+        storage_domains: { storage_domain: [{ id: domain?.id }] },
+      },
+    });
+    await eventually('the new disk', 60_000, async () => {
+      const disk = (await this.lab.entities<NamedDisk & { status: string }>('disks')).find(({ name }) => name === 'shop-archive');
+      return disk?.status === 'ok' || undefined;
+    });
+    await eventually('the new disk in the VM', 30_000, async () => {
+      await this.#dirty('shop-archive', 24);
+      return true;
+    });
+  }
+
+  /** Writes `count` MiB of seeded random data at seeded places. */
+  async #dirty(disk: string, count: number): Promise<void> {
+    for (let written = 0; written < count; written += 2) {
+      this.#seed += 1;
+      const place = (this.#seed * 7919) % 100;
+      await this.lab.control('POST', `/vms/${vmName}/write`, {
+        disk,
+        offsetBytes: place * 2 * mib,
+        lengthBytes: 2 * mib,
+        pattern: 'random',
+        seed: this.#seed,
+      });
+    }
+  }
+
+  /** Every disk of a point, read by the offline reader, against what qemu-img read at the point in time. */
+  async #comparePoint(session: Session): Promise<void> {
+    const [task] = session.tasks;
+    if (!task?.pointId) throw new Error('no restore point');
+    for (const disk of task.disks) {
+      const out = path.join(this.folder, 'offline.raw');
+      fs.rmSync(out, { force: true });
+      const repository = path.join(this.folder, 'repository');
+      await this.installation.cli(
+        'point',
+        'read',
+        '--repository',
+        repository,
+        '--point',
+        task.pointId,
+        '--disk',
+        disk.diskId,
+        '--out',
+        out,
+      );
+      const difference = await imageDifference(this.#captureOf(task.operationId, disk.diskId), out);
+      this.report.comparison(
+        `point ${task.pointId.slice(0, 8)}, ${disk.name}: offline reader against the engine's point in time`,
+        difference,
+      );
+    }
+  }
+
+  async #restore(session: Session): Promise<void> {
+    this.report.step('restore as a new VM');
+    const [task] = session.tasks;
+    const result = await this.installation.onTerminal(
+      'restore',
+      'vm',
+      task?.pointId ?? '',
+      '--name',
+      'shop-restored',
+      '--mac',
+      'keep-if-free',
+      '--json',
+    );
+    const restore = JSON.parse(result.stdout) as Session;
+    if (result.code !== 0 && result.code !== 3)
+      throw new Error(`the restore ended ${restore.state}: ${JSON.stringify(restore.tasks?.[0]?.failure)}`);
+    this.report.session('restore', restore);
+    const restored = (await this.lab.entities<NamedDisk>('vms')).find(({ name }) => name === 'shop-restored');
+    const attachments = await this.lab.entities<{ vmId: string; diskId: string }>('attachments');
+    const disks = await this.lab.entities<NamedDisk>('disks');
+    const mine = attachments.filter(({ vmId }) => vmId === restored?.id).map(({ diskId }) => disks.find(({ id }) => id === diskId));
+    this.report.comparison(
+      'all disks are back',
+      mine.length === task?.disks.length ? undefined : `${mine.length} of ${task?.disks.length}`,
+    );
+    for (const stored of task?.disks ?? []) {
+      const copy = mine.find((disk) => disk?.name === stored.name);
+      const file = path.join(this.folder, `${stored.name}.restored.raw`);
+      await this.lab.control('POST', `/disks/${copy?.id}/dump`, { file });
+      const capture = this.#captureOf(task?.operationId ?? '', stored.diskId);
+      this.report.comparison(`restored VM, ${stored.name}: qemu-img compare`, copy ? await imageDifference(capture, file) : 'missing');
+      if (stored.name === 'shop-system') await this.#compareFiles(capture, file);
+    }
+  }
+
+  async #compareFiles(capture: string, restored: string): Promise<void> {
+    const [expected, found] = [await fileChecksums(capture), await fileChecksums(restored)];
+    const wrong = [...expected].filter(([name, sum]) => found.get(name) !== sum).map(([name]) => name);
+    const difference =
+      wrong.length > 0 || expected.size !== found.size || expected.size === 0
+        ? `${wrong.length} of ${expected.size} files differ`
+        : undefined;
+    this.report.comparison(`${expected.size} files inside shop-system, by SHA-256`, difference);
+  }
+
+  /** Kills the worker while it reads, and shows what the janitor does about it. */
+  async #killWorker(): Promise<void> {
+    const { lab, installation, report } = this;
+    report.step('killing the worker in the middle of a run');
+    await installation.cli('config', 'set', 'retryAttempts', '1');
+    const host = await this.#hostOf(vmName);
+    const started = await installation.json<Session>('job', 'run', 'nightly', '--full', '--no-watch');
+    await eventually(
+      'a transfer',
+      60_000,
+      async () => (await lab.entities<{ phase: string }>('transfers')).some((t) => t.phase === 'transferring') || undefined,
+      20,
+    );
+    await lab.control('POST', `/hosts/${host}/imageio/stall`, { stalled: true });
+    installation.kill('worker');
+    await lab.control('POST', `/hosts/${host}/imageio/stall`, { stalled: false });
+    const left = await leftovers(lab);
+    report.note(`in the engine right after the kill:\n${left.map((line) => `  ${line}`).join('\n')}`);
+    const ended = await eventually('the end of the run', 120_000, async () => {
+      const session = await installation.tryCli('session', 'show', started.id, '--json');
+      const found = JSON.parse(session.stdout) as Session;
+      return found.endedAt ? found : undefined;
+    });
+    report.session('worker killed', ended);
+    await engineClean(lab, 60_000);
+    report.note((await installation.tryCli('janitor', 'report')).stdout.trimEnd());
+    report.comparison('engine without leftovers after the crash', (await leftovers(lab)).join('; ') || undefined);
+    await installation.cli('config', 'set', 'retryAttempts', '3');
+  }
+
+  async #verify(): Promise<void> {
+    this.report.step('verifying the repository: every block is read again');
+    const result = await this.installation.tryCli('repository', 'verify', 'main', '--json');
+    const session = JSON.parse(result.stdout) as Session;
+    this.report.comparison('repository verifies', session.state === 'success' ? undefined : session.state);
+  }
+
+  async #hostOf(vm: string): Promise<string> {
+    const found = (await this.lab.entities<NamedDisk & { hostId?: string }>('vms')).find(({ name }) => name === vm);
+    if (!found?.hostId) throw new Error(`${vm} runs nowhere`);
+    return found.hostId;
+  }
+
+  /** The backup's id in the engine is the operation's. */
+  #captureOf(operationId: string, diskId: string): string {
+    const found = fs
+      .readdirSync(this.#captures, { recursive: true, encoding: 'utf8' })
+      .find((name) => name.includes(operationId) && name.endsWith(`${diskId}.raw`));
+    if (!found) throw new Error(`no capture of disk ${diskId} in operation ${operationId}`);
+    return path.join(this.#captures, found);
+  }
+}
+
+function fingerprintOf(caFile: string): string {
+  const { X509Certificate } = process.getBuiltinModule('node:crypto');
+  return new X509Certificate(fs.readFileSync(caFile)).fingerprint256;
+}
+
+function howToGoOn(folder: string, lab: Lab, installation: Installation): string {
+  const rows = [
+    { what: 'command line', how: `TIDEMARK_CLI_CONFIG=${path.join(folder, 'site', 'cli.json')} scripts/tidemark vm list` },
+    { what: 'engine', how: `${lab.access.engineUrl} as ${lab.access.user}, password in ${lab.access.passwordFile}` },
+    { what: 'faults on demand', how: `curl ${lab.access.controlUrl}` },
+    { what: 'logs', how: `${installation.dataDir}/log and ${path.join(folder, 'lab', 'lab.log')}` },
+  ];
+  const columns = [
+    { title: 'to go on', value: (row: (typeof rows)[number]) => row.what },
+    { title: '', value: (row: (typeof rows)[number]) => row.how },
+  ];
+  return `\n${formatTable(rows, columns)}\n\nCtrl-C ends everything.`;
+}

@@ -1,0 +1,138 @@
+import { execFile, spawn } from 'node:child_process';
+import fs from 'node:fs';
+import path from 'node:path';
+import { childrenOf, eventually, startNode } from './child';
+import type { Child } from './child';
+
+const root = path.resolve(__dirname, '..', '..', '..');
+const launcher = path.join(root, 'dist', 'host-adapter', 'cli', 'tidemark.js');
+
+/** What a command of `tidemark` printed. */
+export interface CliResult {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** An all-in-one installation in a folder, driven by the command line only. */
+export class Installation {
+  #child: Child | undefined;
+
+  constructor(
+    readonly folder: string,
+    /** Further settings of the server, as in its configuration file. */
+    private readonly settings: object = {},
+  ) {}
+
+  get dataDir(): string {
+    return path.join(this.folder, 'server');
+  }
+
+  /** Starts the server with its children, waits until all are up, and logs in. */
+  async start(): Promise<void> {
+    fs.mkdirSync(this.folder, { recursive: true });
+    const config = path.join(this.folder, 'server.json');
+    const ports = this.#knownPorts();
+    fs.writeFileSync(config, JSON.stringify({ ...ports, ...this.settings }));
+    const child = startNode(
+      launcher,
+      ['server', '--all-in-one', '--config', config, '--data-dir', this.dataDir],
+      path.join(this.folder, 'server.log'),
+      { env: { ...process.env } },
+    );
+    this.#child = child;
+    let ended = false;
+    void child.exited.then(() => {
+      ended = true;
+    });
+    await eventually('the server', 60_000, () => {
+      if (ended) throw new Error(`the server ended; see ${path.join(this.folder, 'server.log')}`);
+      return this.#endpoints()?.pid === child.pid || undefined;
+    });
+    await this.login();
+  }
+
+  async login(): Promise<void> {
+    await eventually('login', 30_000, async () => {
+      const result = await this.tryCli(
+        ...['login', '--server', `https://${this.#endpoints()?.console ?? ''}`, '--ca', path.join(this.dataDir, 'ca.pem')],
+        ...['--password-file', path.join(this.dataDir, 'initial-admin-password')],
+      );
+      if (result.code !== 0) throw new Error(result.stderr);
+      return true;
+    });
+  }
+
+  get pid(): number {
+    if (!this.#child) throw new Error('the server is not running');
+    return this.#child.pid;
+  }
+
+  /** Pid of a supervised child. */
+  childPid(role: 'plugin' | 'mover' | 'worker'): number {
+    const [pid] = childrenOf(this.pid, path.join('dist', role, 'main.js'));
+    if (pid === undefined) throw new Error(`no ${role} is running`);
+    return pid;
+  }
+
+  /** SIGKILL of one process; the supervisor starts children again. */
+  kill(role: 'server' | 'plugin' | 'mover' | 'worker'): void {
+    process.kill(role === 'server' ? this.pid : this.childPid(role), 'SIGKILL');
+  }
+
+  async stop(): Promise<void> {
+    await this.#child?.stop(30_000);
+    this.#child = undefined;
+  }
+
+  /** Runs a command; throws with its output when it fails. */
+  async cli(...args: string[]): Promise<string> {
+    const result = await this.tryCli(...args);
+    if (result.code !== 0 && result.code !== 3)
+      throw new Error(`tidemark ${args.join(' ')}: exit code ${result.code}\n${result.stdout}${result.stderr}`);
+    return result.stdout;
+  }
+
+  /** Runs a command with --json. */
+  async json<T>(...args: string[]): Promise<T> {
+    return JSON.parse(await this.cli(...args, '--json')) as T;
+  }
+
+  tryCli(...args: string[]): Promise<CliResult> {
+    return new Promise((resolve) => {
+      execFile(process.execPath, [launcher, ...args], { env: this.environment(), maxBuffer: 64 * 1024 * 1024 }, (error, stdout, stderr) => {
+        const code = error ? (typeof error.code === 'number' ? error.code : 1) : 0;
+        resolve({ code, stdout, stderr });
+      });
+    });
+  }
+
+  /** Runs a command on the caller's terminal, for its bars; standard output is kept. */
+  onTerminal(...args: string[]): Promise<CliResult> {
+    return new Promise((resolve, reject) => {
+      const child = spawn(process.execPath, [launcher, ...args], { env: this.environment(), stdio: ['ignore', 'pipe', 'inherit'] });
+      let stdout = '';
+      child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
+      child.once('error', reject);
+      child.once('exit', (code) => resolve({ code: code ?? 1, stdout, stderr: '' }));
+    });
+  }
+
+  private environment(): NodeJS.ProcessEnv {
+    return { ...process.env, TIDEMARK_CLI_CONFIG: path.join(this.folder, 'cli.json') };
+  }
+
+  /** After the first start the same ports are used again, so that children find the server. */
+  #knownPorts(): object {
+    const endpoints = this.#endpoints();
+    return endpoints?.settings ?? {};
+  }
+
+  #endpoints(): { pid: number; console: string; settings?: object } | undefined {
+    try {
+      return JSON.parse(fs.readFileSync(path.join(this.dataDir, 'endpoints.json'), 'utf8')) as { pid: number; console: string };
+    } catch {
+      return undefined;
+    }
+  }
+}
