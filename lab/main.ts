@@ -48,7 +48,7 @@ async function main(): Promise<void> {
         }
       },
       error: (text, error) => {
-        console.error(`${new Date().toISOString()} ${text}:`, error);
+        console.error(`${new Date().toISOString()} ${text}:`, values.verbose ? error : String(error));
       },
     },
   });

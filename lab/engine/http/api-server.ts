@@ -17,6 +17,7 @@ import { permitCheck, type RequestContext } from './request-context';
 import { cleanCorrelationId, parseTarget, wantedFormat } from './request-target';
 import type { Route, RouteMatch, Routes } from './route';
 import { maxRows } from './search';
+import { emptySubCollection } from './sub-collections';
 import { collectionToXml, entityToXml, xmlToEntity } from './xml-format';
 
 /** One run of the engine as the HTTP side sees it. */
@@ -45,7 +46,7 @@ export async function serveApi(run: ApiRun, request: IncomingMessage, response: 
     return;
   }
   const method = request.method === 'HEAD' ? 'GET' : (request.method ?? 'GET');
-  const match = run.routes.match(method, path);
+  const match = run.routes.match(method, path) ?? (method === 'GET' ? emptySubCollection(run.routes, path) : undefined);
   const effects = run.faults.forRequest(match ? `${method} ${match.route.pattern}` : `${method} ${path}`, path);
   const user = effects.some((effect) => effect.kind === 'unauthorized') ? undefined : identify(run.authentication, request, response);
   if (!user) {

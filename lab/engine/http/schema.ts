@@ -44,6 +44,16 @@ export function apiType(name: FieldType): ApiType {
   return type;
 }
 
+/** The type whose collections live under that URL segment: `affinitylabels`. */
+export function typeOfSegment(segment: string): TypeName | undefined {
+  for (const type of types.values()) {
+    if (type.plural.replaceAll('_', '') === segment && type.name !== 'ref' && type.name !== 'opaque') {
+      return type.name;
+    }
+  }
+  return undefined;
+}
+
 function parseField(text: string): readonly [string, Field] {
   const match = /^(\w+)(?:([:=>*+])(.+))?$/.exec(text);
   const [, name = '', sign, rest = ''] = match ?? [];

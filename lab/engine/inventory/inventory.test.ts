@@ -57,6 +57,21 @@ describe('inventory, events and jobs', () => {
     expect(alone.json).toMatchObject({ id: entity['id'], name, href: `/ovirt-engine/api${path}/${String(entity['id'])}` });
   });
 
+  it('answers every sub-collection that a VM links to, except those of things the lab does not know', async () => {
+    const vm = await engine.api('POST', '/vms', { name: 'linked', cluster: { name: 'Default' }, template: { name: 'Blank' } });
+    const unknown = [];
+    for (const { href, rel } of vm.json['link'] as { href: string; rel: string }[]) {
+      const { status } = await engine.api('GET', href.slice('/ovirt-engine/api'.length));
+      if (status !== 200) {
+        unknown.push(`${rel} ${String(status)}`);
+      }
+    }
+    expect(unknown).toEqual(['katelloerrata 404', 'mediateddevices 404', 'numanodes 404']);
+    expect((await engine.api('GET', '/affinitylabels')).text).toBe('{}');
+    expect((await engine.api('GET', '/vms/00000000-0000-4000-8000-000000000000/watchdogs')).status).toBe(404);
+    expect((await engine.api('GET', '/tags/00000000-0000-0000-0000-000000000000/watchdogs')).status).toBe(404);
+  });
+
   it('never shows passwords', async () => {
     expect((await engine.api('GET', '/users?follow=permissions')).text).not.toContain('lab password');
   });

@@ -1,8 +1,9 @@
+import { diskView } from '../disks/disk-view';
 import type { ApiObject } from '../http/api-object';
 import { conflict } from '../http/fault';
 import { hrefOf, refOf } from '../http/href';
 import { serveReadable } from '../http/readable-resource';
-import { done } from '../http/reply';
+import { done, list } from '../http/reply';
 import { found, param, type RequestContext } from '../http/request-context';
 import type { Routes } from '../http/route';
 import type { SearchFields } from '../http/search';
@@ -74,6 +75,15 @@ export function registerStorageDomains(routes: Routes, core: Core): void {
     },
     { body: 'action', oldAction: true },
   );
+  routes.add('GET', '/storagedomains/:id/disks', (context) => {
+    const domain = found(db.storageDomains.get(param(context, 'id')));
+    // The lab's domains hold nothing that the engine has not registered.
+    const disks = context.query.flag('unregistered') === true ? [] : db.disks.list((disk) => disk.storageDomainId === domain.id);
+    return list(
+      'disk',
+      disks.map((disk) => diskView(core, disk, { allContent: context.allContent })),
+    );
+  });
   core.onStart(() => {
     // Changes of state that a restart cut off.
     for (const domain of db.storageDomains.list()) {

@@ -1,8 +1,6 @@
 import type { ApiObject } from '../http/api-object';
 import { hrefOf, refOf } from '../http/href';
 import { serveReadable } from '../http/readable-resource';
-import { list } from '../http/reply';
-import { found, param } from '../http/request-context';
 import type { Routes } from '../http/route';
 import type { Core } from '../model/core';
 import type { Template } from '../model/entities';
@@ -18,16 +16,6 @@ export function registerTemplates(routes: Routes, core: Core): void {
     view: templateView,
     search: { name: (template) => template.name, id: (template) => template.id, status: (template) => template.status },
   });
-  for (const [path, type] of [
-    ['diskattachments', 'disk_attachment'],
-    ['nics', 'nic'],
-    ['tags', 'tag'],
-  ] as const) {
-    routes.add('GET', `/templates/:id/${path}`, (context) => {
-      found(db.templates.get(param(context, 'id')));
-      return list(type, []);
-    });
-  }
 }
 
 function templateView(template: Template): ApiObject {

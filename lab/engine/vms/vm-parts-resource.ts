@@ -9,23 +9,11 @@ import { tagView } from '../inventory/tags';
 import type { Core } from '../model/core';
 import type { Cdrom, GraphicsConsole, Permission, Tag, Vm } from '../model/entities';
 
-/** Smaller parts of a VM: tags, permissions, CD-ROMs, consoles, and the lists that a lab VM has nothing in. */
+/** Smaller parts of a VM: tags, permissions, CD-ROMs and consoles. */
 export function registerVmParts(routes: Routes, core: Core): void {
   registerVmTags(routes, core);
   registerVmPermissions(routes, core);
   registerDevices(routes, core);
-  for (const [path, type] of [
-    ['affinitylabels', 'affinity_label'],
-    ['applications', 'application'],
-    ['hostdevices', 'host_device'],
-    ['statistics', 'statistic'],
-    ['watchdogs', 'watchdog'],
-  ] as const) {
-    routes.add('GET', `/vms/:vmId/${path}`, (context) => {
-      vmOf(core, context);
-      return list(type, []);
-    });
-  }
 }
 
 const vmOf = (core: Core, context: RequestContext): Vm => found(core.db.vms.get(param(context, 'vmId')));
