@@ -164,7 +164,7 @@ describe('crashes', () => {
 
     for (let round = 0; round < 4; round++) {
       const child = await startChild(vm);
-      // Unlike points in the loop; which one is left to the machine.
+      // Different points of the loop; which exactly is left to the machine.
       for (let line = 0; line < round; line++) await child.nextLine();
       await new Promise((resume) => setTimeout(resume, 37 * round));
       child.process.kill('SIGKILL');

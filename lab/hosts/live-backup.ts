@@ -1,6 +1,7 @@
 import { rm } from 'node:fs/promises';
 import { requireBitmap } from './bitmap-chain';
 import { type BackupStart, HostError, type NbdExport } from './driver';
+import { cancelJob } from './jobs';
 import { shortHash } from './paths';
 import { createImage } from './qemu-img';
 import { QmpRefusal } from './qmp';
@@ -104,7 +105,7 @@ export async function stopLiveBackup(vm: VirtualMachine, keepBitmaps: boolean): 
   vm.update({ backup: { ...backup, phase: keepBitmaps ? 'keeping' : 'dropping' } });
   for (const { target } of backup.disks) await deleteExport(vm, exportId(target));
   await absentIsFine(vm.monitor.execute('nbd-server-stop'));
-  for (const { target } of backup.disks) await vm.cancelJob(jobId(target));
+  for (const { target } of backup.disks) await cancelJob(vm.monitor, jobId(target));
   await vm.deleteNodes(backup.disks.map(({ target }) => scratchNode(target)));
   if (!keepBitmaps && backup.toCheckpointId !== undefined) {
     for (const { diskId } of backup.disks) {

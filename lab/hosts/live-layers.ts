@@ -1,5 +1,6 @@
 import { carriedNames, mergePlan, requireMergeable, type VolumeStore } from './volumes';
 import type { DiskChain, VolumeId } from './driver';
+import { cancelJob, waitForJob } from './jobs';
 import type { VirtualMachine } from './virtual-machine';
 import { type DiskState, type LayerState, formatOptions, layerState, leafOf, storageNode, storageOptions } from './vm-layout';
 
@@ -67,21 +68,26 @@ export async function mergeLiveVolume(vm: VirtualMachine, volumes: VolumeStore, 
   });
   try {
     // The commit of the leaf becomes ready and goes on mirroring; one in the middle is pending when all is copied.
-    await vm.waitForJob(job, [active ? 'ready' : 'pending'], 600_000);
+    await waitForJob(vm.monitor, job, active ? 'ready' : 'pending', 600_000);
     await mergeBitmaps(vm, topLayer, base);
     if (active) {
       await vm.monitor.execute('job-complete', { id: job });
-      await vm.waitForJob(job, ['pending'], 60_000);
+      await waitForJob(vm.monitor, job, 'pending', 60_000);
     }
     await vm.monitor.execute('job-finalize', { id: job });
-    await vm.waitForJob(job, ['concluded'], 60_000);
+    await waitForJob(vm.monitor, job, 'concluded', 60_000);
   } catch (error) {
-    await vm.cancelJob(job);
+    await cancelJob(vm.monitor, job);
     throw error;
   }
-  await vm.dismissJob(job);
+  // The parent has taken its place: whatever happens to qemu from here on, the merge has been done and is not told as failed.
   vm.updateDisk(disk.diskId, { layers: disk.layers.filter((layer) => layer !== topLayer) });
-  await vm.deleteNodes([topLayer.node, storageNode(topLayer.node)]);
+  try {
+    await vm.monitor.execute('job-dismiss', { id: job });
+    await vm.deleteNodes([topLayer.node, storageNode(topLayer.node)]);
+  } catch (error) {
+    if (!vm.monitor.closed) throw error;
+  }
 }
 
 async function mergeBitmaps(vm: VirtualMachine, top: LayerState, base: LayerState): Promise<void> {
@@ -103,7 +109,7 @@ async function mergeBitmaps(vm: VirtualMachine, top: LayerState, base: LayerStat
  */
 export async function reconcileLayers(vm: VirtualMachine, volumeOfFile: (file: string) => VolumeId | undefined): Promise<void> {
   const devices = await vm.monitor.execute<{ qdev?: string; inserted?: { 'node-name': string } }[]>('query-block');
-  for (const disk of vm.state.disks) await vm.cancelJob(mergeJob(disk.target));
+  for (const disk of vm.state.disks) await cancelJob(vm.monitor, mergeJob(disk.target));
   const backing = await backingNodes(vm);
   const nodes = await vm.nodes();
   for (const disk of vm.state.disks) {

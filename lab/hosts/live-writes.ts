@@ -1,6 +1,7 @@
 import { closeSync, openSync, readSync, rmSync, statSync } from 'node:fs';
 import { truncate, writeFile } from 'node:fs/promises';
 import { HostError, type HostFleet } from './driver';
+import { cancelJob, waitForJob } from './jobs';
 import { seededBytes } from './seeded-bytes';
 import { VirtualMachine } from './virtual-machine';
 import { type DiskState, leafOf } from './vm-layout';
@@ -42,8 +43,8 @@ export async function dumpLiveDisk(vm: VirtualMachine, disk: DiskState, sizeByte
   try {
     const job = { 'job-id': node, device: leafOf(disk).node, target: node, sync: 'full', 'auto-dismiss': false };
     await vm.monitor.execute('blockdev-backup', job);
-    await vm.waitForJob(node, ['concluded'], 600_000);
-    await vm.dismissJob(node);
+    await waitForJob(vm.monitor, node, 'concluded', 600_000);
+    await vm.monitor.execute('job-dismiss', { id: node });
   } finally {
     await vm.deleteNodes([node]);
   }
@@ -52,7 +53,7 @@ export async function dumpLiveDisk(vm: VirtualMachine, disk: DiskState, sizeByte
 /** After the lab died in the middle of a copy. */
 export async function endLiveDumps(vm: VirtualMachine): Promise<void> {
   for (const { target } of vm.state.disks) {
-    await vm.cancelJob(dumpNode(target));
+    await cancelJob(vm.monitor, dumpNode(target));
     await vm.deleteNodes([dumpNode(target)]);
   }
 }

@@ -1,6 +1,5 @@
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import type { LayerBitmap } from './bitmap-chain';
 import { type DiskChain, HostError, type VmDisk, type VmRunState, type VmSpec, type VolumeId } from './driver';
 import { guestAgentCall } from './guest-agent';
@@ -329,48 +328,6 @@ export class VirtualMachine {
     if (this.#state.guest === 'none' || (await this.runState()) !== 'up') return;
     const status = await this.agent<string>('guest-fsfreeze-status', 2000).catch(() => 'unknown');
     if (status === 'frozen') await this.agent('guest-fsfreeze-thaw');
-  }
-
-  async jobStatus(id: string): Promise<{ status: string; error?: string } | undefined> {
-    const jobs = await this.monitor.execute<{ id: string; status: string; error?: string }[]>('query-jobs');
-    return jobs.find((job) => job.id === id);
-  }
-
-  async waitForJob(id: string, statuses: readonly string[], timeoutMs: number): Promise<string> {
-    const deadline = Date.now() + timeoutMs;
-    for (;;) {
-      const job = await this.jobStatus(id);
-      if (job === undefined) throw new HostError('QEMU_REFUSED', `Job ${id} is gone.`);
-      if (statuses.includes(job.status)) return job.status;
-      if (job.status === 'concluded') {
-        await this.monitor.execute('job-dismiss', { id });
-        throw new HostError(
-          /No space/.test(job.error ?? '') ? 'NO_SPACE' : 'QEMU_REFUSED',
-          `Job ${id} failed: ${job.error ?? 'ended early'}`,
-        );
-      }
-      if (Date.now() > deadline) throw new HostError('HOST_DOWN', `Job ${id} is still ${job.status} after ${timeoutMs} ms.`);
-      await delay(10);
-    }
-  }
-
-  /** Of a concluded job; tells its failure. */
-  async dismissJob(id: string): Promise<void> {
-    const job = await this.jobStatus(id);
-    await this.monitor.execute('job-dismiss', { id });
-    if (job?.error !== undefined)
-      throw new HostError(/No space/.test(job.error) ? 'NO_SPACE' : 'QEMU_REFUSED', `Job ${id} failed: ${job.error}`);
-  }
-
-  /** Ends a job in whatever state; a job that is not there is fine. */
-  async cancelJob(id: string): Promise<void> {
-    const job = await this.jobStatus(id);
-    if (job === undefined) return;
-    if (job.status !== 'concluded') {
-      await this.monitor.execute('block-job-cancel', { device: id, force: true });
-      await this.waitForJob(id, ['concluded'], 30_000);
-    }
-    await this.monitor.execute('job-dismiss', { id });
   }
 
   chainOf(disk: DiskState, virtualSizeBytes: number): DiskChain {
