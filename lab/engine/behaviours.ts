@@ -16,10 +16,13 @@ import { registerPower } from './power/power-routes';
 import { PowerService } from './power/power-service';
 import { PreviewService } from './snapshots/preview-service';
 import { registerSnapshots } from './snapshots/snapshot-routes';
+import { SnapshotRemoval } from './snapshots/snapshot-removal';
 import { SnapshotService } from './snapshots/snapshot-service';
 import { isFinished as transferIsFinished } from './transfers/phases';
 import { TicketDesk } from './transfers/ticket-desk';
+import { TransferLoop } from './transfers/transfer-loop';
 import { registerTransfers } from './transfers/transfer-routes';
+import { TransferRows } from './transfers/transfer-rows';
 import { TransferService } from './transfers/transfer-service';
 import { snapshotOvf } from './vms/ovf-writer';
 
@@ -35,14 +38,17 @@ export function registerBehaviours(routes: Routes, core: Core): void {
   const disks = new DiskService(core);
   const attachments = new AttachmentService(core, disks);
   const snapshots = new SnapshotService(core, (vm) => snapshotOvf(core.db, vm));
+  const removal = new SnapshotRemoval(core, snapshots);
   const checkpoints = new CheckpointService(core);
   const rows = new BackupRows(core, checkpoints, disks);
   const backups = new BackupService(core, rows, checkpoints, disks, {
     live: new LiveBackup(core, rows, checkpoints),
     cold: new ColdBackup(core, rows),
-    hybrid: new HybridBackup(core, rows, checkpoints, snapshots),
+    hybrid: new HybridBackup(core, rows, checkpoints, snapshots, removal),
   });
-  const transfers = new TransferService(core, disks, new TicketDesk(core));
+  const transferRows = new TransferRows(core, disks);
+  const transferLoop = new TransferLoop(core, transferRows, new TicketDesk(core));
+  const transfers = new TransferService(core, disks, transferRows, transferLoop);
   const power = new PowerService(core, attachments);
   power.onProcessEnd((vmId) => {
     transfers.loseLiveTransfers(vmId);
@@ -50,7 +56,7 @@ export function registerBehaviours(routes: Routes, core: Core): void {
   });
   registerDisks(routes, core, disks);
   registerAttachments(routes, core, attachments, disks);
-  registerSnapshots(routes, core, snapshots, new PreviewService(core, snapshots));
+  registerSnapshots(routes, core, { snapshots, removal, previews: new PreviewService(core, snapshots) });
   registerBackups(routes, core, backups);
   registerCheckpoints(routes, core, checkpoints);
   registerTransfers(routes, core, transfers);
@@ -60,6 +66,7 @@ export function registerBehaviours(routes: Routes, core: Core): void {
     backups.recover();
     transfers.recover();
     await snapshots.recover();
+    removal.recover();
     await disks.recover();
     freeForgottenDisks(core);
     await power.recover();

@@ -8,6 +8,7 @@ import { chainOf } from '../disks/images';
 import type { Core } from '../model/core';
 import type { PollResult } from '../model/clock';
 import type { Backup, Vm } from '../model/entities';
+import type { SnapshotRemoval } from '../snapshots/snapshot-removal';
 import type { SnapshotService } from '../snapshots/snapshot-service';
 import type { BackupModeDriver } from './backup-service';
 import type { BackupRows } from './backup-rows';
@@ -21,6 +22,7 @@ export class HybridBackup implements BackupModeDriver {
     private readonly rows: BackupRows,
     private readonly checkpoints: CheckpointService,
     private readonly snapshots: SnapshotService,
+    private readonly removal: SnapshotRemoval,
   ) {}
 
   async begin(backup: Backup, vm: Vm): Promise<void> {
@@ -61,7 +63,7 @@ export class HybridBackup implements BackupModeDriver {
     if (snapshot?.type !== 'regular') return;
     const chains = backup.disks.flatMap((entry) => db.disks.get(entry.diskId) ?? []).map((disk) => chainOf(db, disk));
     if (backup.toCheckpointId !== undefined) await this.core.fleet.removeBitmaps(chains, backup.toCheckpointId);
-    await this.snapshots.remove(snapshot, backup, { onBehalfOf: backup.id });
+    await this.removal.remove(snapshot, backup, { onBehalfOf: backup.id });
   }
 
   canResume(backup: Backup): boolean {
@@ -94,7 +96,7 @@ export class HybridBackup implements BackupModeDriver {
     const snapshot = db.snapshots.get(backup.snapshotId ?? '');
     if (snapshot === undefined) return this.awaitRemoval(removing);
     try {
-      await this.snapshots.remove(snapshot, backup, { onBehalfOf: backup.id });
+      await this.removal.remove(snapshot, backup, { onBehalfOf: backup.id });
     } catch (error) {
       this.core.log.error(`the snapshot of backup ${backup.id} of VM ${vm.name} cannot be removed`, error);
       return this.awaitRemoval(removing);

@@ -138,7 +138,7 @@ export class LiveBackup implements BackupModeDriver {
       await this.core.step('backup.freeze', backup.id);
     } catch (error) {
       if (backup.requireConsistency) throw error;
-      this.core.log.error(`freeze for backup ${backup.id} failed, it goes on`, error);
+      this.core.log.info(`freeze for backup ${backup.id} failed, it goes on`, { reason: String(error) });
     }
   }
 

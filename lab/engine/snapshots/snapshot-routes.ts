@@ -10,9 +10,16 @@ import type { Core } from '../model/core';
 import type { Snapshot, Vm } from '../model/entities';
 import { nicView } from '../vms/nics-resource';
 import type { PreviewService } from './preview-service';
+import type { SnapshotRemoval } from './snapshot-removal';
 import type { SnapshotRequest, SnapshotService } from './snapshot-service';
 
-export function registerSnapshots(routes: Routes, core: Core, snapshots: SnapshotService, previews: PreviewService): void {
+export interface SnapshotServices {
+  readonly snapshots: SnapshotService;
+  readonly removal: SnapshotRemoval;
+  readonly previews: PreviewService;
+}
+
+export function registerSnapshots(routes: Routes, core: Core, { snapshots, removal, previews }: SnapshotServices): void {
   const { db } = core;
   const vmOf = (context: RequestContext): Vm => found(db.vms.get(param(context, 'vmId')));
   const snapshotOf = (context: RequestContext): Snapshot => {
@@ -40,13 +47,13 @@ export function registerSnapshots(routes: Routes, core: Core, snapshots: Snapsho
   );
   routes.add('DELETE', '/vms/:vmId/snapshots/:snapshotId', async (context) => {
     context.permits('MANIPULATE_VM_SNAPSHOTS');
-    const jobId = await snapshots.remove(snapshotOf(context), context);
+    const jobId = await removal.remove(snapshotOf(context), context);
     return context.query.flag('async') === true ? inProgress(jobId) : done(jobId);
   });
   routes.add('DELETE', '/storagedomains/:domainId/disksnapshots/:volumeId', (context) => {
     context.permits('MANIPULATE_VM_SNAPSHOTS');
     const volume = found(db.volumes.get(param(context, 'volumeId')));
-    return done(snapshots.removeVolume(found(volume.domainId === param(context, 'domainId') ? volume : undefined), context));
+    return done(removal.removeVolume(found(volume.domainId === param(context, 'domainId') ? volume : undefined), context));
   });
   registerParts(routes, core, snapshots, snapshotOf);
   registerReturns(routes, core, previews, vmOf, snapshotOf);
