@@ -59,7 +59,7 @@ export class LanePool {
 
   async stop(): Promise<void> {
     this.stopped = true;
-    await Promise.all(this.threads.map((thread) => thread?.worker.terminate()));
+    await Promise.all(this.threads.map(async (thread) => thread?.worker.terminate()));
   }
 
   private createLane(index: number): Lane {

@@ -1,0 +1,83 @@
+import 'reflect-metadata';
+import { container, instanceCachingFactory } from 'tsyringe';
+import type { DependencyContainer, InjectionToken } from 'tsyringe';
+import type { Service } from '../common/lifecycle/lifecycle';
+import { createLogger } from '../common/log/logger';
+import type { Logger } from '../common/log/logger';
+import { RpcClient } from '../common/rpc/call';
+import { mutualClientCredentials } from '../common/tls/credentials';
+import type { ProcessIdentity } from '../common/tls/identity';
+import { loadService } from '../proto/loader';
+import type { ProcessInfo } from '../proto/gen/tidemark/common/v1/ProcessInfo';
+import type { WorkerServiceDefinition } from '../proto/gen/tidemark/worker/v1/WorkerService';
+import type { WorkerConfig } from './config';
+import { LanePool } from './pipeline/lane-pool';
+import { CertificateRenewal } from './plugin/enrolment';
+import { WorkerSession } from './plugin/worker-session';
+import { backupDisk } from './tasks/backup-disk';
+import { restoreDisk } from './tasks/restore-disk';
+import { taskFromWire } from './tasks/task-from-wire';
+import { TaskRegistry } from './tasks/task-registry';
+
+const tokens = {
+  logger: Symbol('logger') as InjectionToken<Logger>,
+  client: Symbol('client') as InjectionToken<RpcClient<WorkerServiceDefinition>>,
+  pool: Symbol('pool') as InjectionToken<LanePool>,
+  tasks: Symbol('tasks') as InjectionToken<TaskRegistry>,
+  session: Symbol('session') as InjectionToken<WorkerSession>,
+  renewal: Symbol('renewal') as InjectionToken<CertificateRenewal>,
+};
+
+/** Everything that a worker runs, wired. */
+export interface WorkerProcess {
+  readonly logger: Logger;
+  readonly services: readonly Service[];
+}
+
+export function workerLogger(config: WorkerConfig): Logger {
+  return createLogger({ process: 'worker', level: config.logLevel, ...(config.logFile === undefined ? {} : { file: config.logFile }) });
+}
+
+/** The composition root: the only place that knows who needs whom. */
+export function composeWorker(config: WorkerConfig, logger: Logger, info: ProcessInfo, identity: ProcessIdentity): WorkerProcess {
+  const scope = container.createChildContainer();
+  const once = <T>(token: InjectionToken<T>, make: (c: DependencyContainer) => T) =>
+    scope.register(token, { useFactory: instanceCachingFactory(make) });
+  once(tokens.logger, () => logger);
+  once(tokens.client, () => {
+    const { service } = loadService('tidemark/worker/v1/worker_service.proto', 'tidemark.worker.v1.WorkerService');
+    return new RpcClient<WorkerServiceDefinition>(service, config.plugin.endpoint, mutualClientCredentials(identity, 'plugin'));
+  });
+  once(tokens.pool, () => new LanePool(config.threads === 0 ? undefined : config.threads));
+  once(tokens.tasks, (c) => {
+    const pool = c.resolve(tokens.pool);
+    return new TaskRegistry(
+      {
+        read: (start) => taskFromWire(start, identity.material),
+        run: (task, context) => (task.kind === 'backup' ? backupDisk(task, pool, context) : restoreDisk(task, pool, context)),
+      },
+      config.taskSlots,
+      c.resolve(tokens.logger),
+    );
+  });
+  once(
+    tokens.session,
+    (c) =>
+      new WorkerSession(
+        c.resolve(tokens.client),
+        {
+          process: info,
+          taskSlots: config.taskSlots,
+          platformId: config.platformId,
+          clusterId: config.clusterId,
+          addresses: [...config.addresses],
+        },
+        c.resolve(tokens.tasks),
+        c.resolve(tokens.logger),
+      ),
+  );
+  once(tokens.renewal, (c) => new CertificateRenewal(identity, c.resolve(tokens.client), c.resolve(tokens.logger)));
+  const pool = scope.resolve(tokens.pool);
+  const lanes: Service = { name: 'lane threads', start: async () => undefined, stop: () => pool.stop() };
+  return { logger, services: [lanes, scope.resolve(tokens.renewal), scope.resolve(tokens.session)] };
+}

@@ -1,0 +1,30 @@
+import { z } from 'zod';
+
+/** Configuration of a worker: a JSON file, then the environment (`TIDEMARK_…`). */
+export const workerConfigSchema = z.strictObject({
+  /** Keeps identity and instance id. */
+  dataFolder: z.string().min(1),
+  plugin: z.strictObject({
+    /** host:port of the plug-in's worker service. */
+    endpoint: z.string().min(3),
+    /** host:port of its enrolment port. */
+    enrolmentEndpoint: z.string().min(3).optional(),
+    /** One-time token; needed until enrolled. */
+    enrolmentToken: z.string().min(1).optional(),
+    /** The token in a file, read only when there is no identity yet (`TIDEMARK_PLUGIN__ENROLMENT_TOKEN_FILE`). */
+    enrolmentTokenFile: z.string().min(1).optional(),
+  }),
+  /** Disk tasks at the same time. */
+  taskSlots: z.int().min(1).max(16).default(4),
+  /** Threads that read, hash and compress; 0: one per core, at least 2. */
+  threads: z.int().min(0).max(64).default(0),
+  /** Where it runs; empty beside the server. */
+  platformId: z.string().default(''),
+  clusterId: z.string().default(''),
+  /** Names and addresses of this machine, for the plug-in's lists. */
+  addresses: z.array(z.string().min(1)).default([]),
+  logLevel: z.enum(['error', 'warn', 'info', 'debug']).default('info'),
+  logFile: z.string().min(1).optional(),
+});
+
+export type WorkerConfig = Readonly<z.infer<typeof workerConfigSchema>>;

@@ -1,0 +1,146 @@
+/**
+ * The worker's side of tidemark.worker.v1: it dials the plug-in, says what it can do and what it still runs, takes tasks and hands up progress and
+ * results until they are stored. This folder owns the stream, enrolment and renewal; what a task does is not its business.
+ */
+import { CommonErrors } from '../../common/errors/common-errors';
+import { hasCode } from '../../common/errors/tidemark-error';
+import type { Service } from '../../common/lifecycle/lifecycle';
+import { within } from '../../common/lifecycle/lifecycle';
+import type { Logger } from '../../common/log/logger';
+import { durationFromWire } from '../../common/rpc/bytes';
+import { pause } from '../../common/rpc/call';
+import type { DuplexCall, RpcClient } from '../../common/rpc/call';
+import type { ConnectRequest } from '../../proto/gen/tidemark/worker/v1/ConnectRequest';
+import type { ConnectResponse__Output } from '../../proto/gen/tidemark/worker/v1/ConnectResponse';
+import type { Hello } from '../../proto/gen/tidemark/worker/v1/Hello';
+import type { WorkerServiceDefinition } from '../../proto/gen/tidemark/worker/v1/WorkerService';
+import type { TaskRegistry } from '../tasks/task-registry';
+
+type Stream = DuplexCall<ConnectRequest, ConnectResponse__Output>;
+
+/** Until Welcome has told the heartbeat interval. */
+const firstSilenceMs = 15_000;
+/** The bridge's own limit; the agreed one is watched here and is shorter. */
+const streamIdleMs = 300_000;
+const progressEveryMs = 1_000;
+/** Silence of so many heartbeat intervals means lost. */
+const silentIntervals = 3;
+/** Work that nobody waits for any more is stopped when the plug-in stays away this long. */
+const abandonAfterMs = 120_000;
+const backOffMs = [200, 500, 1_000, 2_000, 5_000];
+
+export class WorkerSession implements Service {
+  readonly name = 'plug-in session';
+  private readonly aborter = new AbortController();
+  private stream: Stream | undefined;
+  private draining = false;
+  private loop: Promise<void> | undefined;
+  private lostAt = Date.now();
+
+  constructor(
+    private readonly client: RpcClient<WorkerServiceDefinition>,
+    private readonly hello: Omit<Hello, 'taskIds'>,
+    private readonly tasks: TaskRegistry,
+    private readonly logger: Logger,
+  ) {}
+
+  async start(): Promise<void> {
+    this.tasks.onResult = (result) => {
+      this.send({ result });
+      if (this.draining && this.tasks.runningCount === 0) this.send({ drained: {} });
+    };
+    this.loop = this.keepConnected();
+  }
+
+  async stop(): Promise<void> {
+    this.tasks.cancelAll();
+    const until = Date.now() + 3_000;
+    while (this.tasks.runningCount > 0 && Date.now() < until) await pause(50);
+    this.aborter.abort();
+    this.stream?.cancel();
+    await within(this.loop ?? Promise.resolve(), 5_000, 'ending the plug-in session').catch(() => undefined);
+    this.client.close();
+  }
+
+  private async keepConnected(): Promise<void> {
+    const { signal } = this.aborter;
+    for (let attempt = 0; !signal.aborted; attempt += 1) {
+      try {
+        await this.once(() => (attempt = 0));
+      } catch (error) {
+        if (signal.aborted) return;
+        const final = hasCode(error, 'IDENTITY_REVOKED', 'CAPABILITY_MISSING');
+        this.logger[final ? 'error' : 'warn'](final ? 'the plug-in refuses this worker' : 'connection to the plug-in ended', { error });
+        if (final) {
+          // Nothing will change by itself; the process stays, slowly asking, so that a supervisor need not.
+          this.tasks.cancelAll();
+          attempt = backOffMs.length;
+        }
+      }
+      this.stream = undefined;
+      if (Date.now() - this.lostAt > abandonAfterMs) this.tasks.cancelAll();
+      await pause(backOffMs[Math.min(attempt, backOffMs.length - 1)] as number, signal).catch(() => undefined);
+    }
+  }
+
+  /** One stream from Hello to its end. */
+  private async once(connected: () => void): Promise<void> {
+    const stopped = new AbortController();
+    const signal = AbortSignal.any([this.aborter.signal, stopped.signal]);
+    const stream = this.client.duplex('Connect', { idleTimeoutMs: streamIdleMs, signal });
+    let beat: NodeJS.Timeout | undefined;
+    let report: NodeJS.Timeout | undefined;
+    let watch = setTimeout(() => stopped.abort(), firstSilenceMs);
+    try {
+      await stream.send({ hello: { ...this.hello, taskIds: this.tasks.taskIds } });
+      for await (const message of stream.replies) {
+        if (message.welcome) {
+          const intervalMs = Math.max(200, durationFromWire(message.welcome.heartbeatInterval) ?? 5_000);
+          this.stream = stream;
+          connected();
+          this.logger.info('connected to the plug-in', { heartbeatIntervalMs: intervalMs });
+          for (const result of this.tasks.unstoredResults) this.send({ result });
+          beat = setInterval(() => this.send({ heartbeat: { residentMemoryBytes: String(process.memoryUsage.rss()) } }), intervalMs);
+          report = setInterval(() => this.reportProgress(), progressEveryMs);
+          clearTimeout(watch);
+          watch = setTimeout(() => stopped.abort(), intervalMs * silentIntervals);
+        } else {
+          this.take(message);
+        }
+        this.lostAt = Date.now();
+        watch.refresh();
+      }
+      throw CommonErrors.PEER_UNAVAILABLE({ peer: this.client.endpoint });
+    } finally {
+      clearInterval(beat);
+      clearInterval(report);
+      clearTimeout(watch);
+      stream.cancel();
+    }
+  }
+
+  private take(message: ConnectResponse__Output): void {
+    if (message.startTask) {
+      this.tasks.start(message.startTask, !this.draining);
+    } else if (message.cancelTask) {
+      this.tasks.cancel(message.cancelTask.taskId);
+    } else if (message.resultStored) {
+      this.tasks.forget(message.resultStored.taskId);
+    } else if (message.drain) {
+      this.logger.info('draining', { runningTasks: this.tasks.runningCount });
+      this.draining = true;
+      if (this.tasks.runningCount === 0) this.send({ drained: {} });
+    }
+  }
+
+  private reportProgress(): void {
+    for (const progress of this.tasks.progress()) this.send({ progress });
+  }
+
+  /** Sends if there is a stream; what must not get lost is sent again after the next Hello. */
+  private send(message: ConnectRequest): void {
+    this.stream?.send(message).catch((error: unknown) => {
+      this.logger.debug('a message to the plug-in was not sent', { error });
+    });
+  }
+}
