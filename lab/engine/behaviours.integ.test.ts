@@ -258,6 +258,66 @@ describe('the engine on real hosts', () => {
     same(cow, state);
   });
 
+  it('a snapshot goes to a proxy and back, is restored, and leaves one volume per disk', async () => {
+    bench.setLevel(4, 6);
+    const source = await bench.addVm('source', [{ sizeBytes: 8 * MIB }], 'up');
+    const proxy = await bench.addVm('proxy', [{ sizeBytes: MIB }], 'up');
+    const [disk] = source.disks as [Disk];
+    await write(source.vm, disk, 0, MIB, 'random', 11);
+    const state = await dump(disk, 'snapshot');
+    const created = await bench.call('POST', `/vms/${source.vm.id}/snapshots`, { description: 'mine', persist_memorystate: false });
+    const snapshotId = text(created.body['id']);
+    await bench.until(() => bench.db.snapshots.get(snapshotId)?.status === 'ok', 'snapshot', 10_000);
+    await write(source.vm, disk, 2 * MIB, MIB, 'random', 12);
+
+    const path = `/vms/${proxy.vm.id}/diskattachments`;
+    const body = { disk: { id: disk.id, snapshot: { id: snapshotId } }, interface: 'virtio_scsi', bootable: false, active: true };
+    expect(await bench.call('POST', path, body)).toMatchObject({ status: 201, body: { active: true } });
+    await harness.fleet.writeBlocks(proxy.vm.id, disk.id, { offsetBytes: 0, lengthBytes: 64 * 1024, pattern: 3 });
+    expect((await bench.call('DELETE', `${path}/${disk.id}`)).status).toBe(200);
+
+    const volumeId = bench.db.volumes.find((volume) => volume.snapshotId === snapshotId)?.id ?? '';
+    const transfer = await bench.call('POST', '/imagetransfers', { snapshot: { id: volumeId }, direction: 'download', format: 'raw' });
+    await harness.client.download(text(transfer.body['transfer_url']), 'zero', copyOf(disk.id));
+    await bench.call('POST', `/imagetransfers/${text(transfer.body['id'])}/finalize`);
+    await bench.until(() => bench.db.transfers.require(text(transfer.body['id'])).phase === 'finished_success', 'finished', 20_000);
+    same(disk, state);
+
+    await bench.call('POST', `/vms/${source.vm.id}/stop`);
+    await bench.until(() => bench.db.vms.require(source.vm.id).status === 'down', 'down', 10_000);
+    expect((await bench.call('POST', `/vms/${source.vm.id}/snapshots/${snapshotId}/restore`, { restore_memory: false })).status).toBe(200);
+    execFileSync('cmp', [await dump(disk, 'restored'), state]);
+    await bench.startVm(source.vm.id);
+    await write(source.vm, disk, 4 * MIB, MIB, 'random', 13);
+    const written = await dump(disk, 'written');
+    expect((await bench.call('DELETE', `/vms/${source.vm.id}/snapshots/${snapshotId}`)).refusal).toBeUndefined();
+    await bench.until(() => !bench.db.snapshots.has(snapshotId), 'merged', 20_000);
+    expect(bench.db.volumes.list((volume) => volume.diskId === disk.id)).toHaveLength(1);
+    execFileSync('cmp', [await dump(disk, 'merged'), written]);
+  });
+
+  it('a killed image daemon cancels downloads and pauses uploads, which go on with a new ticket', async () => {
+    const [down, up] = [await bench.addDisk('down', { sizeBytes: MIB }), await bench.addDisk('up', { sizeBytes: MIB })];
+    const download = text(
+      (await bench.call('POST', '/imagetransfers', { disk: { id: down.id }, direction: 'download', format: 'raw' })).body['id'],
+    );
+    const upload = text((await bench.call('POST', '/imagetransfers', { disk: { id: up.id }, format: 'raw' })).body['id']);
+    await harness.fleet.killImageio(hostId);
+    const { baseUrl } = await harness.fleet.startHost(hostId);
+    bench.db.hosts.update(hostId, { imageioBaseUrl: baseUrl });
+    await bench.until(() => bench.db.transfers.require(download).phase === 'finished_failure', 'download failed', 20_000);
+    await bench.until(() => bench.db.transfers.require(upload).phase === 'paused_system', 'upload paused', 20_000);
+    await bench.call('POST', `/imagetransfers/${upload}/resume`);
+    await bench.until(() => bench.db.transfers.require(upload).phase === 'transferring', 'resumed', 20_000);
+    const url = text((await bench.call('GET', `/imagetransfers/${upload}`)).body['transfer_url']);
+    const headers = { 'content-range': `bytes 0-${String(MIB - 1)}/*`, 'content-length': String(MIB) };
+    expect((await harness.client.call('PUT', url, headers, Buffer.alloc(MIB, 5))).status).toBe(200);
+    await bench.call('POST', `/imagetransfers/${upload}/finalize`);
+    await bench.until(() => bench.db.transfers.require(upload).phase === 'finished_success', 'finished', 20_000);
+    expect(await readFile(await dump(up, 'resumed'))).toEqual(Buffer.alloc(MIB, 5));
+    expect(bench.db.disks.require(down.id).status).toBe('ok');
+  });
+
   /** The fleet's record of its processes: `run/vm-<id>.json`. */
   const killProcessOf = (vmId: string): void => {
     const record = JSON.parse(readFileSync(join(harness.dataDir, 'run', `vm-${vmId}.json`), 'utf8')) as { pid: number };
