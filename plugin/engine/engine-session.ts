@@ -10,6 +10,7 @@ import { CommonErrors } from '../../common/errors/common-errors';
 import { isTidemarkError } from '../../common/errors/tidemark-error';
 import type { TidemarkError } from '../../common/errors/tidemark-error';
 import { currentCorrelation, newCorrelationId } from '../../common/log/correlation';
+import { within } from '../../common/lifecycle/lifecycle';
 import type { Logger } from '../../common/log/logger';
 import { Secret } from '../../common/log/redact';
 import { EngineErrors } from './engine-errors';
@@ -49,6 +50,8 @@ export interface EngineRequest extends RequestOptions {
 const defaultTimeoutMs = 60_000;
 /** A page of 1000 VMs with disks is about 6 MiB. */
 const longestAnswerBytes = 128 * 1024 * 1024;
+/** Time for requests under way when the session ends. */
+const closeMs = 3_000;
 /** A refused login is not repeated for this long: each try may count towards locking the account. */
 const refusalHoldMs = 60_000;
 
@@ -144,7 +147,12 @@ export class EngineSession {
         this.logger.debug('log-out failed', { engine: this.#host, error });
       }
     }
-    await this.#dispatcher.destroy();
+    try {
+      await within(this.#dispatcher.close(), closeMs, 'closing connections to the engine');
+    } catch (error) {
+      this.logger.debug('requests to the engine are cut off', { engine: this.#host, error });
+      await this.#dispatcher.destroy();
+    }
   }
 
   async #currentToken(signal: AbortSignal | undefined): Promise<Secret> {
