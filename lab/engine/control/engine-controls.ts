@@ -3,7 +3,6 @@ import type { EngineRun } from '../engine';
 import type { EngineServer } from '../engine-server';
 import type { ActionGroup, Disk, Entity, Host, Transfer, Vm } from '../model/entities';
 import type { Collection } from '../model/store';
-import type { EngineSettings } from '../model/settings';
 import { chainOf } from '../disks/images';
 import { connectHost } from '../inventory/hosts';
 import { pretendInventory } from '../scale/pretended-inventory';
@@ -79,7 +78,7 @@ function faultRoutes(server: EngineServer, run: Run): ControlRoute[] {
       pattern: '/engine/restart',
       does: 'restarts the engine: {downMs?, settings?}; answers when it is up again',
       handle: async (_, body) => {
-        await server.restart(wantNumber(body, 'downMs', 1_000), (body['settings'] ?? {}) as Partial<EngineSettings>);
+        await server.restart(wantNumber(body, 'downMs', 1_000), body['settings'] ?? {});
       },
     },
     {

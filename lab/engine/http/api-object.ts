@@ -41,6 +41,9 @@ export function objectsOf(body: ApiObject | undefined, field: string): ApiObject
 /** `id` of a reference field: `{"cluster": {"id": "…"}}`. */
 export const idOf = (body: ApiObject | undefined, field: string): string | undefined => textOf(objectOf(body, field), 'id');
 
+/** Text of a value that the schema says is a scalar. */
+export const scalarText = (value: ApiValue | undefined): string => (typeof value === 'object' ? JSON.stringify(value) : String(value));
+
 /** Copies the object without its undefined fields, so that spreads of optional values stay tidy. */
 export function compact(object: ApiObject): ApiObject {
   return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined));

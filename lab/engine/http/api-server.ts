@@ -243,10 +243,6 @@ function fetcher(run: ApiRun, outer: RequestContext): Fetch {
 }
 
 function send(response: ServerResponse, format: Format, reply: Reply, headOnly: boolean): void {
-  if (reply.kind === 'empty') {
-    response.writeHead(reply.status).end();
-    return;
-  }
   if (reply.kind === 'entity' && reply.location !== undefined) {
     response.setHeader('Location', reply.location);
   }
@@ -257,7 +253,7 @@ function send(response: ServerResponse, format: Format, reply: Reply, headOnly: 
 
 const contentTypeOf = (format: Format): string => (format === 'json' ? 'application/json' : 'application/xml;charset=UTF-8');
 
-function jsonOf(reply: Exclude<Reply, { kind: 'empty' }>): unknown {
+function jsonOf(reply: Reply): unknown {
   switch (reply.kind) {
     case 'entity':
       return entityToJson(reply.type, reply.entity, true);
@@ -268,7 +264,7 @@ function jsonOf(reply: Exclude<Reply, { kind: 'empty' }>): unknown {
   }
 }
 
-function xmlOf(reply: Exclude<Reply, { kind: 'empty' }>): string {
+function xmlOf(reply: Reply): string {
   switch (reply.kind) {
     case 'entity':
       return entityToXml(reply.type, reply.entity);

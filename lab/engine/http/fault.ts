@@ -47,14 +47,8 @@ export const badRequest = (code: string, text: string): EngineFault => new Engin
 /** 400 with `[]`: the command was accepted and its execution failed without a message. */
 export const executionFailed = (code = 'EXECUTION_FAILED'): EngineFault => new EngineFault(400, code, []);
 
-/** 500: the engine's data is wrong (DISKS_ILLEGAL). */
-export const dataCorruption = (code: string, text: string): EngineFault => new EngineFault(500, code, [text]);
-
 /** 404 with an empty body: GET of one missing entity, malformed ids in the path. */
 export const notFound = (): EngineFault => new EngineFault(404, 'NOT_FOUND', [], { shape: 'empty' });
-
-/** 404 with a fault, as some services do. */
-export const entityNotFound = (what: string): EngineFault => new EngineFault(404, 'ENTITY_NOT_FOUND', [`Entity not found: ${what}`]);
 
 /** 400 `Vm [name] required for add`. */
 export const incomplete = (type: string, fields: readonly string[], method: string): EngineFault =>

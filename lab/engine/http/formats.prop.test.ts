@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import type { ApiObject, ApiValue } from './api-object';
+import { type ApiObject, type ApiValue, compact } from './api-object';
 import { entityToJson, jsonToEntity } from './json-format';
 import { apiType, type Field, type FieldType } from './schema';
 import { entityToXml, xmlToEntity } from './xml-format';
@@ -8,9 +8,7 @@ import { entityToXml, xmlToEntity } from './xml-format';
 function anyEntity(type: FieldType, depth: number): fc.Arbitrary<ApiObject> {
   const fields = [...apiType(type).fields].filter(([, field]) => depth > 0 || !['object', 'list'].includes(field.kind));
   const shape = Object.fromEntries(fields.map(([name, field]) => [name, fc.option(anyValue(field, depth), { nil: undefined, freq: 2 })]));
-  return fc
-    .record(shape)
-    .map((entity) => Object.fromEntries(Object.entries(entity).filter(([, value]) => value !== undefined)) as ApiObject);
+  return fc.record(shape).map((entity) => compact(entity));
 }
 
 const anyText = fc.string({ unit: 'grapheme' }).map((text) => text.replaceAll(/[\u0000-\u0008\u000B\u000C\u000E-\u001F\uFFFE\uFFFF]/g, ''));

@@ -1,5 +1,5 @@
 import type { ApiObject, ApiValue } from './api-object';
-import { isApiObject } from './api-object';
+import { isApiObject, scalarText } from './api-object';
 import { badSyntax, invalidValue } from './fault';
 import { actionsOf, linksOf } from './links';
 import { type ApiType, apiType, type Field, type FieldType } from './schema';
@@ -50,7 +50,7 @@ function valueToJson(field: Field, value: ApiValue): unknown {
     case 'strings':
       return { [field.element]: value };
     default:
-      return String(value as string | number | boolean);
+      return scalarText(value);
   }
 }
 

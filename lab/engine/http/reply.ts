@@ -9,8 +9,7 @@ import type { TypeName } from './schema';
 export type Reply =
   | { readonly kind: 'entity'; readonly status: number; readonly type: TypeName; readonly entity: ApiObject; readonly location?: string }
   | { readonly kind: 'collection'; readonly status: number; readonly type: TypeName; readonly entities: readonly ApiObject[] }
-  | { readonly kind: 'action'; readonly status: number; readonly action: ApiObject }
-  | { readonly kind: 'empty'; readonly status: number };
+  | { readonly kind: 'action'; readonly status: number; readonly action: ApiObject };
 
 /** 200 with an entity: GET, PUT. */
 export const ok = (type: TypeName, entity: ApiObject): Reply => ({ kind: 'entity', status: 200, type, entity });
@@ -43,8 +42,6 @@ export const inProgress = (jobId?: string): Reply => ({
   status: 202,
   action: { async: true, status: 'in_progress', ...(jobId === undefined ? {} : { job: { id: jobId, href: `${API_ROOT}/jobs/${jobId}` } }) },
 });
-
-export const empty = (status: number): Reply => ({ kind: 'empty', status });
 
 function locationOf(entity: ApiObject): { location?: string } {
   const href = entity['href'];

@@ -1,6 +1,6 @@
 import { XMLParser, XMLValidator } from 'fast-xml-parser';
 import type { ApiObject, ApiValue } from './api-object';
-import { isApiObject } from './api-object';
+import { isApiObject, scalarText } from './api-object';
 import { badSyntax } from './fault';
 import { fieldOf, parseScalar } from './json-format';
 import { actionsOf, linksOf } from './links';
@@ -27,7 +27,7 @@ function element(tag: string, typeName: FieldType, entity: ApiObject, detailed: 
       continue;
     }
     if (ATTRIBUTES.has(name)) {
-      attributes += ` ${name}="${escapeAttribute(String(value as string))}"`;
+      attributes += ` ${name}="${escapeAttribute(scalarText(value))}"`;
     } else if (typeName === 'opaque') {
       content += opaque(name, value);
     } else {
@@ -44,7 +44,7 @@ function element(tag: string, typeName: FieldType, entity: ApiObject, detailed: 
 }
 
 const link = (target: ApiObject): string =>
-  `<link href="${escape(String(target['href'] as string))}" rel="${escape(String(target['rel'] as string))}"/>`;
+  `<link href="${escapeAttribute(scalarText(target['href']))}" rel="${escapeAttribute(scalarText(target['rel']))}"/>`;
 
 function fieldToXml(name: string, field: Field, value: ApiValue): string {
   switch (field.kind) {
@@ -59,7 +59,7 @@ function fieldToXml(name: string, field: Field, value: ApiValue): string {
     case 'date':
       return `<${name}>${new Date(value as number).toISOString().replace('Z', '+00:00')}</${name}>`;
     default:
-      return `<${name}>${escape(String(value as string | number | boolean))}</${name}>`;
+      return `<${name}>${escape(scalarText(value))}</${name}>`;
   }
 }
 
@@ -71,7 +71,7 @@ function opaque(name: string, value: ApiValue): string {
         ? Object.entries(item)
             .map(([key, part]) => (part === undefined ? '' : opaque(key, part)))
             .join('')
-        : escape(String(item as string));
+        : escape(scalarText(item));
       return `<${name}>${inner}</${name}>`;
     })
     .join('');
@@ -79,16 +79,14 @@ function opaque(name: string, value: ApiValue): string {
 
 /** Also removes the control characters that XML 1.0 cannot carry, which libxml2 would refuse. */
 export function escape(text: string): string {
-  return (
-    text
-      // eslint-disable-next-line no-control-regex -- exactly the characters XML 1.0 forbids
-      .replaceAll(/[\u0000-\u0008\u000B\u000C\u000E-\u001F\uFFFE\uFFFF]/g, '')
-      .replaceAll('&', '&amp;')
-      .replaceAll('<', '&lt;')
-      .replaceAll('>', '&gt;')
-      .replaceAll('"', '&quot;')
-      .replaceAll('\r', '&#13;')
-  );
+  return text
+
+    .replaceAll(/[\u0000-\u0008\u000B\u000C\u000E-\u001F\uFFFE\uFFFF]/g, '')
+    .replaceAll('&', '&amp;')
+    .replaceAll('<', '&lt;')
+    .replaceAll('>', '&gt;')
+    .replaceAll('"', '&quot;')
+    .replaceAll('\r', '&#13;');
 }
 
 /** Inside an attribute white space must be written as numbers, or a parser makes blanks of it. */
