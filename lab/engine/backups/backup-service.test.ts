@@ -332,6 +332,7 @@ describe('backups of the simulated engine', () => {
         const id = text((await post(vm.id, [disks[0]?.id ?? ''])).body['id']);
         expect(await finalize(vm.id, id)).toMatchObject({ status: 400, refusal: 'VM_BACKUP_STOPPED_TOO_EARLY' });
         expect(await phaseOf(vm.id, id)).toBe('failed');
+        expect(bench.eventCodes()).toContain(10796);
         await bench.until(() => bench.core.locks.list().length === 0, 'locks released');
         await bench.until(() => bench.db.snapshots.list((snapshot) => snapshot.vmId === vm.id).length === 1, 'snapshot gone');
         expect(bench.db.checkpoints.size).toBe(0);

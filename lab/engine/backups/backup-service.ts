@@ -96,6 +96,7 @@ export class BackupService {
     const phase = apiPhase(backup.phase);
     if (['ready', 'finalizing', 'succeeded', 'failed'].includes(phase)) throw refuse('VM_BACKUP_ALREADY_STOPPED', phase);
     // Too early: refused, and yet it ends the backup.
+    this.rows.log(backup, 10796, 'warning', 'was stopped');
     this.rows.fail(backup.id);
     this.core.background(() => this.modes[backup.mode].cleanUp(backup, vm));
     throw refuse('VM_BACKUP_STOPPED_TOO_EARLY', phase);
