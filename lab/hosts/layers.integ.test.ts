@@ -1,3 +1,4 @@
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { DiskChain } from './driver';
 import {
@@ -189,6 +190,7 @@ describe('layers and cold transfers', () => {
     await fleet.startVm(hostId, vm);
     await fleet.writeBlocks(vm.vmId, disk.diskId, { offsetBytes: 4 * mib, lengthBytes: mib, pattern: 'random', seed: 2 });
     await fleet.dumpDisk(withLayer(disk, leaf), join(directory, 'before'));
+    expect((await stat(join(directory, 'before'))).blocks * 512).toBe(2 * mib); // copies of sparse disks are sparse
     await fleet.mergeVolume(vm.vmId, withLayer(disk, leaf), leaf);
     await fleet.dumpDisk(disk, join(directory, 'after'));
     compare(join(directory, 'before'), join(directory, 'after'));

@@ -1,7 +1,9 @@
 import { closeSync, openSync, readSync, rmSync, statSync } from 'node:fs';
-import { truncate, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { HostError, type HostFleet } from './driver';
 import { cancelJob, waitForJob } from './jobs';
+import { shortHash } from './paths';
+import { createImage, runTool } from './qemu-img';
 import { seededBytes } from './seeded-bytes';
 import { VirtualMachine } from './virtual-machine';
 import { type DiskState, leafOf } from './vm-layout';
@@ -27,26 +29,27 @@ export async function writeToDisk(vm: VirtualMachine, diskId: string, write: Par
   }
 }
 
-/** Copies the disk as it is at this moment into a raw file, while writes and backups go on. */
+/**
+ * Copies the disk as it is at this moment into a raw file, while writes and backups go on. By way of a qcow2 file: qemu's backup job writes
+ * zeroes into a raw target as allocated blocks, and the copy of a large sparse disk would fill the machine.
+ */
 export async function dumpLiveDisk(vm: VirtualMachine, disk: DiskState, sizeBytes: number, file: string): Promise<void> {
   const node = dumpNode(disk.target);
-  await writeFile(file, '');
-  await truncate(file, sizeBytes);
-  const target = {
-    driver: 'raw',
-    'node-name': node,
-    discard: 'unmap',
-    'detect-zeroes': 'unmap',
-    file: { driver: 'file', filename: file, discard: 'unmap' },
-  };
-  await vm.monitor.execute('blockdev-add', target);
+  const scratch = vm.paths.scratch(`${node}-${shortHash(vm.vmId)}.qcow2`);
   try {
-    const job = { 'job-id': node, device: leafOf(disk).node, target: node, sync: 'full', 'auto-dismiss': false };
-    await vm.monitor.execute('blockdev-backup', job);
-    await waitForJob(vm.monitor, node, 'concluded', 600_000);
-    await vm.monitor.execute('job-dismiss', { id: node });
+    await createImage({ file: scratch, format: 'cow', virtualSizeBytes: sizeBytes });
+    await vm.monitor.execute('blockdev-add', { driver: 'qcow2', 'node-name': node, file: { driver: 'file', filename: scratch } });
+    try {
+      const job = { 'job-id': node, device: leafOf(disk).node, target: node, sync: 'full', 'auto-dismiss': false };
+      await vm.monitor.execute('blockdev-backup', job);
+      await waitForJob(vm.monitor, node, 'concluded', 600_000);
+      await vm.monitor.execute('job-dismiss', { id: node });
+    } finally {
+      await vm.deleteNodes([node]);
+    }
+    await runTool('qemu-img', ['convert', '-q', '-f', 'qcow2', '-O', 'raw', scratch, file]);
   } finally {
-    await vm.deleteNodes([node]);
+    rmSync(scratch, { force: true });
   }
 }
 
