@@ -53,7 +53,10 @@ export class LaneRunner {
     this.aborter.abort();
     this.backup?.close();
     this.restore?.close();
-    await Promise.all([this.source?.close(), this.target?.close()]);
+    const { source, target } = this;
+    this.source = undefined;
+    this.target = undefined;
+    await Promise.all([source?.close(), target?.close()]);
     return undefined;
   }
 
@@ -84,16 +87,27 @@ export class LaneRunner {
   private async runBackup(run: RunBackup): Promise<undefined> {
     if (!this.backup) throw CommonErrors.INTERNAL({ what: 'a lane that was not opened' });
     this.plan = new BlockPlan(run.plan);
-    this.source = await openSource(run.source, this.aborter.signal);
-    await this.backup.run(this.plan, new PlanFeed(this.plan, new WorkCursor(run.cursor, this.plan.blockCount)), this.source);
+    const source = await openSource(run.source, this.aborter.signal);
+    this.source = source;
+    await this.assertNotClosed(source);
+    await this.backup.run(this.plan, new PlanFeed(this.plan, new WorkCursor(run.cursor, this.plan.blockCount)), source);
     return undefined;
   }
 
   private async runRestore(run: RunRestore): Promise<undefined> {
     if (!this.restore) throw CommonErrors.INTERNAL({ what: 'a lane that was not opened' });
-    this.target = await openTarget(run.target, this.aborter.signal);
-    await this.restore.run(new WorkCursor(run.cursor, run.blockCount), this.target);
+    const target = await openTarget(run.target, this.aborter.signal);
+    this.target = target;
+    await this.assertNotClosed(target);
+    await this.restore.run(new WorkCursor(run.cursor, run.blockCount), target);
     return undefined;
+  }
+
+  /** `close` may have come while it was being opened, and then did not see it. */
+  private async assertNotClosed(opened: { close(): Promise<void> }): Promise<void> {
+    if (!this.aborter.signal.aborted) return;
+    await opened.close();
+    throw CommonErrors.CANCELLED({ what: 'the transfer' });
   }
 
   private async conclude(): Promise<ConcludedBackup | undefined> {

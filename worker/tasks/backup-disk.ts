@@ -63,20 +63,20 @@ async function throughLanes(task: BackupDisk, all: readonly Lane[], context: Tas
     const [first] = opened as [OpenedBackup];
     // A mover that was restarted between two of them started the disk twice.
     if (opened.some((other) => other.handle !== first.handle)) throw WorkerErrors.MOVER_STATE_LOST({ diskId: task.diskId });
-    if (!first.committed) {
-      const plan = await source.plan(first.blockSizeBytes);
-      const totals = plan.totals();
-      raiseTo(counters, 'plannedBytes', totals.dataBytes);
-      raiseTo(counters, 'zeroBytes', task.scope === 'changed' ? totals.zeroBytes : source.sizeBytes - totals.dataBytes);
-      const cursor = WorkCursor.create(plan.blockCount);
-      const run = { kind: 'backup' as const, plan: plan.shared, cursor: cursor.shared, source: source.description };
-      // The planning connection counts against the image's limit until it is gone.
-      await source.close();
-      await allOrFirstFailure(
-        lanes,
-        lanes.map((lane) => lane.run(run)),
-      );
-    }
+    // Committed before in this session (its answer was lost): there is nothing to send, and no root to tell.
+    if (first.committed) return;
+    const plan = await source.plan(first.blockSizeBytes);
+    const totals = plan.totals();
+    raiseTo(counters, 'plannedBytes', totals.dataBytes);
+    raiseTo(counters, 'zeroBytes', task.scope === 'changed' ? totals.zeroBytes : source.sizeBytes - totals.dataBytes);
+    const cursor = WorkCursor.create(plan.blockCount);
+    const run = { kind: 'backup' as const, plan: plan.shared, cursor: cursor.shared, source: source.description };
+    // The planning connection counts against the image's limit until it is gone.
+    await source.close();
+    await allOrFirstFailure(
+      lanes,
+      lanes.map((lane) => lane.run(run)),
+    );
     const { indexRoot, storedBytes } = await (lanes[0] as Lane).commit();
     outcome.indexRoot = indexRoot;
     raiseTo(counters, 'storedBytes', storedBytes);
