@@ -92,6 +92,10 @@ export class OperationRegistry {
     }
   }
 
+  find(operationId: string): Operation | undefined {
+    return this.#operations.get(operationId);
+  }
+
   /** Throws OPERATION_NOT_FOUND. */
   get(operationId: string): Operation {
     const operation = this.#operations.get(operationId);
@@ -131,7 +135,7 @@ export class OperationRegistry {
   /** Takes no new work, cancels what runs and waits for its clean-up up to the time given; the janitor has the rest. */
   async stop(timeoutMs: number): Promise<void> {
     this.#stopping = true;
-    for (const id of this.#work.keys()) this.#operations.get(id)?.cancel();
+    for (const id of this.#work.keys()) this.#operations.get(id)?.cancel(OperationErrors.PLUGIN_STOPPING({}));
     const late = new AbortController();
     await Promise.race([Promise.allSettled(this.#work.values()), this.clock.sleep(timeoutMs, late.signal).catch(() => undefined)]);
     late.abort();
@@ -179,8 +183,11 @@ export class OperationRegistry {
   }
 
   #failed(operation: Operation, thrown: unknown): Omit<ResultEvent, 'type'> {
-    const error = toTidemarkError(thrown, `operation ${operation.header.operationId}`);
-    const cancelled = operation.signal.aborted && hasCode(error, 'CANCELLED');
+    let error = toTidemarkError(thrown, `operation ${operation.header.operationId}`);
+    const stopped = operation.signal.aborted && hasCode(error, 'CANCELLED', 'PLUGIN_STOPPING');
+    const cancelled = stopped && hasCode(operation.signal.reason, 'CANCELLED');
+    // Our own stop is no wish of the user's: the host tries it again.
+    if (stopped && !cancelled) error = toTidemarkError(operation.signal.reason, 'the plug-in');
     if (error.kind === 'bug') this.logger.error('operation failed by a defect', { error });
     return {
       outcome: cancelled ? 'cancelled' : 'failed',

@@ -1,4 +1,5 @@
 import { CommonErrors } from '../../common/errors/common-errors';
+import type { TidemarkError } from '../../common/errors/tidemark-error';
 import type { Clock } from './clock';
 import type { AwaitingCommitEvent, NoteEvent, OperationEvent, Outcome, Phase, ProgressEvent, ResultEvent, SequencedEvent } from './events';
 import { OperationErrors } from './operation-errors';
@@ -136,9 +137,9 @@ export class Operation implements OperationScope {
   }
 
   /** Asks the flow to stop. Idempotent, without effect once ended, and once the host has committed the point. */
-  cancel(): void {
+  cancel(reason: TidemarkError = CommonErrors.CANCELLED({ what: `operation ${this.header.operationId}` })): void {
     if (this.#concluded === true) return;
-    this.#aborter.abort(CommonErrors.CANCELLED({ what: `operation ${this.header.operationId}` }));
+    this.#aborter.abort(reason);
   }
 
   end(result: Omit<ResultEvent, 'type'>, endedAt = this.clock.now()): void {

@@ -1,0 +1,251 @@
+/**
+ * Ends and removes what one operation made in an engine, and looks whether it is gone (engine REST API §12.3). Flows use it for their own
+ * clean-up, the janitor for what they left: the same steps in the same order. It touches only what the journal names: by id, or by the
+ * exact description that was written down before the request.
+ */
+import { hasCode, isTidemarkError } from '../../common/errors/tidemark-error';
+import type { Logger } from '../../common/log/logger';
+import type { EngineBackup } from '../engine/backups';
+import type { ImageTransfer } from '../engine/image-transfers';
+import type { Journal } from '../journal/journal';
+import type { JournalEntry } from '../journal/records';
+import type { EngineApi, EngineDirectory } from '../protection/engine-port';
+import { endPace, startPace, transferPace } from '../protection/patience';
+import type { Patience } from '../protection/patience';
+import { removeDisk, removeVm } from './remove-restored';
+import { VmVerifier } from './vm-verifier';
+
+export type SettledState = 'removed' | 'pending' | 'stuck';
+
+/** What became of one entry. */
+export interface Settlement {
+  readonly entry: JournalEntry;
+  readonly state: SettledState;
+  /** For people; empty when removed without ado. */
+  readonly message: string;
+  /** What stands in the way, when that is another thing than the entry: disk-lock, snapshot, checkpoint. */
+  readonly obstacle?: { readonly kind: string; readonly id: string } | undefined;
+}
+
+export interface CleanOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** Time for all of it; what is not done by then is `pending`. */
+  readonly deadlineMs: number;
+}
+
+/** A request that was sent before a crash may still be on its way into the engine. */
+const intentGraceMs = 30_000;
+
+const keepMark = 'keepCheckpoint';
+const finishedTransfer = ['finished_success', 'finished_failure'];
+const endingTransfer = [
+  'finalizing_success',
+  'finalizing_failure',
+  'finalizing_cleanup',
+  'finished_cleanup',
+  'cancelled_user',
+  'cancelled_system',
+];
+const finalBackup = ['succeeded', 'failed'];
+
+export class Cleaner {
+  readonly #verifier: VmVerifier;
+
+  constructor(
+    private readonly engines: EngineDirectory,
+    private readonly journal: Journal,
+    private readonly patience: Patience,
+    private readonly logger: Logger,
+  ) {
+    this.#verifier = new VmVerifier(patience);
+  }
+
+  /** All open entries of an operation, in the order that the engine's locks want. Never rejects but for an abort. */
+  async settle(operationId: string, options: CleanOptions): Promise<Settlement[]> {
+    const of = (kind: JournalEntry['kind']) => this.journal.openEntries(operationId).filter((entry) => entry.kind === kind);
+    const until = this.patience.clock.now() + options.deadlineMs;
+    const left = () => ({ ...options, deadlineMs: Math.max(0, until - this.patience.clock.now()) });
+    const settled = await Promise.all(
+      of('image-transfer').map((entry) => this.#guard(entry, (e) => this.endTransfer(e, 'cancel', left()))),
+    );
+    const blocked = settled.some((one) => one.state !== 'removed');
+    const wait = (entry: JournalEntry): Settlement => ({ entry, state: 'pending', message: 'Waits for the end of an image transfer.' });
+    for (const kind of ['backup', 'checkpoint', 'vm', 'disk'] as const) {
+      for (const entry of of(kind)) {
+        settled.push(blocked ? wait(entry) : await this.#guard(entry, (e) => this.#remove(kind, e, left())));
+      }
+    }
+    return settled;
+  }
+
+  /**
+   * Ends a transfer and waits until the engine has let go of the disk. Connections to its ticket must be closed. With `finalize` the
+   * answer's phase tells whether the engine took it as a success.
+   */
+  async endTransfer(entry: JournalEntry, how: 'finalize' | 'cancel', options: CleanOptions): Promise<Settlement & { phase: string }> {
+    const engine = this.engines.of(entry.platformId);
+    const { signal } = options;
+    let transfer = await this.patience.whileAway(signal, () => this.#findTransfer(engine, entry), options.deadlineMs);
+    if (!transfer) {
+      if (this.#mayStillCome(entry)) return { ...pending(entry, 'Looked for, not there so far.'), phase: '' };
+      await this.journal.removed(entry.entryId);
+      return { ...removed(entry), phase: 'gone' };
+    }
+    if (entry.objectId === undefined) await this.journal.created(entry.entryId, transfer.id);
+    const id = transfer.id;
+    if (!finishedTransfer.includes(transfer.phase) && !endingTransfer.includes(transfer.phase)) {
+      // Never a cancel once finalize was sent: it would turn a finalizing transfer into clean-up.
+      await this.patience.whileAway(
+        signal,
+        () => (how === 'finalize' ? engine.transfers.finalize(id, { signal }) : engine.transfers.cancel(id, { signal })),
+        options.deadlineMs,
+      );
+    }
+    const phase = await this.patience.poll({ signal, deadlineMs: options.deadlineMs, everyMs: transferPace }, async () => {
+      transfer = await engine.transfers.find(id, { signal });
+      if (!transfer) return 'gone';
+      // An upload that the engine paused while finalizing has failed and keeps its disk locked until it is cancelled.
+      if (how === 'finalize' && transfer.phase.startsWith('paused')) await engine.transfers.cancel(id, { signal });
+      return finishedTransfer.includes(transfer.phase) ? transfer.phase : undefined;
+    });
+    if (phase === undefined) {
+      const message = `Image transfer ${id} is still ${transfer?.phase ?? 'there'}; the engine retries until the host lets go of its ticket.`;
+      return { ...pending(entry, message), phase: transfer?.phase ?? '' };
+    }
+    await this.journal.removed(entry.entryId);
+    return { ...removed(entry), phase };
+  }
+
+  /**
+   * Ends an engine backup, waits for its final phase, removes its checkpoint unless `keepCheckpoint`, and verifies disks and snapshots.
+   * `phase` is `gone` when the engine does not know it (any more).
+   */
+  async endBackup(entry: JournalEntry, options: CleanOptions & { keepCheckpoint: boolean }): Promise<Settlement & { phase: string }> {
+    const engine = this.engines.of(entry.platformId);
+    const { signal } = options;
+    const { vmId, objectId: backupId = '' } = entry;
+    let askedAt: number | undefined;
+    let last: EngineBackup | undefined;
+    let seen: Readonly<Record<string, string>> = entry.details;
+    const phase = await this.patience.poll(
+      { signal, deadlineMs: options.deadlineMs, everyMs: (waited) => (askedAt === undefined ? startPace(waited) : endPace(waited)) },
+      async () => {
+        const backup = await engine.backups.find(vmId, backupId, { signal });
+        if (!backup) return 'gone';
+        last = backup;
+        seen = await this.#remember(entry, seen, backup);
+        if (finalBackup.includes(backup.phase)) return backup.phase;
+        const now = this.patience.clock.now();
+        if (backup.phase === 'ready' && (askedAt === undefined || now - askedAt > 30_000)) {
+          try {
+            await engine.backups.finalize(vmId, backupId, { signal });
+            askedAt = now;
+          } catch (error) {
+            // A transfer that has just ended still counts for the engine; asked again at the next look.
+            if (!hasCode(error, 'ENGINE_CONFLICT') && !isRefusal(error)) throw error;
+          }
+        }
+        return undefined;
+      },
+    );
+    if (phase === undefined) {
+      const message = `Engine backup ${backupId} is still ${last?.phase ?? 'there'}.`;
+      return { ...pending(entry, message), phase: last?.phase ?? '' };
+    }
+    if (phase === 'gone' && last === undefined && this.#mayStillCome(entry))
+      return { ...pending(entry, 'Looked for, not there so far.'), phase };
+    const verified = await this.#verifier.verify(engine, { ...entry, details: seen }, phase, options);
+    if (verified) return { entry, ...verified, phase };
+    await (options.keepCheckpoint ? this.journal.kept(entry.entryId) : this.journal.removed(entry.entryId));
+    return { ...removed(entry), phase };
+  }
+
+  /** The point is committed: from here on the end of this backup, whoever does it, leaves its checkpoint. */
+  async commit(entry: JournalEntry): Promise<JournalEntry> {
+    await this.journal.created(entry.entryId, entry.objectId ?? '', { [keepMark]: 'yes' });
+    return { ...entry, details: { ...entry.details, [keepMark]: 'yes' } };
+  }
+
+  /** Deletes one checkpoint that is ours and waits until it is gone. */
+  async removeCheckpoint(entry: JournalEntry, options: CleanOptions): Promise<Settlement> {
+    const { platformId, vmId, objectId = '' } = entry;
+    if (!(await this.#verifier.removeCheckpoint(this.engines.of(platformId), vmId, objectId, options))) {
+      return pending(entry, `Checkpoint ${objectId} of VM ${vmId} could not be deleted yet.`);
+    }
+    await this.journal.removed(entry.entryId);
+    return removed(entry);
+  }
+
+  async #remove(kind: 'backup' | 'checkpoint' | 'vm' | 'disk', entry: JournalEntry, options: CleanOptions): Promise<Settlement> {
+    if (kind === 'backup') return await this.endBackup(entry, { ...options, keepCheckpoint: entry.details[keepMark] === 'yes' });
+    if (kind === 'checkpoint') return await this.removeCheckpoint(entry, options);
+    const engine = this.engines.of(entry.platformId);
+    const tools = { engine, patience: this.patience, journal: this.journal, mayStillCome: this.#mayStillCome(entry) };
+    return await (kind === 'vm' ? removeVm(tools, entry, options) : removeDisk(tools, entry, options));
+  }
+
+  /** By id; else, as the engine tells neither mark nor backup of a transfer, by disk and direction while the disk is ours alone. */
+  async #findTransfer(engine: EngineApi, entry: JournalEntry): Promise<ImageTransfer | undefined> {
+    if (entry.objectId !== undefined) return await engine.transfers.find(entry.objectId);
+    const { diskId, direction, backupId } = entry.details;
+    const known = new Set(this.journal.openEntries().flatMap((e) => (e.kind === 'image-transfer' && e.objectId ? [e.objectId] : [])));
+    const found = (await engine.transfers.list()).find(
+      (t) => t.diskId === diskId && (t.direction ?? direction) === direction && !finishedTransfer.includes(t.phase) && !known.has(t.id),
+    );
+    if (!found || backupId === undefined || backupId === '') return found;
+    // While our backup is unfinished the engine refuses every other transfer of its disks; afterwards it could be anybody's.
+    const backup = await engine.backups.find(entry.vmId, backupId);
+    return backup && !finalBackup.includes(backup.phase) ? found : undefined;
+  }
+
+  async #remember(
+    entry: JournalEntry,
+    seen: Readonly<Record<string, string>>,
+    backup: EngineBackup,
+  ): Promise<Readonly<Record<string, string>>> {
+    const fresh: Record<string, string> = { found: 'yes' };
+    // From here on it is certain whether the backup has a snapshot.
+    if (['ready', 'finalizing', 'succeeded'].includes(backup.phase)) fresh['seen'] = 'yes';
+    if (backup.toCheckpointId !== undefined) fresh['toCheckpointId'] = backup.toCheckpointId;
+    if (backup.snapshotId !== undefined) fresh['snapshotId'] = backup.snapshotId;
+    if (Object.entries(fresh).every(([key, value]) => seen[key] === value)) return seen;
+    await this.journal.created(entry.entryId, backup.id, fresh);
+    return { ...seen, ...fresh };
+  }
+
+  #mayStillCome(entry: JournalEntry): boolean {
+    // A definite refusal is journalled by whoever got it, so an old intent without an object was never made.
+    return entry.state === 'intent' && this.patience.clock.now() - entry.intendedAt < intentGraceMs;
+  }
+
+  async #guard(entry: JournalEntry, work: (entry: JournalEntry) => Promise<Settlement>): Promise<Settlement> {
+    try {
+      return await work(entry);
+    } catch (error) {
+      if (hasCode(error, 'CANCELLED')) throw error;
+      this.logger.warn('clean-up of an object failed', { kind: entry.kind, objectId: entry.objectId, vmId: entry.vmId, error });
+      const message = isTidemarkError(error) ? error.message : 'An unexpected failure; see the log.';
+      const forPeople = hasCode(
+        error,
+        'ENGINE_PERMISSION_MISSING',
+        'ENGINE_LOGIN_REFUSED',
+        'ENGINE_CERTIFICATE_CHANGED',
+        'PLATFORM_NOT_FOUND',
+      );
+      return { entry, state: forPeople ? 'stuck' : 'pending', message };
+    }
+  }
+}
+
+/** A refused finalize: too early, or the host lost it; the phase tells at the next look. */
+function isRefusal(error: unknown): boolean {
+  return hasCode(error, 'ENGINE_REFUSED', 'ENGINE_INTERNAL_FAILURE');
+}
+
+function removed(entry: JournalEntry): Settlement {
+  return { entry, state: 'removed', message: '' };
+}
+
+function pending(entry: JournalEntry, message: string): Settlement {
+  return { entry, state: 'pending', message };
+}

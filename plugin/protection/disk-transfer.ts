@@ -1,0 +1,113 @@
+import type { ImageTransfer as WireImageTransfer } from '../../proto/gen/tidemark/worker/v1/ImageTransfer';
+import { hasCode } from '../../common/errors/tidemark-error';
+import type { ImageTransfer } from '../engine/image-transfers';
+import type { Journal } from '../journal/journal';
+import type { JournalEntry } from '../journal/records';
+import type { EngineApi } from './engine-port';
+import { transferPace } from './patience';
+import type { Patience } from './patience';
+import { ProtectionErrors } from './protection-errors';
+
+export interface TransferOrder {
+  readonly operationId: string;
+  readonly platformId: string;
+  readonly vmId: string;
+  readonly diskId: string;
+  readonly direction: 'download' | 'upload';
+  /** Downloads of a backup. */
+  readonly backupId?: string | undefined;
+  readonly sizeBytes: number;
+}
+
+/** A transfer that is open: journalled, with URLs. */
+export interface OpenTransfer {
+  readonly entry: JournalEntry;
+  readonly id: string;
+  /** What the worker is given. Secret. */
+  readonly wire: WireImageTransfer;
+}
+
+/** Extents of 8 TiB take minutes, and a worker may have to wait for its mover (product defaults §3). */
+const inactivityTimeoutSeconds = 900;
+const conflictMs = 5 * 60_000;
+const urlsMs = 5 * 60_000;
+const alive = ['initializing', 'transferring', 'resuming', 'unknown'];
+
+/** Opens image transfers, journalled before they are asked for. Ending them is the cleaner's. */
+export class DiskTransfers {
+  constructor(
+    private readonly journal: Journal,
+    private readonly patience: Patience,
+  ) {}
+
+  /** Throws TRANSFER_NOT_STARTED when the engine made one that cannot be used; it is left in the journal, to be ended. */
+  async open(engine: EngineApi, order: TransferOrder, signal: AbortSignal): Promise<OpenTransfer> {
+    const { operationId, platformId, vmId, diskId, direction, backupId } = order;
+    const entry = await this.journal.intend({
+      operationId,
+      platformId,
+      vmId,
+      kind: 'image-transfer',
+      mark: '',
+      details: { diskId, direction, ...(backupId === undefined ? {} : { backupId }) },
+    });
+    let transfer: ImageTransfer;
+    try {
+      transfer = await this.patience.whileConflict({ signal, deadlineMs: conflictMs }, () => this.#create(engine, order, signal));
+    } catch (error) {
+      // A definite answer: nothing was made. After anything else the cleaner has to look for it.
+      if (hasCode(error, 'ENGINE_REFUSED', 'ENGINE_CONFLICT', 'ENGINE_NOT_FOUND', 'ENGINE_PERMISSION_MISSING', 'ENGINE_REQUEST_INVALID')) {
+        await this.journal.removed(entry.entryId);
+      }
+      throw error;
+    }
+    await this.journal.created(entry.entryId, transfer.id);
+    const made = { ...entry, objectId: transfer.id, state: 'created' as const };
+    const ready = await this.patience.poll({ signal, deadlineMs: urlsMs, everyMs: transferPace }, async () => {
+      if (!alive.includes(transfer.phase)) throw ProtectionErrors.TRANSFER_NOT_STARTED({ diskId, phase: transfer.phase });
+      if (transfer.phase === 'transferring' && transfer.transferUrl) return transfer;
+      const found = await engine.transfers.find(transfer.id, { signal });
+      if (!found) throw ProtectionErrors.TRANSFER_NOT_STARTED({ diskId, phase: 'gone' });
+      transfer = found;
+      if (!alive.includes(transfer.phase)) throw ProtectionErrors.TRANSFER_NOT_STARTED({ diskId, phase: transfer.phase });
+      return transfer.phase === 'transferring' && transfer.transferUrl ? transfer : undefined;
+    });
+    if (!ready) throw ProtectionErrors.TRANSFER_NOT_STARTED({ diskId, phase: transfer.phase });
+    return {
+      entry: made,
+      id: ready.id,
+      wire: {
+        transferUrl: ready.transferUrl?.reveal() ?? '',
+        proxyUrl: ready.proxyUrl?.reveal() ?? '',
+        caPem: engine.imageioCaPem,
+        sizeBytes: String(order.sizeBytes),
+      },
+    };
+  }
+
+  /** Creates; after a lost answer it looks for what was made first, so that no second one locks the disk. */
+  async #create(engine: EngineApi, order: TransferOrder, signal: AbortSignal): Promise<ImageTransfer> {
+    const { diskId, direction, backupId } = order;
+    const known = new Set(this.journal.openEntries().flatMap((e) => (e.kind === 'image-transfer' && e.objectId ? [e.objectId] : [])));
+    try {
+      return await engine.transfers.create(
+        {
+          direction,
+          diskId,
+          ...(backupId === undefined ? {} : { backupId }),
+          format: 'raw',
+          inactivityTimeoutSeconds,
+          timeoutPolicy: direction === 'download' ? 'cancel' : 'pause',
+        },
+        { signal },
+      );
+    } catch (error) {
+      if (!hasCode(error, 'ENGINE_UNAVAILABLE', 'ENGINE_ANSWER_INVALID', 'ENGINE_INTERNAL_FAILURE')) throw error;
+      const made = (await this.patience.whileAway(signal, () => engine.transfers.list({ signal }))).find(
+        (t) => t.diskId === diskId && (t.direction ?? direction) === direction && alive.includes(t.phase) && !known.has(t.id),
+      );
+      if (made) return made;
+      throw error;
+    }
+  }
+}

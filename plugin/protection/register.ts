@@ -1,0 +1,148 @@
+/** Wires operations, journal, workers, janitor and flows, and hands the rest of the process its {@link ProtectionPart}. */
+import path from 'node:path';
+import { instanceCachingFactory } from 'tsyringe';
+import type { DependencyContainer, InjectionToken } from 'tsyringe';
+import type { Service } from '../../common/lifecycle/lifecycle';
+import type { Logger } from '../../common/log/logger';
+import type { PluginConfig } from '../config';
+import { serveJanitor } from '../grpc/janitor-service';
+import { preflightHandler } from '../grpc/preflight-handler';
+import { serveProtection } from '../grpc/protection-service';
+import { serveWorkerFleet } from '../grpc/worker-fleet-service';
+import { serveWorkerEnrolment, serveWorkers } from '../grpc/worker-services';
+import type { WorkerCertificates } from '../grpc/worker-services';
+import { Cleaner } from '../janitor/cleaner';
+import { Janitor } from '../janitor/janitor';
+import { DiskJournalFile } from '../journal/journal-file';
+import { Journal } from '../journal/journal';
+import { systemClock } from '../operations/clock';
+import { OperationRegistry } from '../operations/operation-registry';
+import { preflightVm } from '../preflight/preflight';
+import { tokens } from '../tokens';
+import type { Engines, EventReporter, ProtectionPart } from '../tokens';
+import { Dispatcher } from '../workers/dispatcher';
+import { Fleet } from '../workers/fleet';
+import { BackupFlow } from './backup-flow';
+import { BackupRounds } from './backup-rounds';
+import { DiskTasks } from './disk-task';
+import { DiskTransfers } from './disk-transfer';
+import { EngineBackups } from './engine-backup';
+import { Patience } from './patience';
+import { Protection } from './protection';
+import { RestoreFlow } from './restore-flow';
+
+const own = {
+  journal: Symbol('journal') as InjectionToken<Journal>,
+  registry: Symbol('registry') as InjectionToken<OperationRegistry>,
+  fleet: Symbol('fleet') as InjectionToken<Fleet>,
+  dispatcher: Symbol('dispatcher') as InjectionToken<Dispatcher>,
+  patience: Symbol('patience') as InjectionToken<Patience>,
+  cleaner: Symbol('cleaner') as InjectionToken<Cleaner>,
+  diskTasks: Symbol('diskTasks') as InjectionToken<DiskTasks>,
+  janitor: Symbol('janitor') as InjectionToken<Janitor>,
+  protection: Symbol('protectionUseCases') as InjectionToken<Protection>,
+} as const;
+
+/** Below the ten seconds that the process gives each service. */
+const stopMs = 8_000;
+
+export function registerProtection(container: DependencyContainer): void {
+  const once = <T>(token: InjectionToken<T>, make: (c: DependencyContainer) => T) =>
+    container.register<T>(token, { useFactory: instanceCachingFactory(make) });
+  const engines = (c: DependencyContainer) => c.resolve<Engines>(tokens.engines);
+  const logger = (c: DependencyContainer) => c.resolve<Logger>(tokens.logger);
+  once(own.journal, (c) => {
+    const { dataDirectory } = c.resolve<PluginConfig>(tokens.config);
+    return new Journal(new DiskJournalFile(path.join(dataDirectory, 'journal', 'intents.jsonl')), logger(c));
+  });
+  once(own.registry, (c) => new OperationRegistry(c.resolve(own.journal), systemClock, logger(c)));
+  once(own.fleet, (c) => new Fleet(logger(c)));
+  once(own.dispatcher, (c) => new Dispatcher(c.resolve(own.fleet), systemClock));
+  once(own.patience, () => new Patience(systemClock));
+  once(own.cleaner, (c) => new Cleaner(engines(c), c.resolve(own.journal), c.resolve(own.patience), logger(c)));
+  once(own.diskTasks, (c) => {
+    const transfers = new DiskTransfers(c.resolve(own.journal), c.resolve(own.patience));
+    return new DiskTasks(transfers, c.resolve(own.dispatcher), c.resolve(own.cleaner), c.resolve(own.patience));
+  });
+  once(
+    own.janitor,
+    (c) =>
+      new Janitor(
+        c.resolve(own.journal),
+        c.resolve(own.registry),
+        c.resolve(own.cleaner),
+        c.resolve<EventReporter>(tokens.events),
+        systemClock,
+        logger(c),
+      ),
+  );
+  once(own.protection, makeProtection);
+  once<ProtectionPart>(tokens.protection, makePart);
+}
+
+function makeProtection(c: DependencyContainer): Protection {
+  const engines = c.resolve<Engines>(tokens.engines);
+  const logger = c.resolve<Logger>(tokens.logger);
+  const [journal, patience, cleaner, tasks, dispatcher] = [
+    c.resolve(own.journal),
+    c.resolve(own.patience),
+    c.resolve(own.cleaner),
+    c.resolve(own.diskTasks),
+    c.resolve(own.dispatcher),
+  ];
+  const preflight = {
+    check: (
+      vm: { platformId: string; vmId: string },
+      options: { base?: Parameters<typeof preflightVm>[2]; requireConsistency: boolean; signal?: AbortSignal | undefined },
+    ) =>
+      preflightVm(engines.of(vm.platformId), vm.vmId, options.base, {
+        requireConsistency: options.requireConsistency,
+        ...(options.signal === undefined ? {} : { signal: options.signal }),
+      }),
+  };
+  const rounds = new BackupRounds(new EngineBackups(journal, patience), tasks, cleaner, journal, patience);
+  const backups = new BackupFlow(engines, preflight, dispatcher, rounds, cleaner, journal, patience, logger);
+  const restores = new RestoreFlow(engines, dispatcher, tasks, cleaner, journal, patience, logger);
+  return new Protection(c.resolve(own.registry), engines, backups, restores, systemClock);
+}
+
+function makePart(c: DependencyContainer): ProtectionPart {
+  const [journal, registry, fleet, janitor] = [
+    c.resolve(own.journal),
+    c.resolve(own.registry),
+    c.resolve(own.fleet),
+    c.resolve(own.janitor),
+  ];
+  const certificates = c.resolve<WorkerCertificates>(tokens.workerCertificates);
+  let stopping = false;
+  const service: Service = {
+    name: 'protection',
+    start: async () => {
+      await journal.open();
+      await registry.restore();
+      janitor.start();
+    },
+    stop: async () => {
+      stopping = true;
+      await registry.stop(stopMs);
+      await janitor.stop();
+      fleet.stop();
+      await journal.close();
+    },
+  };
+  return {
+    services: [service],
+    serve: (server, options) => {
+      serveProtection(server, c.resolve(own.protection), preflightHandler(c.resolve<Engines>(tokens.engines)), options);
+      serveWorkerFleet(server, fleet, options);
+      serveJanitor(server, janitor, options);
+      serveWorkers(server, fleet, certificates, () => stopping, options);
+    },
+    serveEnrolment: (server, options) => serveWorkerEnrolment(server, certificates, options),
+    runningOperationIds: () => registry.runningIds(),
+    platformInUse: (platformId) => {
+      if (registry.usesPlatform(platformId)) return 'backups or restores run there';
+      return janitor.hasPending(platformId) ? 'what earlier runs left there is being cleaned up' : undefined;
+    },
+  };
+}
