@@ -14,7 +14,7 @@ import { promisify } from 'node:util';
 const run = promisify(execFile);
 
 /** Raised when the guest changes, so that an old cache is rebuilt. */
-const guestVersion = '1';
+const guestVersion = '2';
 
 const modules = ['virtio_pci', 'virtio_blk', 'virtio_scsi', 'sd_mod', 'virtio_console', 'crc32c_generic', 'ext4'];
 
@@ -159,12 +159,12 @@ if ! mount -t ext4 /dev/vda /disk 2>/dev/null; then
   echo idle
   while true; do sleep 3600; done
 fi
-mkdir -p /disk/work
-cycle=$(cat /disk/work/counter 2>/dev/null || echo 0)
+mkdir -p /disk/written
+cycle=$(cat /disk/written/counter 2>/dev/null || echo 0)
 while true; do
   cycle=$((cycle + 1))
-  dd if=/dev/urandom of=/disk/work/random-$((cycle % 16)) bs=65536 count=1 conv=fsync 2>/dev/null
-  echo $cycle | dd of=/disk/work/counter conv=fsync 2>/dev/null
+  dd if=/dev/urandom of=/disk/written/random-$((cycle % 16)) bs=65536 count=1 conv=fsync 2>/dev/null
+  echo $cycle | dd of=/disk/written/counter conv=fsync 2>/dev/null
   echo "cycle $cycle"
   sleep $pause
 done

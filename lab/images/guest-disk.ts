@@ -9,7 +9,7 @@ const run = promisify(execFile);
 
 /**
  * An ext4 file system for the `linux` guest, over the whole disk without partitions: seeded files of 4 KiB to 1 MiB below /data with
- * their SHA256SUMS, and an empty /work for the guest to write to. Same seed and size, same files.
+ * their SHA256SUMS, and an empty /written for the guest to write to. Same seed and size, same files.
  */
 export async function formatGuestDisk(options: {
   /** The existing volume file. */
@@ -52,7 +52,7 @@ export async function formatGuestDisk(options: {
 
 async function writeTree(tree: string, seed: number, filesBytes: number): Promise<void> {
   await rm(tree, { recursive: true, force: true });
-  await mkdir(join(tree, 'work'), { recursive: true });
+  await mkdir(join(tree, 'written'), { recursive: true });
   await mkdir(join(tree, 'data'), { recursive: true });
   const sums: string[] = [];
   let writtenBytes = 0;
