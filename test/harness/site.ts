@@ -1,0 +1,171 @@
+import { X509Certificate } from 'node:crypto';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { imageDifference } from './compare';
+import { eventually } from './child';
+import { Installation } from './installation';
+import { Lab } from './lab';
+
+/** The parts of a session, as `--json` prints it, that tests look at. */
+export interface Session {
+  readonly id: string;
+  readonly state: string;
+  readonly endedAt: string | null;
+  readonly tasks: readonly Task[];
+}
+
+export interface Task {
+  readonly vmName: string;
+  readonly state: string;
+  readonly operationId: string;
+  readonly pointId: string | null;
+  readonly createdId: string | null;
+  readonly failure: { readonly code: string; readonly message: string } | null;
+  readonly notes: readonly { readonly code: string; readonly severity: string }[];
+  readonly disks: readonly {
+    readonly diskId: string;
+    readonly name: string;
+    readonly mode: string;
+    readonly reason: string;
+    readonly path: string;
+    readonly counters: {
+      readonly readBytes: number;
+      readonly transferredBytes: number;
+      readonly storedBytes: number;
+      readonly plannedBytes: number;
+    };
+  }[];
+}
+
+export interface SiteOptions {
+  readonly plan: object;
+  readonly clockFactor?: number;
+  /** Settings of the server, as in its configuration file. */
+  readonly settings?: object;
+}
+
+/** A lab and an all-in-one installation that backs it up, ready for jobs. */
+export class Site implements AsyncDisposable {
+  readonly folder = fs.mkdtempSync(path.join(os.tmpdir(), 'tidemark-site-'));
+  readonly lab: Lab;
+  readonly installation: Installation;
+
+  private constructor(options: SiteOptions) {
+    this.lab = new Lab({ folder: path.join(this.folder, 'lab'), plan: options.plan, clockFactor: options.clockFactor ?? 20 });
+    this.installation = new Installation(path.join(this.folder, 'site'), options.settings);
+  }
+
+  /** Both up, plug-in enabled, platform `lab` connected, repository `main` made, captures on. */
+  static async start(options: SiteOptions): Promise<Site> {
+    const site = new Site(options);
+    try {
+      await Promise.all([site.lab.start(), site.installation.start()]);
+      fs.mkdirSync(site.captures);
+      await site.lab.control('POST', '/captures', { folder: site.captures });
+      await site.enable();
+      await site.addPlatform('lab');
+      await site.installation.cli('repository', 'add', 'main', '--location', site.repository);
+      return site;
+    } catch (error) {
+      await site[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  get captures(): string {
+    return path.join(this.folder, 'captures');
+  }
+
+  get repository(): string {
+    return path.join(this.folder, 'repository');
+  }
+
+  get caFingerprint(): string {
+    return new X509Certificate(fs.readFileSync(this.lab.access.caFile)).fingerprint256;
+  }
+
+  async enable(): Promise<void> {
+    await eventually('the plug-in', 30_000, async () => {
+      const { items } = await this.installation.json<{ items: { id: string; state: string }[] }>('plugin', 'list');
+      if (items[0]?.state !== 'connected') return undefined;
+      await this.installation.cli('plugin', 'enable', items[0].id);
+      return true;
+    });
+  }
+
+  async addPlatform(name: string): Promise<void> {
+    const { engineUrl, user, passwordFile } = this.lab.access;
+    await eventually('the platform', 30_000, async () => {
+      await this.installation.cli(
+        ...['platform', 'add', name, '--url', engineUrl, '--user', user],
+        ...['--password-file', passwordFile, '--fingerprint', this.caFingerprint],
+      );
+      return true;
+    });
+  }
+
+  /** Runs a command that prints a session, whatever its exit code. */
+  async session(...args: string[]): Promise<Session> {
+    const result = await this.installation.tryCli(...args, '--json');
+    const parsed = JSON.parse(result.stdout) as Session & { error?: { code: string; message: string } };
+    if (parsed.error) throw new Error(`${args.join(' ')}: ${parsed.error.message} [${parsed.error.code}]`);
+    return parsed;
+  }
+
+  /** Runs a job to its end. */
+  run(job: string, ...options: string[]): Promise<Session> {
+    return this.session('job', 'run', job, ...options);
+  }
+
+  /** A seeded write into a running VM's disk. */
+  async dirty(vm: string, disk: string, offsetMib: number, lengthMib: number, seed: number): Promise<void> {
+    const mib = 1024 * 1024;
+    await this.lab.control('POST', `/vms/${vm}/write`, {
+      disk,
+      offsetBytes: offsetMib * mib,
+      lengthBytes: lengthMib * mib,
+      pattern: 'random',
+      seed,
+    });
+  }
+
+  /** The raw image that qemu-img read of a disk at an operation's point in time. */
+  captureOf(operationId: string, diskId: string): string {
+    const names = fs.existsSync(this.captures) ? fs.readdirSync(this.captures, { recursive: true, encoding: 'utf8' }) : [];
+    const found = names.find((name) => name.includes(operationId) && name.endsWith(`${diskId}.raw`));
+    if (!found) throw new Error(`no capture of disk ${diskId} in operation ${operationId}`);
+    return path.join(this.captures, found);
+  }
+
+  /** Every disk of a task's point, read without any server, against the capture; the differences, empty when there is none. */
+  async pointDifferences(task: Task): Promise<string[]> {
+    const differences: string[] = [];
+    for (const disk of task.disks) {
+      const out = path.join(this.folder, `read-${disk.diskId}.raw`);
+      fs.rmSync(out, { force: true });
+      await this.installation.cli(
+        'point',
+        'read',
+        '--repository',
+        this.repository,
+        '--point',
+        task.pointId ?? '',
+        '--disk',
+        disk.diskId,
+        '--out',
+        out,
+      );
+      const difference = await imageDifference(this.captureOf(task.operationId, disk.diskId), out);
+      if (difference !== undefined) differences.push(`${task.vmName}/${disk.name}: ${difference}`);
+      fs.rmSync(out, { force: true });
+    }
+    return differences;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.installation.stop();
+    await this.lab.stop();
+    if (process.env['TIDEMARK_KEEP_SITES'] === undefined) fs.rmSync(this.folder, { recursive: true, force: true });
+  }
+}
