@@ -1,0 +1,130 @@
+import { sql } from 'kysely';
+import type { Counters, ReadMode } from '../jobs/task-record';
+import type { Database } from './catalogue';
+
+export interface StoredPointDisk {
+  readonly diskId: string;
+  readonly name: string;
+  readonly sizeBytes: number;
+  readonly format: string;
+  readonly sparse: boolean;
+  readonly storageDomainId: string;
+  readonly interface: string;
+  readonly bootable: boolean;
+  readonly mode: ReadMode;
+  readonly reason: string;
+  readonly counters: Counters;
+}
+
+/** A point as the catalogue remembers it; the repository is the truth. */
+export interface StoredPoint {
+  readonly repositoryId: string;
+  readonly id: string;
+  readonly platformId: string;
+  readonly vmId: string;
+  readonly vmName: string;
+  /** Empty when damaged. */
+  readonly pointInTime: string;
+  readonly committedAt: string;
+  readonly jobName: string;
+  readonly sessionId: string;
+  readonly checkpointId: string;
+  readonly consistency: 'unknown' | 'crash' | 'quiesced' | 'offline';
+  readonly damaged: boolean;
+  readonly message: string;
+  readonly disks: readonly StoredPointDisk[];
+}
+
+/** The cache of restore points. */
+export class PointStore {
+  constructor(private readonly db: Database) {}
+
+  async put(point: StoredPoint): Promise<void> {
+    const row = pointRow(point);
+    await this.db
+      .insertInto('point')
+      .values(row)
+      .onConflict((c) => c.columns(['repositoryId', 'id']).doUpdateSet(row))
+      .execute();
+  }
+
+  /** Replaces what is known of a repository by what its mover listed. */
+  async replaceAll(repositoryId: string, points: readonly StoredPoint[]): Promise<void> {
+    await this.db.transaction().execute(async (tx) => {
+      await tx.deleteFrom('point').where('repositoryId', '=', repositoryId).execute();
+      for (let at = 0; at < points.length; at += 500) {
+        await tx
+          .insertInto('point')
+          .values(points.slice(at, at + 500).map(pointRow))
+          .execute();
+      }
+    });
+  }
+
+  async find(id: string): Promise<StoredPoint | undefined> {
+    const row = await this.db.selectFrom('point').select('pointJson').where('id', '=', id).executeTakeFirst();
+    return row && (JSON.parse(row.pointJson) as StoredPoint);
+  }
+
+  /** Newest first. */
+  async list(
+    limit: number,
+    before: string | undefined,
+    filter: { repositoryId?: string | undefined; platformId?: string | undefined; vm?: string | undefined },
+  ): Promise<StoredPoint[]> {
+    let query = this.db.selectFrom('point').select('pointJson').orderBy('pointInTime', 'desc').orderBy('id', 'desc').limit(limit);
+    if (before !== undefined) {
+      const [at = '', id = ''] = before.split('~');
+      query = query.where((e) => e.or([e('pointInTime', '<', at), e.and([e('pointInTime', '=', at), e('id', '<', id)])]));
+    }
+    const { repositoryId, platformId, vm } = filter;
+    if (repositoryId !== undefined) query = query.where('repositoryId', '=', repositoryId);
+    if (platformId !== undefined) query = query.where('platformId', '=', platformId);
+    if (vm !== undefined) query = query.where((e) => e.or([e('vmId', '=', vm), e('vmName', '=', vm)]));
+    return (await query.execute()).map((row) => JSON.parse(row.pointJson) as StoredPoint);
+  }
+
+  /** The newest usable point of a VM in a repository, which an incremental may start from. */
+  async newest(repositoryId: string, platformId: string, vmId: string): Promise<StoredPoint | undefined> {
+    const row = await this.db
+      .selectFrom('point')
+      .select('pointJson')
+      .where('repositoryId', '=', repositoryId)
+      .where('platformId', '=', platformId)
+      .where('vmId', '=', vmId)
+      .where('damaged', '=', 0)
+      .orderBy('pointInTime', 'desc')
+      .limit(1)
+      .executeTakeFirst();
+    return row && (JSON.parse(row.pointJson) as StoredPoint);
+  }
+
+  /** Per VM (`platform/vm`): how many points, and the newest. */
+  async perVm(): Promise<Map<string, { count: number; lastAt: string; lastId: string }>> {
+    const rows = await this.db
+      .selectFrom('point')
+      .select((e) => ['platformId', 'vmId', e.fn.countAll<number>().as('count'), sql<string>`max("pointInTime" || '~' || "id")`.as('last')])
+      .where('damaged', '=', 0)
+      .groupBy(['platformId', 'vmId'])
+      .execute();
+    return new Map(
+      rows.map((row) => {
+        const [lastAt = '', lastId = ''] = row.last.split('~');
+        return [`${row.platformId}/${row.vmId}`, { count: Number(row.count), lastAt, lastId }];
+      }),
+    );
+  }
+}
+
+function pointRow(point: StoredPoint) {
+  return {
+    repositoryId: point.repositoryId,
+    id: point.id,
+    platformId: point.platformId,
+    vmId: point.vmId,
+    vmName: point.vmName,
+    pointInTime: point.pointInTime,
+    damaged: point.damaged ? 1 : 0,
+    pointJson: JSON.stringify(point),
+  };
+}

@@ -1,0 +1,55 @@
+import type { Database } from './catalogue';
+import type { Tables } from './tables';
+
+export type PluginRow = Tables['plugin'];
+export type MoverRow = Tables['mover'];
+
+/** Registrations of plug-ins and movers. */
+export class ProcessStore {
+  constructor(private readonly db: Database) {}
+
+  plugin(id: string): Promise<PluginRow | undefined> {
+    return this.db.selectFrom('plugin').selectAll().where('id', '=', id).executeTakeFirst();
+  }
+
+  pluginByInstance(instanceId: string): Promise<PluginRow | undefined> {
+    return this.db.selectFrom('plugin').selectAll().where('instanceId', '=', instanceId).executeTakeFirst();
+  }
+
+  plugins(): Promise<PluginRow[]> {
+    return this.db.selectFrom('plugin').selectAll().execute();
+  }
+
+  async putPlugin(row: PluginRow): Promise<void> {
+    const { acknowledgedEvent: _kept, ...changed } = row;
+    await this.db
+      .insertInto('plugin')
+      .values(row)
+      .onConflict((c) => c.column('id').doUpdateSet(changed))
+      .execute();
+  }
+
+  async renewPlugin(id: string, leaseExpiresAt: string, lastSeenAt: string): Promise<void> {
+    await this.db.updateTable('plugin').set({ leaseExpiresAt, lastSeenAt }).where('id', '=', id).execute();
+  }
+
+  mover(id: string): Promise<MoverRow | undefined> {
+    return this.db.selectFrom('mover').selectAll().where('id', '=', id).executeTakeFirst();
+  }
+
+  movers(): Promise<MoverRow[]> {
+    return this.db.selectFrom('mover').selectAll().execute();
+  }
+
+  async putMover(row: MoverRow): Promise<void> {
+    await this.db
+      .insertInto('mover')
+      .values(row)
+      .onConflict((c) => c.column('id').doUpdateSet(row))
+      .execute();
+  }
+
+  async renewMover(id: string, leaseExpiresAt: string, lastSeenAt: string): Promise<void> {
+    await this.db.updateTable('mover').set({ leaseExpiresAt, lastSeenAt }).where('id', '=', id).execute();
+  }
+}

@@ -1,0 +1,126 @@
+/** Tables of the catalogue as Kysely sees them. Times are ISO 8601 UTC, truth is 0 or 1, `…Json` holds one JSON document. */
+import type { Generated } from 'kysely';
+
+export interface Tables {
+  setting: { name: string; valueJson: string };
+  user: { id: string; name: string; passwordHash: string; createdAt: string };
+  login: { tokenHash: string; userId: string; createdAt: string; expiresAt: string };
+  enrolmentToken: {
+    tokenHash: string;
+    role: string;
+    subjectId: string;
+    requestId: string | null;
+    createdAt: string;
+    expiresAt: string;
+    /** SHA-256 of the certificate request that used it up. */
+    usedByRequest: string | null;
+    certificateChainPem: string | null;
+  };
+  identity: {
+    id: string;
+    role: string;
+    /** Plug-in that passed a worker's enrolment on. */
+    enrolledThrough: string | null;
+    instanceId: string;
+    hostName: string;
+    version: string;
+    addressesJson: string;
+    enrolledAt: string;
+    /** Plug-ins are used only once an administrator enabled them. */
+    enabled: number;
+    revokedAt: string | null;
+  };
+  plugin: {
+    id: string;
+    instanceId: string;
+    pluginId: string;
+    processJson: string;
+    endpoint: string;
+    workerEndpoint: string;
+    workerEnrolmentEndpoint: string;
+    leaseId: string;
+    leaseExpiresAt: string;
+    lastSeenAt: string;
+    acknowledgedEvent: number;
+  };
+  mover: {
+    id: string;
+    instanceId: string;
+    processJson: string;
+    controlEndpoint: string;
+    dataEndpointsJson: string;
+    leaseId: string;
+    leaseExpiresAt: string;
+    lastSeenAt: string;
+  };
+  platform: { id: string; name: string; pluginId: string };
+  repository: { id: string; name: string; location: string; moverId: string; lastKnownJson: string };
+  job: {
+    id: string;
+    name: string;
+    repositoryId: string;
+    enabled: number;
+    definitionJson: string;
+    createdAt: string;
+    /** The schedule's last start, or the time from which starts count. */
+    scheduledAt: string;
+  };
+  session: {
+    id: string;
+    kind: string;
+    jobId: string | null;
+    jobName: string;
+    repositoryId: string;
+    repositoryName: string;
+    state: string;
+    trigger: string;
+    stopping: number;
+    requestJson: string;
+    failureJson: string | null;
+    sequence: number;
+    startedAt: string;
+    endedAt: string | null;
+  };
+  task: {
+    id: string;
+    sessionId: string;
+    ordinal: number;
+    platformId: string;
+    vmId: string;
+    vmName: string;
+    state: string;
+    step: string;
+    sequence: number;
+    recordJson: string;
+  };
+  vmLease: { platformId: string; vmId: string; taskId: string; kind: string };
+  point: {
+    repositoryId: string;
+    id: string;
+    platformId: string;
+    vmId: string;
+    vmName: string;
+    pointInTime: string;
+    damaged: number;
+    pointJson: string;
+  };
+  event: {
+    id: Generated<number>;
+    at: string;
+    source: string;
+    severity: string;
+    code: string;
+    message: string;
+    referencesJson: string;
+  };
+  audit: {
+    id: Generated<number>;
+    at: string;
+    user: string;
+    action: string;
+    target: string;
+    status: number;
+    remoteAddress: string;
+    correlationId: string;
+  };
+}

@@ -1,0 +1,276 @@
+/** Errors of the host side. Codes are listed in docs/errors.md. */
+import { defineErrors } from '../../common/errors/define-errors';
+
+export const HostErrors = defineErrors({
+  // identity
+  ENROLMENT_THROTTLED: {
+    kind: 'operational',
+    retry: 'after-delay',
+    status: 'RESOURCE_EXHAUSTED',
+    message: () => 'Too many enrolment attempts from this address. Wait a minute, then try again.',
+  },
+  IDENTITY_REVOKED: {
+    kind: 'failure',
+    retry: 'after-operator',
+    status: 'PERMISSION_DENIED',
+    message: (m: { id: string }) => `The identity ${m.id} was removed, or is not the caller's. Enrol the process again with a new token.`,
+  },
+  PLUGIN_INSTANCE_TAKEN: {
+    kind: 'failure',
+    retry: 'after-operator',
+    status: 'ALREADY_EXISTS',
+    message: (m: { instanceId: string }) =>
+      `Instance ${m.instanceId} is enrolled under another identity. If the data folder was copied, remove "instance-id" in the copy.`,
+  },
+  EVENT_SEQUENCE_GAP: {
+    kind: 'operational',
+    retry: 'same-request',
+    status: 'FAILED_PRECONDITION',
+    message: (m: { expected: number; found: number }) => `Event ${m.found} came, ${m.expected} was expected. Send from there.`,
+  },
+  LOGIN_REFUSED: {
+    kind: 'failure',
+    retry: 'after-operator',
+    status: 'UNAUTHENTICATED',
+    message: () => 'User or password is wrong.',
+  },
+  LOGIN_THROTTLED: {
+    kind: 'failure',
+    retry: 'after-delay',
+    status: 'RESOURCE_EXHAUSTED',
+    message: () => 'Too many wrong logins. Wait a minute, then try again.',
+  },
+  LOGIN_REQUIRED: {
+    kind: 'failure',
+    retry: 'after-operator',
+    status: 'UNAUTHENTICATED',
+    message: () => 'Log in first ("tidemark login"); the login is missing or over.',
+  },
+  // registry
+  PLUGIN_NOT_FOUND: {
+    kind: 'failure',
+    retry: 'never',
+    status: 'NOT_FOUND',
+    message: (m: { plugin: string }) => `There is no plug-in "${m.plugin}". "tidemark plugin list" shows them.`,
+  },
+  PLUGIN_DISABLED: {
+    kind: 'failure',
+    retry: 'after-operator',
+    status: 'FAILED_PRECONDITION',
+    message: (m: { plugin: string }) => `Plug-in ${m.plugin} is not enabled. Run "tidemark plugin enable ${m.plugin}".`,
+  },
+  PLUGIN_LOST: {
+    kind: 'operational',
+    retry: 'same-request',
+    status: 'UNAVAILABLE',
+    message: (m: { plugin: string }) => `Plug-in ${m.plugin} is not connected. Check that it runs and reaches this server.`,
+  },
+  PLUGIN_AMBIGUOUS: {
+    kind: 'failure',
+    retry: 'never',
+    status: 'FAILED_PRECONDITION',
+    message: (m: { count: number }) => `There are ${m.count} plug-ins that could be meant. Name one.`,
+  },
+  MOVER_NOT_FOUND: {
+    kind: 'failure',
+    retry: 'never',
+    status: 'NOT_FOUND',
+    message: (m: { mover: string }) => `There is no mover "${m.mover}". "tidemark mover list" shows them.`,
+  },
+  MOVER_LOST: {
+    kind: 'operational',
+    retry: 'same-request',
+    status: 'UNAVAILABLE',
+    message: (m: { mover: string }) => `Mover ${m.mover} is not connected. Check that it runs and reaches this server.`,
+  },
+  MOVER_AMBIGUOUS: {
+    kind: 'failure',
+    retry: 'never',
+    status: 'FAILED_PRECONDITION',
+    message: (m: { count: number }) => `There are ${m.count} movers that could be meant. Name one.`,
+  },
+  // inventory and repositories, as the console names them
+  NAME_TAKEN: {
+    kind: 'failure',
+    retry: 'never',
+    status: 'ALREADY_EXISTS',
+    message: (m: { what: string; name: string }) => `There is a ${m.what} named "${m.name}" already. Choose another name.`,
+  },
+  IN_USE: {
+    kind: 'failure',
+    retry: 'after-operator',
+    status: 'FAILED_PRECONDITION',
+    message: (m: { what: string; usedBy: string }) => `${m.what} is used by ${m.usedBy}. Remove or change that first.`,
+  },
+  PLATFORM_UNKNOWN: {
+    kind: 'failure',
+    retry: 'never',
+    status: 'NOT_FOUND',
+    message: (m: { platform: string }) => `There is no platform "${m.platform}". "tidemark platform list" shows them.`,
+  },
+  PLATFORM_AMBIGUOUS: {
+    kind: 'failure',
+    retry: 'never',
+    status: 'FAILED_PRECONDITION',
+    message: (m: { count: number }) => `There are ${m.count} platforms that could be meant. Name one.`,
+  },
+  VM_UNKNOWN: {
+    kind: 'failure',
+    retry: 'never',
+    status: 'NOT_FOUND',
+    message: (m: { vm: string }) => `There is no VM "${m.vm}". "tidemark vm list" shows them; "tidemark platform rescan" reads them afresh.`,
+  },
+  REPOSITORY_UNKNOWN: {
+    kind: 'failure',
+    retry: 'never',
+    status: 'NOT_FOUND',
+    message: (m: { repository: string }) => `There is no repository "${m.repository}". "tidemark repository list" shows them.`,
+  },
+  POINT_UNKNOWN: {
+    kind: 'failure',
+    retry: 'never',
+    status: 'NOT_FOUND',
+    message: (m: { point: string }) => `There is no restore point "${m.point}". "tidemark point list" shows them.`,
+  },
+  WORKER_UNKNOWN: {
+    kind: 'failure',
+    retry: 'never',
+    status: 'NOT_FOUND',
+    message: (m: { worker: string }) => `There is no worker "${m.worker}". "tidemark worker list" shows them.`,
+  },
+  VM_AMBIGUOUS: {
+    kind: 'failure',
+    retry: 'never',
+    status: 'FAILED_PRECONDITION',
+    message: (m: { vm: string; count: number }) => `"${m.vm}" names ${m.count} VMs. Use the id.`,
+  },
+  TARGET_NOT_FOUND: {
+    kind: 'failure',
+    retry: 'never',
+    status: 'NOT_FOUND',
+    message: (m: { field: string; name: string }) => `There is no ${m.field} "${m.name}" on the target platform.`,
+  },
+  POINT_DISK_NOT_FOUND: {
+    kind: 'failure',
+    retry: 'never',
+    status: 'NOT_FOUND',
+    message: (m: { disk: string; pointId: string }) => `Point ${m.pointId} has no disk "${m.disk}".`,
+  },
+  POINT_UNUSABLE: {
+    kind: 'failure',
+    retry: 'after-operator',
+    status: 'DATA_LOSS',
+    message: (m: { pointId: string }) => `Point ${m.pointId} is damaged. Verify the repository and choose another point.`,
+  },
+  REPOSITORY_UNAVAILABLE: {
+    kind: 'operational',
+    retry: 'same-request',
+    status: 'UNAVAILABLE',
+    message: (m: { repository: string; reason: string }) => `Repository ${m.repository} cannot be used now (${m.reason}).`,
+  },
+  // jobs and sessions
+  JOB_NOT_FOUND: {
+    kind: 'failure',
+    retry: 'never',
+    status: 'NOT_FOUND',
+    message: (m: { job: string }) => `There is no job "${m.job}".`,
+  },
+  JOB_SELECTS_NOTHING: {
+    kind: 'failure',
+    retry: 'after-operator',
+    status: 'FAILED_PRECONDITION',
+    message: (m: { job: string }) => `Job ${m.job} selects no VM. Check its selector with "tidemark job show ${m.job}".`,
+  },
+  JOB_ALREADY_RUNNING: {
+    kind: 'failure',
+    retry: 'after-delay',
+    status: 'FAILED_PRECONDITION',
+    message: (m: { job: string; sessionId: string }) => `Job ${m.job} runs already (session ${m.sessionId}).`,
+  },
+  BACKUP_SESSION_NOT_FOUND: {
+    kind: 'failure',
+    retry: 'never',
+    status: 'NOT_FOUND',
+    message: (m: { session: string }) => `There is no session "${m.session}".`,
+  },
+  SESSION_RUNNING: {
+    kind: 'failure',
+    retry: 'after-delay',
+    status: 'FAILED_PRECONDITION',
+    message: (m: { session: string }) => `Session ${m.session} still runs. Stop it first, or wait.`,
+  },
+  SESSION_NOTHING_TO_RETRY: {
+    kind: 'failure',
+    retry: 'never',
+    status: 'FAILED_PRECONDITION',
+    message: (m: { session: string }) => `Everything in session ${m.session} succeeded.`,
+  },
+  SELECTOR_INVALID: {
+    kind: 'failure',
+    retry: 'never',
+    status: 'INVALID_ARGUMENT',
+    message: (m: { expression: string; problem: string }) =>
+      `The expression "${m.expression}" cannot be read: ${m.problem}. Example: tag:prod and not name:test*`,
+  },
+  SCHEDULE_INVALID: {
+    kind: 'failure',
+    retry: 'never',
+    status: 'INVALID_ARGUMENT',
+    message: (m: { cron: string; problem: string }) => `The schedule "${m.cron}" cannot be read: ${m.problem}. Example: 0 22 * * 1-5`,
+  },
+  OPERATION_LOST: {
+    kind: 'operational',
+    retry: 'same-request',
+    status: 'UNAVAILABLE',
+    message: (m: { operationId: string }) => `The plug-in lost operation ${m.operationId}; its janitor cleans up. It is run again.`,
+  },
+  OPERATION_STOPPED: {
+    kind: 'operational',
+    retry: 'same-request',
+    status: 'UNAVAILABLE',
+    message: (m: { operationId: string }) => `Operation ${m.operationId} was stopped on the plug-in's side, most likely by its restart.`,
+  },
+  MOVER_SESSION_LOST: {
+    kind: 'operational',
+    retry: 'same-request',
+    status: 'UNAVAILABLE',
+    message: (m: { sessionId: string }) => `The mover ended session ${m.sessionId} before it was committed.`,
+  },
+  WAITED_TOO_LONG: {
+    kind: 'operational',
+    retry: 'same-request',
+    status: 'UNAVAILABLE',
+    message: (m: { reason: string; waitedMs: number }) => `Waited ${Math.round(Number(m.waitedMs) / 1000)} s (${m.reason}); the condition did not pass.`,
+  },
+  VM_NOT_PROTECTABLE: {
+    kind: 'failure',
+    retry: 'after-operator',
+    status: 'FAILED_PRECONDITION',
+    message: (m: { code: string; text: string }) => `The VM cannot be backed up (${m.code}): ${m.text}`,
+  },
+  STATE_TRANSITION_INVALID: {
+    kind: 'bug',
+    retry: 'never',
+    status: 'INTERNAL',
+    message: (m: { from: string; to: string }) => `A task cannot go from ${m.from} to ${m.to}.`,
+  },
+  // supervision
+  CHILD_NOT_READY: {
+    kind: 'operational',
+    retry: 'after-operator',
+    status: 'UNAVAILABLE',
+    message: (m: { child: string; log: string }) => `The ${m.child} did not come up. Its log says why: ${m.log}`,
+  },
+  PORT_UNAVAILABLE: {
+    kind: 'failure',
+    retry: 'after-operator',
+    status: 'FAILED_PRECONDITION',
+    message: (m: { address: string; why: string }) => `Cannot listen on ${m.address} (${m.why}). Choose another port in the configuration.`,
+  },
+  CATALOGUE_UNUSABLE: {
+    kind: 'operational',
+    retry: 'after-operator',
+    status: 'FAILED_PRECONDITION',
+    message: (m: { file: string; why: string }) => `The catalogue ${m.file} cannot be opened (${m.why}).`,
+  },
+});

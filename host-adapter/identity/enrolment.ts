@@ -1,0 +1,135 @@
+import { createHash, randomUUID } from 'node:crypto';
+import { CommonErrors } from '../../common/errors/common-errors';
+import { createToken } from '../../common/tls/token';
+import type { IdentityStore } from '../catalogue/identity-store';
+import { HostErrors } from '../errors/host-errors';
+import type { CertificateAuthority } from './certificate-authority';
+import type { Throttle } from './throttle';
+
+export type EnrolledRole = 'plugin' | 'mover' | 'worker';
+
+export interface Application {
+  readonly token: string;
+  readonly certificateRequestPem: string;
+  readonly addresses: readonly string[];
+  readonly instanceId: string;
+  readonly hostName: string;
+  readonly version: string;
+}
+
+export const defaultTokenLifetimeMs = 10 * 60_000;
+const maxAddresses = 64;
+
+/** One-time tokens and what they buy. A token is kept as a hash, works once, and answers the same request again until it expires. */
+export class Enrolment {
+  constructor(
+    private readonly authority: CertificateAuthority,
+    private readonly store: IdentityStore,
+    private readonly throttle: Throttle,
+    private readonly now: () => Date,
+  ) {}
+
+  /**
+   * A new token. With a key, the same key and id give the same token again (it is derived, since only its hash is kept).
+   */
+  async createToken(
+    role: EnrolledRole,
+    lifetimeMs = defaultTokenLifetimeMs,
+    request?: { readonly id: string; readonly by: string },
+  ): Promise<{ token: string; expiresAt: Date }> {
+    const now = this.now();
+    const token = request
+      ? this.authority.deriveToken(`${request.by}/${request.id}`)
+      : createToken(this.authority.certificatePem);
+    const known = request && (await this.store.tokenByHash(hash(token)));
+    if (known) return { token, expiresAt: new Date(known.expiresAt) };
+    const expiresAt = new Date(now.getTime() + lifetimeMs);
+    await this.store.removeExpiredTokens(new Date(now.getTime() - 86_400_000).toISOString());
+    await this.store.addToken({
+      tokenHash: hash(token),
+      role,
+      subjectId: randomUUID(),
+      requestId: request ? `${request.by}/${request.id}` : null,
+      createdAt: now.toISOString(),
+      expiresAt: expiresAt.toISOString(),
+      usedByRequest: null,
+      certificateChainPem: null,
+    });
+    return { token, expiresAt };
+  }
+
+  /**
+   * Trades a token for a certificate. `through` is the plug-in that passed a worker's application on.
+   * Throws ENROLMENT_TOKEN_INVALID, ENROLMENT_REQUEST_INVALID, ENROLMENT_THROTTLED.
+   */
+  async enrol(
+    application: Application,
+    roles: readonly EnrolledRole[],
+    caller: { readonly remoteAddress: string; readonly through?: string },
+  ): Promise<{ subjectId: string; certificateChainPem: string; trustBundlePem: string }> {
+    const now = this.now();
+    const address = caller.remoteAddress.replace(/:\d+$/, '');
+    if (!this.throttle.allow(address, now.getTime())) throw HostErrors.ENROLMENT_THROTTLED({}, { retryDelayMs: 60_000 });
+    const tokenHash = hash(application.token.trim());
+    const requestHash = hash(application.certificateRequestPem);
+    const found = await this.store.tokenByHash(tokenHash);
+    if (!found) throw CommonErrors.ENROLMENT_TOKEN_INVALID({ why: 'unknown' });
+    if (found.expiresAt <= now.toISOString()) throw CommonErrors.ENROLMENT_TOKEN_INVALID({ why: 'expired' });
+    const role = roles.find((one) => one === found.role);
+    if (!role) throw CommonErrors.ENROLMENT_TOKEN_INVALID({ why: `made for a ${found.role}` });
+    const trustBundlePem = this.authority.trustBundlePem;
+    if (found.usedByRequest === requestHash && found.certificateChainPem !== null) {
+      return { subjectId: found.subjectId, certificateChainPem: found.certificateChainPem, trustBundlePem };
+    }
+    if (found.usedByRequest !== null) throw CommonErrors.ENROLMENT_TOKEN_INVALID({ why: 'used already' });
+    const addresses = checkAddresses(application.addresses);
+    const certificateChainPem = await this.authority.issue({ role, id: found.subjectId }, application.certificateRequestPem, addresses);
+    const used = await this.store.useToken(tokenHash, requestHash, certificateChainPem, {
+      id: found.subjectId,
+      role,
+      enrolledThrough: caller.through ?? null,
+      instanceId: application.instanceId,
+      hostName: application.hostName,
+      version: application.version,
+      addressesJson: JSON.stringify(addresses),
+      enrolledAt: now.toISOString(),
+      enabled: 0,
+      revokedAt: null,
+    });
+    if (!used) throw CommonErrors.ENROLMENT_TOKEN_INVALID({ why: 'used already' });
+    this.throttle.forget(address);
+    return { subjectId: found.subjectId, certificateChainPem, trustBundlePem };
+  }
+
+  /** A new certificate for a known identity. Throws IDENTITY_REVOKED, ENROLMENT_REQUEST_INVALID. */
+  async renew(
+    identity: { readonly role: EnrolledRole; readonly id: string },
+    certificateRequestPem: string,
+    addresses: readonly string[] | undefined,
+    through?: string,
+  ): Promise<{ certificateChainPem: string; trustBundlePem: string }> {
+    const known = await this.store.identity(identity.id);
+    const strange = through !== undefined && known?.enrolledThrough !== through;
+    if (!known || known.revokedAt !== null || known.role !== identity.role || strange) {
+      throw HostErrors.IDENTITY_REVOKED({ id: identity.id });
+    }
+    const names = addresses && addresses.length > 0 ? checkAddresses(addresses) : (JSON.parse(known.addressesJson) as string[]);
+    const certificateChainPem = await this.authority.issue(identity, certificateRequestPem, names);
+    return { certificateChainPem, trustBundlePem: this.authority.trustBundlePem };
+  }
+}
+
+/** Names that go into a certificate: host names and addresses, nothing else. Throws ARGUMENT_INVALID. */
+function checkAddresses(addresses: readonly string[]): string[] {
+  if (addresses.length > maxAddresses) throw CommonErrors.ARGUMENT_INVALID({ field: 'addresses', problem: `more than ${maxAddresses}` });
+  for (const address of addresses) {
+    if (!/^[0-9A-Za-z.:_-]{1,253}$/.test(address)) {
+      throw CommonErrors.ARGUMENT_INVALID({ field: 'addresses', problem: 'not a host name or address' });
+    }
+  }
+  return [...addresses];
+}
+
+function hash(text: string): string {
+  return createHash('sha256').update(text).digest('hex');
+}

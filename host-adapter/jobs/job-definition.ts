@@ -1,0 +1,10 @@
+/** What a job says, beside its name and repository. */
+export interface JobDefinition {
+  readonly description: string;
+  readonly selector: { readonly include: readonly string[]; readonly exclude: readonly string[] };
+  readonly excludedDiskIds: readonly string[];
+  readonly schedule: { readonly cron: string; readonly timeZone?: string | undefined } | null;
+  readonly retention: { readonly days: number; readonly minimumPoints: number };
+  readonly limits: { readonly concurrentVms: number; readonly disksPerVm: number };
+  readonly requireConsistency: boolean;
+}

@@ -1,0 +1,61 @@
+import type { FinalState } from './task-machine';
+import type { StoredFailure } from './task-record';
+
+export type SessionKind = 'backup' | 'restore' | 'verify';
+export type SessionState = 'running' | 'retry-wait' | FinalState;
+
+export interface BackupOrder {
+  readonly kind: 'backup';
+  readonly full: boolean;
+  /** Names or ids; empty for all that the job selects. */
+  readonly vms: readonly string[];
+}
+
+export interface VmRestoreOrder {
+  readonly target: 'vm';
+  readonly name: string;
+  readonly clusterId: string;
+  readonly storageDomainId: string;
+  readonly storageDomains: readonly { readonly fromId: string; readonly toId: string }[];
+  readonly vnicProfiles: readonly { readonly fromId: string; readonly toId: string }[];
+  readonly macPolicy: 'keep' | 'keep-if-free' | 'new';
+  readonly powerOn: boolean;
+}
+
+export interface RestoreOrder {
+  readonly kind: 'restore';
+  readonly pointId: string;
+  readonly platformId: string;
+  readonly pluginId: string;
+  readonly diskIds: readonly string[];
+  readonly to:
+    | VmRestoreOrder
+    | { readonly target: 'disk'; readonly storageDomainId: string; readonly name: string }
+    | { readonly target: 'file'; readonly path: string; readonly format: 'raw' | 'qcow2' };
+}
+
+export interface VerifyOrder {
+  readonly kind: 'verify';
+  /** Empty for all points of the repository. */
+  readonly pointId: string;
+}
+
+/** What a session was asked to do; kept so that it can go on after a restart and be run again. */
+export type SessionOrder = BackupOrder | RestoreOrder | VerifyOrder;
+
+export interface SessionRecord {
+  readonly id: string;
+  readonly kind: SessionKind;
+  readonly jobId: string | null;
+  readonly jobName: string;
+  readonly repositoryId: string;
+  readonly repositoryName: string;
+  state: SessionState;
+  readonly trigger: 'user' | 'schedule';
+  stopping: boolean;
+  readonly order: SessionOrder;
+  failure: StoredFailure | null;
+  sequence: number;
+  readonly startedAt: string;
+  endedAt: string | null;
+}

@@ -1,0 +1,135 @@
+import type { TaskState } from './task-machine';
+
+export interface Counters {
+  readonly plannedBytes: number;
+  readonly readBytes: number;
+  readonly transferredBytes: number;
+  readonly storedBytes: number;
+  readonly zeroBytes: number;
+  readonly deduplicatedBytes: number;
+}
+
+export const zeroCounters: Counters = {
+  plannedBytes: 0,
+  readBytes: 0,
+  transferredBytes: 0,
+  storedBytes: 0,
+  zeroBytes: 0,
+  deduplicatedBytes: 0,
+};
+
+export function sumCounters(all: readonly Counters[]): Counters {
+  const sum = { ...zeroCounters } as Record<keyof Counters, number>;
+  for (const counters of all) for (const key of Object.keys(sum) as (keyof Counters)[]) sum[key] += counters[key];
+  return sum;
+}
+
+export type ReadMode = 'unknown' | 'full' | 'incremental' | 'digest-compare';
+
+export interface TaskDisk {
+  diskId: string;
+  name: string;
+  sizeBytes: number;
+  mode: ReadMode;
+  reason: string;
+  path: 'direct' | 'proxy';
+  counters: Counters;
+  startedAt: string | null;
+  endedAt: string | null;
+}
+
+export interface TaskNote {
+  readonly at: string;
+  readonly code: string;
+  readonly severity: 'info' | 'warning' | 'blocking';
+  readonly message: string;
+  readonly diskId: string;
+}
+
+export interface StoredFailure {
+  readonly code: string;
+  readonly message: string;
+  readonly retry: 'never' | 'same-request' | 'after-delay' | 'after-operator' | 'full-backup' | 'fresh-ticket';
+  readonly correlationId?: string | undefined;
+}
+
+/** How far an attempt is; written before the step is taken, so that a server that starts again knows what may exist. */
+export type TaskStep =
+  /** Nothing of this attempt exists anywhere. */
+  | 'waiting'
+  /** Mover session and operation may exist. */
+  | 'started'
+  /** The point is visible; the plug-in may not know yet. */
+  | 'committed'
+  /** The plug-in was told. */
+  | 'concluded'
+  | 'ended';
+
+/** One task as it is kept; changed only by its runner. */
+export interface TaskRecord {
+  readonly id: string;
+  readonly sessionId: string;
+  readonly ordinal: number;
+  readonly platformId: string;
+  readonly vmId: string;
+  readonly vmName: string;
+  state: TaskState;
+  step: TaskStep;
+  sequence: number;
+  waitingReason: string | null;
+  attempt: number;
+  nextAttemptAt: string | null;
+  /** The next try reads everything. */
+  forceFull: boolean;
+  operationId: string | null;
+  moverSessionId: string | null;
+  /** Chosen before the commit, so that a repeated commit names the same point. */
+  pointId: string | null;
+  /** Last event of the operation that needs not be seen again. */
+  watchedSequence: number;
+  totalBytes: number;
+  disks: TaskDisk[];
+  notes: TaskNote[];
+  failure: StoredFailure | null;
+  createdId: string | null;
+  leftForJanitor: string[];
+  findings: {
+    code: string;
+    pointId: string;
+    diskId: string;
+    offsetBytes: number | null;
+    objectName: string;
+    message: string;
+  }[];
+  startedAt: string | null;
+  endedAt: string | null;
+}
+
+export function newTask(
+  at: Pick<TaskRecord, 'id' | 'sessionId' | 'ordinal' | 'platformId' | 'vmId' | 'vmName'>,
+  pointId: string | null = null,
+): TaskRecord {
+  return {
+    ...at,
+    state: 'queued',
+    step: 'waiting',
+    sequence: 0,
+    waitingReason: null,
+    attempt: 1,
+    nextAttemptAt: null,
+    forceFull: false,
+    operationId: null,
+    moverSessionId: null,
+    pointId,
+    watchedSequence: 0,
+    totalBytes: 0,
+    disks: [],
+    notes: [],
+    failure: null,
+    createdId: null,
+    leftForJanitor: [],
+    findings: [],
+    startedAt: null,
+    endedAt: null,
+  };
+}

@@ -1,0 +1,165 @@
+import type { Server } from '@grpc/grpc-js';
+import { CommonErrors } from '../../common/errors/common-errors';
+import { durationFromWire, durationToWire } from '../../common/rpc/bytes';
+import { serve } from '../../common/rpc/serve';
+import type { CallContext, ServeOptions } from '../../common/rpc/serve';
+import type { EnrolmentApplication__Output } from '../../proto/gen/tidemark/common/v1/EnrolmentApplication';
+import type { CertificateServiceDefinition } from '../../proto/gen/tidemark/host/v1/CertificateService';
+import type { EnrolmentServiceDefinition } from '../../proto/gen/tidemark/host/v1/EnrolmentService';
+import type { MoverRegistryServiceDefinition } from '../../proto/gen/tidemark/host/v1/MoverRegistryService';
+import type { PluginRegistryServiceDefinition } from '../../proto/gen/tidemark/host/v1/PluginRegistryService';
+import { loadService } from '../../proto/loader';
+import type { CertificateAuthority } from '../identity/certificate-authority';
+import { defaultTokenLifetimeMs } from '../identity/enrolment';
+import type { Application, EnrolledRole, Enrolment } from '../identity/enrolment';
+import { leaseDurationMs } from './leases';
+import type { MoverRegistry } from './mover-registry';
+import type { PluginRegistry } from './plugin-registry';
+
+const definition = (file: string, name: string) => loadService(`tidemark/host/v1/${file}.proto`, `tidemark.host.v1.${name}`).service;
+const lease = durationToWire(leaseDurationMs);
+const maxTokenLifetimeMs = 24 * 3_600_000;
+
+/** EnrolmentService, alone on its own port. */
+export function serveEnrolment(server: Server, enrolment: Enrolment, options: ServeOptions): void {
+  serve<EnrolmentServiceDefinition>(
+    server,
+    definition('enrolment_service', 'EnrolmentService'),
+    {
+      Enrol: {
+        roles: 'anyone',
+        unary: async (request, context) => {
+          const { subjectId, ...certificate } = await enrolment.enrol(applicationOf(request.application), ['plugin', 'mover'], context);
+          return { subjectId, certificate };
+        },
+      },
+    },
+    options,
+  );
+}
+
+/** CertificateService, PluginRegistryService and MoverRegistryService, on the mutual TLS port. */
+export function serveRegistry(
+  server: Server,
+  parts: {
+    readonly authority: CertificateAuthority;
+    readonly enrolment: Enrolment;
+    readonly plugins: PluginRegistry;
+    readonly movers: MoverRegistry;
+  },
+  options: ServeOptions,
+): void {
+  const { authority, enrolment, plugins, movers } = parts;
+  serve<CertificateServiceDefinition>(
+    server,
+    definition('certificate_service', 'CertificateService'),
+    {
+      RenewCertificate: {
+        roles: ['plugin', 'mover'],
+        unary: async (request, context) => {
+          const identity = { role: context.peer?.role as EnrolledRole, id: idOf(context) };
+          return { certificate: await enrolment.renew(identity, request.certificateRequestPem, request.addresses) };
+        },
+      },
+      GetTrustBundle: {
+        roles: ['plugin', 'mover'],
+        unary: async () => ({ trustBundlePem: authority.trustBundlePem }),
+      },
+    },
+    options,
+  );
+  serve<PluginRegistryServiceDefinition>(
+    server,
+    definition('plugin_registry_service', 'PluginRegistryService'),
+    {
+      RegisterPlugin: {
+        roles: ['plugin'],
+        unary: async (request, context) => {
+          const { leaseId, enabled, acknowledged } = await plugins.register(idOf(context), request);
+          return { leaseId, leaseDuration: lease, enabled, acknowledgedEventSequence: acknowledged };
+        },
+      },
+      Heartbeat: {
+        roles: ['plugin'],
+        unary: async (request, context) => ({
+          leaseDuration: lease,
+          enabled: (await plugins.heartbeat(idOf(context), request.leaseId)).enabled,
+        }),
+      },
+      StreamEvents: {
+        roles: ['plugin'],
+        bidi: async function* (requests, context) {
+          for await (const request of requests) {
+            yield { acknowledgedSequence: await plugins.takeEvents(idOf(context), request.leaseId, request.events) };
+          }
+        },
+      },
+      EnrolWorker: {
+        roles: ['plugin'],
+        unary: async (request, context) => {
+          const { subjectId, ...certificate } = await enrolment.enrol(applicationOf(request.application), ['worker'], {
+            remoteAddress: `plugin ${idOf(context)}`,
+            through: idOf(context),
+          });
+          return { workerId: subjectId, certificate };
+        },
+      },
+      RenewWorkerCertificate: {
+        roles: ['plugin'],
+        unary: async (request, context) => {
+          const identity = { role: 'worker' as const, id: request.workerId };
+          return { certificate: await enrolment.renew(identity, request.certificateRequestPem, undefined, idOf(context)) };
+        },
+      },
+      CreateWorkerToken: {
+        roles: ['plugin'],
+        unary: async (request, context) => {
+          if (request.requestId === '') throw CommonErrors.ARGUMENT_INVALID({ field: 'requestId', problem: 'is missing' });
+          const lifetimeMs = Math.min(durationFromWire(request.lifetime) || defaultTokenLifetimeMs, maxTokenLifetimeMs);
+          const by = { id: request.requestId, by: idOf(context) };
+          return { token: (await enrolment.createToken('worker', lifetimeMs, by)).token };
+        },
+      },
+    },
+    options,
+  );
+  serve<MoverRegistryServiceDefinition>(
+    server,
+    definition('mover_registry_service', 'MoverRegistryService'),
+    {
+      RegisterMover: {
+        roles: ['mover'],
+        unary: async (request, context) => ({
+          leaseId: (await movers.register(idOf(context), request)).leaseId,
+          leaseDuration: lease,
+          ticketPublicKeysPem: authority.ticketPublicKeysPem,
+        }),
+      },
+      MoverHeartbeat: {
+        roles: ['mover'],
+        unary: async (request, context) => {
+          await movers.heartbeat(idOf(context), request.leaseId);
+          return { leaseDuration: lease, ticketPublicKeysPem: authority.ticketPublicKeysPem };
+        },
+      },
+    },
+    options,
+  );
+}
+
+function idOf(context: CallContext): string {
+  if (!context.peer) throw CommonErrors.CERTIFICATE_REQUIRED({ method: 'this call' });
+  return context.peer.id;
+}
+
+function applicationOf(sent: EnrolmentApplication__Output | null): Application {
+  if (!sent) throw CommonErrors.ARGUMENT_INVALID({ field: 'application', problem: 'is missing' });
+  return {
+    token: sent.token,
+    certificateRequestPem: sent.certificateRequestPem,
+    addresses: sent.addresses,
+    instanceId: sent.process?.instanceId ?? '',
+    hostName: sent.process?.hostName ?? '',
+    version: sent.process?.version ?? '',
+  };
+}

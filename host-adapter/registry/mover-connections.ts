@@ -1,0 +1,75 @@
+import { mutualClientCredentials } from '../../common/tls/credentials';
+import type { ProcessIdentity } from '../../common/tls/identity';
+import { RpcClient } from '../../common/rpc/call';
+import type { RepositoryServiceDefinition } from '../../proto/gen/tidemark/mover/v1/RepositoryService';
+import type { SessionServiceDefinition } from '../../proto/gen/tidemark/mover/v1/SessionService';
+import { loadService } from '../../proto/loader';
+import { HostErrors } from '../errors/host-errors';
+import type { MoverRegistry, RegisteredMover } from './mover-registry';
+
+/** The services of one mover, and where its data port is. */
+export interface MoverClient {
+  readonly id: string;
+  readonly dataEndpoints: readonly string[];
+  readonly repositories: RpcClient<RepositoryServiceDefinition>;
+  readonly sessions: RpcClient<SessionServiceDefinition>;
+  close(): void;
+}
+
+/** Clients of movers, kept open per endpoint. */
+export class MoverConnections {
+  readonly #open = new Map<string, { key: string; client: MoverClient }>();
+
+  constructor(
+    private readonly registry: MoverRegistry,
+    private readonly own: ProcessIdentity,
+  ) {}
+
+  /** Throws MOVER_NOT_FOUND, MOVER_LOST. */
+  async of(moverId: string): Promise<MoverClient> {
+    return this.#client(await this.registry.find(moverId));
+  }
+
+  /** The only mover, or the one named. Throws as {@link of}, and MOVER_AMBIGUOUS. */
+  async one(reference: string | undefined): Promise<MoverClient> {
+    if (reference !== undefined) return this.of(reference);
+    const all = await this.registry.list();
+    const connected = all.filter((mover) => mover.connected);
+    const only = connected.length > 0 ? connected : all;
+    if (only.length > 1) throw HostErrors.MOVER_AMBIGUOUS({ count: only.length });
+    if (!only[0]) throw HostErrors.MOVER_NOT_FOUND({ mover: 'any' });
+    return this.#client(only[0]);
+  }
+
+  close(): void {
+    for (const { client } of this.#open.values()) client.close();
+    this.#open.clear();
+  }
+
+  #client(mover: RegisteredMover): MoverClient {
+    const { id } = mover.identity;
+    if (!mover.connected || !mover.registration) throw HostErrors.MOVER_LOST({ mover: id });
+    const { controlEndpoint, dataEndpointsJson } = mover.registration;
+    const key = `${controlEndpoint} ${dataEndpointsJson}`;
+    const known = this.#open.get(id);
+    if (known?.key === key) return known.client;
+    known?.client.close();
+    const credentials = mutualClientCredentials(this.own, 'mover');
+    const make = <S>(file: string, name: string) =>
+      new RpcClient<S>(loadService(`tidemark/mover/v1/${file}.proto`, `tidemark.mover.v1.${name}`).service, controlEndpoint, credentials);
+    const repositories = make<RepositoryServiceDefinition>('repository_service', 'RepositoryService');
+    const sessions = make<SessionServiceDefinition>('session_service', 'SessionService');
+    const client: MoverClient = {
+      id,
+      dataEndpoints: JSON.parse(dataEndpointsJson) as string[],
+      repositories,
+      sessions,
+      close: () => {
+        repositories.close();
+        sessions.close();
+      },
+    };
+    this.#open.set(id, { key, client });
+    return client;
+  }
+}

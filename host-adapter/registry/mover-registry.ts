@@ -1,0 +1,94 @@
+import { randomUUID } from 'node:crypto';
+import { CommonErrors } from '../../common/errors/common-errors';
+import { splitEndpoint } from '../../common/tls/enrolment';
+import type { RegisterMoverRequest__Output } from '../../proto/gen/tidemark/host/v1/RegisterMoverRequest';
+import type { IdentityRow, IdentityStore } from '../catalogue/identity-store';
+import type { MoverRow, ProcessStore } from '../catalogue/process-store';
+import { HostErrors } from '../errors/host-errors';
+import { checkProcess, leaseDurationMs, leaseHolds } from './leases';
+import type { StoredProcess } from './leases';
+
+export interface RegisteredMover {
+  readonly identity: IdentityRow;
+  readonly registration: MoverRow | undefined;
+  readonly process: StoredProcess | undefined;
+  readonly connected: boolean;
+}
+
+/** Movers and their leases. */
+export class MoverRegistry {
+  readonly #listeners = new Set<(moverId: string) => void>();
+
+  constructor(
+    private readonly identities: IdentityStore,
+    private readonly processes: ProcessStore,
+    private readonly now: () => Date,
+  ) {}
+
+  /** Throws CAPABILITY_MISSING, IDENTITY_REVOKED, ARGUMENT_INVALID. */
+  async register(id: string, request: RegisterMoverRequest__Output): Promise<{ leaseId: string }> {
+    const { instanceId, ...process } = checkProcess(request.process, 'tidemark.mover.v1');
+    for (const endpoint of [request.controlEndpoint, ...request.dataEndpoints]) splitEndpoint(endpoint);
+    const identity = await this.identities.identity(id);
+    if (!identity || identity.revokedAt !== null) throw HostErrors.IDENTITY_REVOKED({ id });
+    const known = await this.processes.mover(id);
+    const leaseId = known && leaseHolds(known, this.now()) && known.instanceId === instanceId ? known.leaseId : randomUUID();
+    await this.processes.putMover({
+      id,
+      instanceId,
+      processJson: JSON.stringify(process),
+      controlEndpoint: request.controlEndpoint,
+      dataEndpointsJson: JSON.stringify(request.dataEndpoints),
+      leaseId,
+      ...this.#lease(),
+    });
+    for (const listener of this.#listeners) listener(id);
+    return { leaseId };
+  }
+
+  /** Throws LEASE_LOST. */
+  async heartbeat(id: string, leaseId: string): Promise<void> {
+    const row = await this.processes.mover(id);
+    if (!row || row.leaseId !== leaseId || !leaseHolds(row, this.now())) throw CommonErrors.LEASE_LOST({ leaseId });
+    const { leaseExpiresAt, lastSeenAt } = this.#lease();
+    await this.processes.renewMover(id, leaseExpiresAt, lastSeenAt);
+  }
+
+  async list(): Promise<RegisteredMover[]> {
+    const rows = new Map((await this.processes.movers()).map((row) => [row.id, row]));
+    return (await this.identities.identities('mover'))
+      .filter((identity) => identity.revokedAt === null)
+      .map((identity) => {
+        const registration = rows.get(identity.id);
+        return {
+          identity,
+          registration,
+          process: registration && (JSON.parse(registration.processJson) as StoredProcess),
+          connected: registration !== undefined && leaseHolds(registration, this.now()),
+        };
+      });
+  }
+
+  /** By id, or host name where that is unique. Throws MOVER_NOT_FOUND, MOVER_AMBIGUOUS. */
+  async find(reference: string): Promise<RegisteredMover> {
+    const all = await this.list();
+    const exact = all.find((mover) => mover.identity.id === reference);
+    if (exact) return exact;
+    const similar = all.filter(
+      (mover) => mover.identity.hostName === reference || (reference.length >= 8 && mover.identity.id.startsWith(reference)),
+    );
+    if (similar.length > 1) throw HostErrors.MOVER_AMBIGUOUS({ count: similar.length });
+    if (!similar[0]) throw HostErrors.MOVER_NOT_FOUND({ mover: reference });
+    return similar[0];
+  }
+
+  /** Called when a mover registered. */
+  onRegistered(listener: (moverId: string) => void): void {
+    this.#listeners.add(listener);
+  }
+
+  #lease(): { leaseExpiresAt: string; lastSeenAt: string } {
+    const now = this.now();
+    return { leaseExpiresAt: new Date(now.getTime() + leaseDurationMs).toISOString(), lastSeenAt: now.toISOString() };
+  }
+}
