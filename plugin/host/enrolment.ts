@@ -14,9 +14,10 @@ const enrolDeadlineMs = 15_000;
 const retryMs = 2_000;
 
 export interface PluginEnrolment {
-  readonly dataDirectory: string;
-  readonly enrolmentEndpoint: string;
-  readonly token: string | undefined;
+  readonly dataFolder: string;
+  readonly enrolmentEndpoint: string | undefined;
+  /** Asked only when there is no certificate yet. */
+  token(): string | undefined;
   readonly process: ProcessInfo;
   readonly addresses: readonly string[];
   /** How long a server that cannot be reached is waited for. */
@@ -28,10 +29,14 @@ export interface PluginEnrolment {
  * TRUST_FINGERPRINT_MISMATCH, PEER_UNAVAILABLE after the patience.
  */
 export async function obtainIdentity(options: PluginEnrolment, logger: Logger, signal?: AbortSignal): Promise<ProcessIdentity> {
-  const folder = path.join(options.dataDirectory, 'identity');
+  const folder = path.join(options.dataFolder, 'identity');
   const stored = ProcessIdentity.load(folder);
   if (stored) return stored;
-  const { token } = options;
+  const token = options.token();
+  const { enrolmentEndpoint } = options;
+  if (enrolmentEndpoint === undefined) {
+    throw CommonErrors.CONFIGURATION_INVALID({ problems: '- host.enrolmentEndpoint: is needed until the plug-in is enrolled' });
+  }
   if (token === undefined) {
     throw CommonErrors.ENROLMENT_TOKEN_INVALID({ why: 'none was given, and this plug-in has no certificate yet' });
   }
@@ -39,14 +44,14 @@ export async function obtainIdentity(options: PluginEnrolment, logger: Logger, s
   for (;;) {
     try {
       const identity = await enrol({
-        endpoint: options.enrolmentEndpoint,
+        endpoint: enrolmentEndpoint,
         token,
         server: 'host',
         process: options.process,
         addresses: options.addresses,
         identityFolder: folder,
         apply: async (credentials, application) => {
-          const client = new RpcClient<EnrolmentServiceDefinition>(definition, options.enrolmentEndpoint, credentials);
+          const client = new RpcClient<EnrolmentServiceDefinition>(definition, enrolmentEndpoint, credentials);
           try {
             // Repeated inside with the same certificate request, so that a lost answer is fetched again.
             return (await client.call('Enrol', { application }, { deadlineMs: enrolDeadlineMs, signal, attempts: 3 })).certificate;
@@ -55,11 +60,11 @@ export async function obtainIdentity(options: PluginEnrolment, logger: Logger, s
           }
         },
       });
-      logger.info('enrolled', { endpoint: options.enrolmentEndpoint, pluginId: identity.self.id });
+      logger.info('enrolled', { endpoint: enrolmentEndpoint, pluginId: identity.self.id });
       return identity;
     } catch (error) {
       if (!hasCode(error, 'PEER_UNAVAILABLE', 'HOST_NOT_READY', 'ENROLMENT_THROTTLED') || Date.now() + retryMs > until) throw error;
-      logger.warn('the server cannot be reached for enrolment; trying again', { endpoint: options.enrolmentEndpoint, code: error.code });
+      logger.warn('the server cannot be reached for enrolment; trying again', { endpoint: enrolmentEndpoint, code: error.code });
       await pause(error.retryDelayMs ?? retryMs, signal);
     }
   }

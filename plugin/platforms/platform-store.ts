@@ -46,9 +46,9 @@ export class PlatformStore {
   readonly #file: string;
   readonly #box: SecretBox;
 
-  constructor(dataDirectory: string) {
-    this.#file = path.join(dataDirectory, 'platforms.json');
-    this.#box = SecretBox.open(path.join(dataDirectory, 'platforms.key'));
+  constructor(dataFolder: string) {
+    this.#file = path.join(dataFolder, 'platforms.json');
+    this.#box = SecretBox.open(path.join(dataFolder, 'platforms.key'));
   }
 
   /** Throws PLATFORM_STORE_DAMAGED. */
