@@ -2,6 +2,7 @@ import type { EngineOptions, EngineRun } from './engine';
 import { composeEngine } from './engine';
 import { FaultPlan } from './control/fault-plan';
 import { FrontEnd, type FrontEndOptions } from './http/front-end';
+import type { Captures } from './model/core';
 import type { EngineSettings } from './model/settings';
 
 export type EngineServerOptions = EngineOptions & FrontEndOptions;
@@ -9,6 +10,7 @@ export type EngineServerOptions = EngineOptions & FrontEndOptions;
 /** The engine behind its web server: runs follow one another over the same data, the web server stays. */
 export class EngineServer {
   readonly faults: FaultPlan;
+  readonly captures: Captures = { folder: undefined };
   private readonly frontEnd: FrontEnd;
   private current: EngineRun | undefined;
   private settings: Partial<EngineSettings>;
@@ -52,7 +54,7 @@ export class EngineServer {
   }
 
   private async bringUp(prepare: (run: EngineRun) => void): Promise<void> {
-    const run = composeEngine({ ...this.options, settings: this.settings, faults: this.faults });
+    const run = composeEngine({ ...this.options, settings: this.settings, faults: this.faults, captures: this.captures });
     prepare(run);
     await run.start();
     this.current = run;

@@ -24,7 +24,7 @@ import { registerTemplates } from './inventory/templates';
 import { registerUsers } from './inventory/users';
 import { LockManager } from './locks/lock-manager';
 import { EngineClock } from './model/clock';
-import type { Core, EngineLogger } from './model/core';
+import type { Captures, Core, EngineLogger } from './model/core';
 import { openDatabase } from './model/database';
 import { defaultSettings, type EngineSettings } from './model/settings';
 import { Store } from './model/store';
@@ -66,6 +66,8 @@ export interface EngineOptions {
   readonly log: EngineLogger;
   /** Shared by all runs, so that a restart keeps the rules. */
   readonly faults?: FaultPlan;
+  /** Likewise. */
+  readonly captures?: Captures;
 }
 
 /** One run of the engine, from its start to its stop or restart. */
@@ -102,6 +104,7 @@ export function composeEngine(options: EngineOptions): EngineRun {
     events: new EventLog(db, clock),
     jobs: new JobLog(db, clock),
     fleet,
+    captures: options.captures ?? { folder: undefined },
     locks: new LockManager(),
     settings,
     log,

@@ -242,6 +242,9 @@ export interface HostFleet {
   /** Byte-for-byte copy of a disk's present content into a raw file, for tests to compare with (VM stopped, or from its snapshot). */
   dumpDisk(disk: DiskChain, file: string): Promise<void>;
 
+  /** The same of an export: what a client of its ticket will read, read by qemu-img instead. */
+  dumpExport(exported: NbdExport, file: string): Promise<void>;
+
   /** Stops every process of the fleet gracefully. Until then they outlive the process that started them: a new fleet adopts them. */
   close(): Promise<void>;
 }

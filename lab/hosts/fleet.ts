@@ -26,6 +26,7 @@ import { Machines } from './machines';
 import { NbdServers, type NbdStart } from './nbd';
 import { FleetPaths } from './paths';
 import { ProcessRegistry } from './processes';
+import { runTool } from './qemu-img';
 import { Serial } from './serial';
 import { dumpLiveDisk, writeToDisk } from './live-writes';
 import type { VirtualMachine } from './virtual-machine';
@@ -349,6 +350,11 @@ class RealHostFleet implements RunningHostFleet {
     if (found === undefined) return await this.#volumes.dump(disk, file);
     rmSync(file, { force: true });
     await this.#serial.run(found.machine.vmId, async () => await dumpLiveDisk(found.machine, found.disk, disk.virtualSizeBytes, file));
+  }
+
+  async dumpExport(exported: NbdExport, file: string): Promise<void> {
+    rmSync(file, { force: true });
+    await runTool('qemu-img', ['convert', '-q', '-f', 'raw', '-O', 'raw', exported.url, file]);
   }
 
   async close(): Promise<void> {

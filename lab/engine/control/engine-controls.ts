@@ -10,14 +10,15 @@ import { ControlError, type ControlRoute, wantNumber, wantText } from './control
 import type { FaultRule } from './fault-plan';
 
 /** What the control endpoint can do to a running lab. Entities are named by id or by name. */
-export function engineControls(server: EngineServer, fleet: HostFleet): ControlRoute[] {
+/** @param crashVm ends the VM's process as a crash does, behind the fleet's back. */
+export function engineControls(server: EngineServer, fleet: HostFleet, crashVm: (vmId: string) => void): ControlRoute[] {
   const run = (): EngineRun => {
     if (!server.run) {
       throw new ControlError(503, 'the engine is down');
     }
     return server.run;
   };
-  return [...lookRoutes(server, run), ...faultRoutes(server, run), ...hostRoutes(run, fleet), ...machineRoutes(run, fleet)];
+  return [...lookRoutes(server, run), ...faultRoutes(server, run), ...hostRoutes(run, fleet), ...machineRoutes(run, fleet, crashVm)];
 }
 
 type Run = () => EngineRun;
@@ -73,6 +74,22 @@ function faultRoutes(server: EngineServer, run: Run): ControlRoute[] {
       },
     },
     { method: 'DELETE', pattern: '/faults/:id', does: 'removes a rule', handle: ([id = '']) => ({ removed: server.faults.remove(id) }) },
+    {
+      method: 'POST',
+      pattern: '/captures',
+      does: 'from now on qemu-img copies each disk of a backup to {folder}/<backup>/<disk>.raw before its transfer starts',
+      handle: (_, body) => {
+        server.captures.folder = wantText(body, 'folder');
+      },
+    },
+    {
+      method: 'DELETE',
+      pattern: '/captures',
+      does: 'no more copies',
+      handle: () => {
+        server.captures.folder = undefined;
+      },
+    },
     {
       method: 'POST',
       pattern: '/engine/restart',
@@ -188,7 +205,7 @@ function hostRoutes(run: Run, fleet: HostFleet): ControlRoute[] {
   ];
 }
 
-function machineRoutes(run: Run, fleet: HostFleet): ControlRoute[] {
+function machineRoutes(run: Run, fleet: HostFleet, crashVm: (vmId: string) => void): ControlRoute[] {
   const vm = (name: string): Vm => named(run().core.db.vms, name, 'VM');
   const disk = (name: string): Disk => named(run().core.db.disks, name, 'disk');
   const chain = (name: string): ReturnType<typeof chainOf> => chainOf(run().core.db, disk(name));
@@ -197,8 +214,8 @@ function machineRoutes(run: Run, fleet: HostFleet): ControlRoute[] {
       method: 'POST',
       pattern: '/vms/:vm/kill',
       does: 'the qemu process of the VM dies; bitmaps become inconsistent',
-      handle: async ([name = '']) => {
-        await fleet.stopVm(vm(name).id, false);
+      handle: ([name = '']) => {
+        crashVm(vm(name).id);
       },
     },
     {

@@ -13,6 +13,7 @@ export interface Core {
   readonly events: EventLog;
   readonly jobs: JobLog;
   readonly fleet: HostFleet;
+  readonly captures: Captures;
   /** In-memory object locks; empty after a restart until running commands took theirs again. */
   readonly locks: LockManager;
   readonly settings: EngineSettings;
@@ -27,6 +28,14 @@ export interface Core {
   inspect(name: string, look: () => unknown): void;
   /** Steps that the control endpoint can break: throws the injected fault or waits, otherwise does nothing. E.g. `step('backup.redefine')`. */
   step(name: string, subject?: string): Promise<void>;
+}
+
+/**
+ * A second, independent reader for tests: while `folder` is set, each disk of a backup is copied to `<folder>/<backup>/<disk>.raw` by
+ * qemu-img before its transfer starts, so that a client's copy can be compared with the engine's point in time although the guest writes on.
+ */
+export interface Captures {
+  folder: string | undefined;
 }
 
 export interface EngineLogger {

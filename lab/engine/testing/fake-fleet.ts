@@ -384,6 +384,10 @@ export class FakeFleet implements HostFleet {
     await this.record('dumpDisk', [disk, file]);
   }
 
+  async dumpExport(exported: NbdExport, file: string): Promise<void> {
+    await this.record('dumpExport', [exported, file]);
+  }
+
   async close(): Promise<void> {
     await this.record('close', []);
   }

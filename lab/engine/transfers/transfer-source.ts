@@ -4,7 +4,8 @@
  * Explicit `raw` and every backup transfer go through NBD (guest view); `cow` or no format is the file as it lies on storage.
  * Source: reference "oVirt engine REST API" sections 6.1 and 6.4.
  */
-import { statSync } from 'node:fs';
+import { mkdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { DiskChain, NbdExport } from '../../hosts/driver';
 import { chainOf, volumeIdOf } from '../disks/images';
@@ -27,7 +28,11 @@ export async function openSource(core: Core, transfer: Transfer, host: Host): Pr
   const disk = db.disks.require(transfer.diskId);
   const backup = transfer.backupId === undefined ? undefined : db.backups.require(transfer.backupId);
   await core.step('transfer.prepare', transfer.id);
-  if (backup?.mode === 'live') return ofExport(await core.fleet.liveBackupExport(backup.id, disk.id), disk);
+  if (backup?.mode === 'live') {
+    const exported = await core.fleet.liveBackupExport(backup.id, disk.id);
+    await capture(core, backup, disk, exported);
+    return ofExport(exported, disk);
+  }
   if (backup === undefined && transfer.format !== 'raw') return ofFile(core, transfer, disk);
   db.transfers.update(transfer.id, { exportId: transfer.id });
   const exported = await core.fleet.startNbd(host.id, transfer.id, chainToServe(core, transfer, disk, backup), {
@@ -35,7 +40,15 @@ export async function openSource(core: Core, transfer: Transfer, host: Host): Pr
     ...bitmapOf(transfer, backup),
     ...(transfer.shallow && { shallow: true }),
   });
+  if (backup !== undefined) await capture(core, backup, disk, exported);
   return ofExport(exported, disk);
+}
+
+async function capture(core: Core, backup: Backup, disk: Disk, exported: NbdExport): Promise<void> {
+  const { folder } = core.captures;
+  if (folder === undefined) return;
+  mkdirSync(join(folder, backup.id), { recursive: true });
+  await core.fleet.dumpExport(exported, join(folder, backup.id, `${disk.id}.raw`));
 }
 
 /** Stops what {@link openSource} started; idempotent. */
