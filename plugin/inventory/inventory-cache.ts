@@ -5,7 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import { InventoryErrors } from './inventory-errors';
 import { compareRecords } from './vm-record';
-import type { VmRecord } from './vm-record';
+import type { ListPosition, VmRecord } from './vm-record';
 
 export type InventoryChange =
   | { readonly sequence: number; readonly changed: VmRecord }
@@ -171,13 +171,15 @@ function key(platformId: string, vmId: string): string {
 }
 
 function writeToken(platformId: string, last: VmRecord): string {
-  return Buffer.from(JSON.stringify([platformId, last.name, last.vmId])).toString('base64url');
+  return Buffer.from(JSON.stringify([platformId, last.name, last.vmId, last.platformId])).toString('base64url');
 }
 
-function readToken(token: string, platformId: string): Pick<VmRecord, 'name' | 'vmId'> {
+function readToken(token: string, platformId: string): ListPosition {
   try {
-    const [of, name, vmId] = JSON.parse(Buffer.from(token, 'base64url').toString('utf8')) as unknown[];
-    if (of === platformId && typeof name === 'string' && typeof vmId === 'string') return { name, vmId };
+    const [asked, name, vmId, of] = JSON.parse(Buffer.from(token, 'base64url').toString('utf8')) as unknown[];
+    if (asked === platformId && typeof name === 'string' && typeof vmId === 'string' && typeof of === 'string') {
+      return { name, vmId, platformId: of };
+    }
   } catch {
     // Not one of ours: refused below.
   }
@@ -185,7 +187,7 @@ function readToken(token: string, platformId: string): Pick<VmRecord, 'name' | '
 }
 
 /** Index of the first record behind `position`, by halving. */
-function firstAfter(ordered: readonly VmRecord[], position: Pick<VmRecord, 'name' | 'vmId'>): number {
+function firstAfter(ordered: readonly VmRecord[], position: ListPosition): number {
   let low = 0;
   let high = ordered.length;
   while (low < high) {

@@ -52,8 +52,14 @@ export function sumOf(disks: readonly Disk[]): DiskSum {
   return { count: own.length, provisionedBytes: own.reduce((sum, disk) => sum + disk.provisionedBytes, 0) };
 }
 
+/** What the order of lists looks at. Two engines may have VMs of the same id: one was copied from the other's backup. */
+export type ListPosition = Pick<VmRecord, 'name' | 'vmId' | 'platformId'>;
+
 /** Order of lists: by name, then id. */
-export function compareRecords(a: Pick<VmRecord, 'name' | 'vmId'>, b: Pick<VmRecord, 'name' | 'vmId'>): number {
-  if (a.name !== b.name) return a.name < b.name ? -1 : 1;
-  return a.vmId < b.vmId ? -1 : a.vmId > b.vmId ? 1 : 0;
+export function compareRecords(a: ListPosition, b: ListPosition): number {
+  return compareTexts(a.name, b.name) || compareTexts(a.vmId, b.vmId) || compareTexts(a.platformId, b.platformId);
+}
+
+function compareTexts(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
 }
