@@ -2,6 +2,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { formatTable } from './table';
+import { captureOf } from '../harness/captures';
 import { fileChecksums, imageDifference } from '../harness/compare';
 import { eventually } from '../harness/child';
 import { engineClean, leftovers } from '../harness/engine-state';
@@ -227,7 +228,7 @@ class Demo {
         '--out',
         out,
       );
-      const difference = await imageDifference(this.#captureOf(task.operationId, disk.diskId), out);
+      const difference = await imageDifference(captureOf(this.#captures, session.id, disk.diskId), out);
       this.report.comparison(
         `point ${task.pointId.slice(0, 8)}, ${disk.name}: offline reader against the engine's point in time`,
         difference,
@@ -264,7 +265,7 @@ class Demo {
       const copy = mine.find((disk) => disk?.name === stored.name);
       const file = path.join(this.folder, `${stored.name}.restored.raw`);
       await this.lab.control('POST', `/disks/${copy?.id}/dump`, { file });
-      const capture = this.#captureOf(task?.operationId ?? '', stored.diskId);
+      const capture = captureOf(this.#captures, session.id, stored.diskId);
       this.report.comparison(`restored VM, ${stored.name}: qemu-img compare`, copy ? await imageDifference(capture, file) : 'missing');
       if (stored.name === 'shop-system') await this.#compareFiles(capture, file);
     }
@@ -321,15 +322,6 @@ class Demo {
     const found = (await this.lab.entities<NamedDisk & { hostId?: string }>('vms')).find(({ name }) => name === vm);
     if (!found?.hostId) throw new Error(`${vm} runs nowhere`);
     return found.hostId;
-  }
-
-  /** The backup's id in the engine is the operation's. */
-  #captureOf(operationId: string, diskId: string): string {
-    const found = fs
-      .readdirSync(this.#captures, { recursive: true, encoding: 'utf8' })
-      .find((name) => name.includes(operationId) && name.endsWith(`${diskId}.raw`));
-    if (!found) throw new Error(`no capture of disk ${diskId} in operation ${operationId}`);
-    return path.join(this.#captures, found);
   }
 }
 

@@ -12,7 +12,6 @@ export interface Session {
   readonly state: string;
   readonly endedAt: string | null;
   readonly tasks: readonly {
-    readonly operationId: string;
     readonly pointId: string | null;
     readonly createdId: string | null;
     readonly failure: { readonly code: string; readonly message: string } | null;

@@ -188,7 +188,7 @@ describe('bad input and damage', () => {
     const target = path.join(site.folder, 'taken-over.raw');
     const restored: Session = await site.session('restore', 'disk', good.pointId ?? '', 'small-a', '--to-file', target);
     expect(restored.tasks[0]?.failure).toBeNull();
-    execFileSync('qemu-img', ['compare', '-f', 'raw', '-F', 'raw', target, site.captureOf(good.operationId, good.disks[0]?.diskId ?? '')]);
+    execFileSync('qemu-img', ['compare', '-f', 'raw', '-F', 'raw', target, site.captureOf(good.sessionId, good.disks[0]?.diskId ?? '')]);
   }, 60_000);
 
   it('wrote no secret into any log', () => {

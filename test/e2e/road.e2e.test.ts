@@ -148,7 +148,7 @@ describe('backup and restore', () => {
       const copy = disks.find(({ id, name }) => name === stored.name && mine.some(({ diskId }) => diskId === id));
       const file = path.join(site.folder, 'restored.raw');
       await site.lab.control('POST', `/disks/${copy?.id}/dump`, { file });
-      expect([stored.name, await imageDifference(site.captureOf(from.operationId, stored.diskId), file)]).toEqual([stored.name, undefined]);
+      expect([stored.name, await imageDifference(site.captureOf(from.sessionId, stored.diskId), file)]).toEqual([stored.name, undefined]);
       fs.rmSync(file);
     }
     const nics = await site.lab.entities<{ vmId: string; macAddress: string }>('nics');
@@ -171,7 +171,7 @@ describe('backup and restore', () => {
       'live-a-again',
     );
     expect(made.tasks[0]?.failure).toBeNull();
-    const capture = site.captureOf(from.operationId, disk(latest, 'live', 'live-a').diskId);
+    const capture = site.captureOf(from.sessionId, disk(latest, 'live', 'live-a').diskId);
     const dumped = path.join(site.folder, 'disk.raw');
     await site.lab.control('POST', '/disks/live-a-again/dump', { file: dumped });
     expect(await imageDifference(capture, dumped)).toBeUndefined();

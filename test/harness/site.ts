@@ -2,6 +2,7 @@ import { X509Certificate } from 'node:crypto';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { captureOf } from './captures';
 import { imageDifference } from './compare';
 import { eventually } from './child';
 import { Installation } from './installation';
@@ -18,7 +19,7 @@ export interface Session {
 export interface Task {
   readonly vmName: string;
   readonly state: string;
-  readonly operationId: string;
+  readonly sessionId: string;
   readonly pointId: string | null;
   readonly createdId: string | null;
   readonly failure: { readonly code: string; readonly message: string } | null;
@@ -130,12 +131,9 @@ export class Site implements AsyncDisposable {
     });
   }
 
-  /** The raw image that qemu-img read of a disk at an operation's point in time. */
-  captureOf(operationId: string, diskId: string): string {
-    const names = fs.existsSync(this.captures) ? fs.readdirSync(this.captures, { recursive: true, encoding: 'utf8' }) : [];
-    const found = names.find((name) => name.includes(operationId) && name.endsWith(`${diskId}.raw`));
-    if (!found) throw new Error(`no capture of disk ${diskId} in operation ${operationId}`);
-    return path.join(this.captures, found);
+  /** The raw image that qemu-img read of a disk at a session's point in time. */
+  captureOf(sessionId: string, diskId: string): string {
+    return captureOf(this.captures, sessionId, diskId);
   }
 
   /** Every disk of a task's point, read without any server, against the capture; the differences, empty when there is none. */
@@ -156,7 +154,7 @@ export class Site implements AsyncDisposable {
         '--out',
         out,
       );
-      const difference = await imageDifference(this.captureOf(task.operationId, disk.diskId), out);
+      const difference = await imageDifference(this.captureOf(task.sessionId, disk.diskId), out);
       if (difference !== undefined) differences.push(`${task.vmName}/${disk.name}: ${difference}`);
       fs.rmSync(out, { force: true });
     }

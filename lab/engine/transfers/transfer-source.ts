@@ -4,7 +4,7 @@
  * Explicit `raw` and every backup transfer go through NBD (guest view); `cow` or no format is the file as it lies on storage.
  * Source: reference "oVirt engine REST API" sections 6.1 and 6.4.
  */
-import { mkdirSync, statSync } from 'node:fs';
+import { mkdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { DiskChain, NbdExport } from '../../hosts/driver';
@@ -48,6 +48,7 @@ async function capture(core: Core, backup: Backup, disk: Disk, exported: NbdExpo
   const { folder } = core.captures;
   if (folder === undefined) return;
   mkdirSync(join(folder, backup.id), { recursive: true });
+  writeFileSync(join(folder, backup.id, 'description'), backup.description ?? '');
   await core.fleet.dumpExport(exported, join(folder, backup.id, `${disk.id}.raw`));
 }
 
