@@ -1,4 +1,6 @@
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { ControlError } from './engine/control/control-route';
 import { ControlServer } from './engine/control/control-server';
 import { engineControls } from './engine/control/engine-controls';
 import { EngineServer } from './engine/engine-server';
@@ -64,7 +66,11 @@ export async function startLab(options: LabOptions): Promise<Lab> {
     certificatePem: layout.engineCertificate.certificatePem,
     caPem: layout.ca.certificatePem,
   });
-  const control = new ControlServer(engineControls(server, fleet));
+  const control = new ControlServer(
+    engineControls(server, fleet, (vmId) => {
+      crashVmProcess(join(options.dataDir, 'hosts'), vmId);
+    }),
+  );
   try {
     const enginePort = await server.start((run) => {
       seedInventory(run.core.db, layout);
@@ -101,6 +107,16 @@ export async function startLab(options: LabOptions): Promise<Lab> {
     await fleet.close();
     throw error;
   }
+}
+
+/** Kills the qemu process that the hosts' record names (see hosts/paths.ts): they learn of it as of any crash. */
+function crashVmProcess(hostsDir: string, vmId: string): void {
+  const file = join(hostsDir, 'run', `vm-${vmId}.json`);
+  if (!existsSync(file)) {
+    throw new ControlError(409, `VM ${vmId} does not run`);
+  }
+  const { pid } = JSON.parse(readFileSync(file, 'utf8')) as { pid: number };
+  process.kill(pid, 'SIGKILL');
 }
 
 function openFleet(options: LabOptions, layout: LabLayout): HostFleet {

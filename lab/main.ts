@@ -8,6 +8,9 @@ import { defaultPlan, emptyPlan, readSeedPlan } from './seed/seed-plan';
 const USAGE = `usage: lab [--data-dir DIR] [--port N] [--control-port N] [--clock-factor N]
            [--seed-file FILE | --empty] [--pretend VMS,CLUSTERS,HOSTS] [--ready-file FILE] [--verbose]`;
 
+const REPEAT_AFTER_MS = 10_000;
+const MOST_LINES = 1_000;
+
 /** dist/lab/main.js lies two folders below the root. */
 const root = resolve(__dirname, '../..');
 
@@ -47,9 +50,9 @@ async function main(): Promise<void> {
           console.error(`${new Date().toISOString()} ${text} ${fields ? JSON.stringify(fields) : ''}`);
         }
       },
-      error: (text, error) => {
+      error: calmly((text, error) => {
         console.error(`${new Date().toISOString()} ${text}:`, values.verbose ? error : String(error));
-      },
+      }),
     },
   });
   const { access } = lab;
@@ -76,6 +79,22 @@ Point any oVirt client at it, for example:
   curl --cacert ${access.caFile} -u "${access.user}:$(cat ${access.passwordFile})" -H 'Accept: application/json' ${access.apiUrl}/vms
 
 Stop it with Ctrl-C; its VMs and state are kept in ${access.dataDir}.`);
+}
+
+/** The engine retries some things for ever, several times a second with a fast clock: each line once in a while is enough. */
+function calmly(log: (text: string, error: unknown) => void): (text: string, error: unknown) => void {
+  const lastAt = new Map<string, number>();
+  return (text, error) => {
+    const now = Date.now();
+    if (now - (lastAt.get(text) ?? 0) >= REPEAT_AFTER_MS) {
+      lastAt.delete(text);
+      lastAt.set(text, now);
+      if (lastAt.size > MOST_LINES) {
+        lastAt.delete(lastAt.keys().next().value ?? '');
+      }
+      log(text, error);
+    }
+  };
 }
 
 function stopOnSignal(lab: Lab): void {

@@ -68,6 +68,17 @@ describe('the engine’s store', () => {
     expect(open().collection<Row>('rows').list()).toEqual([{ id: 'a', value: 2 }]);
   });
 
+  it('folds a log that has grown long, losing nothing', () => {
+    const store = new Store(directory, 1_000);
+    stores.push(store);
+    const rows = store.collection<Row>('rows');
+    for (let value = 0; value < 200; value += 1) {
+      rows.put({ id: String(value % 7), value });
+      expect(readFileSync(join(directory, 'state.log')).length).toBeLessThan(1_100);
+    }
+    expect(open().collection<Row>('rows').list()).toEqual(rows.list());
+  });
+
   it('refuses changes after it was closed', () => {
     const store = open();
     store.close();

@@ -8,20 +8,27 @@ import type { Entity } from './entities';
  * Files below the data directory: `state.json` (all collections at some moment) and `state.log` (one JSON line per change since:
  * an array of `[collection, id, entity or null]`). A change is written to the log before the caller continues, so a kill -9 at any
  * moment loses nothing that was answered; a torn last line was never answered and is dropped. Opening folds the log into a new
- * snapshot (written aside, fsync, rename).
+ * snapshot (written aside, fsync, rename), and so does a log that has grown long.
  */
 
 type Change = readonly [collection: string, id: string, entity: Entity | null];
 type SnapshotFile = Record<string, Entity[]>;
+
+/** Reading a log of this length takes well below a second. */
+const LONGEST_LOG_BYTES = 32 * 1024 * 1024;
 
 export class Store {
   private readonly collections = new Map<string, Collection<Entity>>();
   private readonly loaded = new Map<string, Map<string, Entity>>();
   /** Undefined once closed. */
   private logFile: number | undefined;
+  private logBytes = 0;
   private pending: Change[] | undefined;
 
-  constructor(private readonly directory: string) {
+  constructor(
+    private readonly directory: string,
+    private readonly longestLogBytes = LONGEST_LOG_BYTES,
+  ) {
     mkdirSync(directory, { recursive: true });
     this.load();
     this.logFile = this.compact();
@@ -31,9 +38,11 @@ export class Store {
   collection<E extends Entity>(name: string): Collection<E> {
     let collection = this.collections.get(name);
     if (!collection) {
-      collection = new Collection<Entity>(name, this.loaded.get(name) ?? new Map<string, Entity>(), (id, entity) =>
-        this.record([name, id, entity]),
-      );
+      const entities = this.loaded.get(name) ?? new Map<string, Entity>();
+      this.loaded.set(name, entities);
+      collection = new Collection<Entity>(name, entities, (id, entity) => {
+        this.record([name, id, entity]);
+      });
       this.collections.set(name, collection);
     }
     return collection as unknown as Collection<E>;
@@ -79,8 +88,14 @@ export class Store {
     if (this.logFile === undefined) {
       throw new Error('the engine was stopped');
     }
-    if (changes.length > 0) {
-      writeSync(this.logFile, `${JSON.stringify(changes)}\n`);
+    if (changes.length === 0) {
+      return;
+    }
+    this.logBytes += writeSync(this.logFile, `${JSON.stringify(changes)}\n`);
+    if (this.logBytes > this.longestLogBytes) {
+      closeSync(this.logFile);
+      this.logFile = this.compact();
+      this.logBytes = 0;
     }
   }
 

@@ -64,7 +64,11 @@ export class EngineOverTls {
       certificatePem: certificate.certificatePem,
       caPem: ca.certificatePem,
     });
-    const control = new ControlServer(engineControls(server, fleet));
+    const control = new ControlServer(
+      engineControls(server, fleet, (vmId) => {
+        fleet.crashVm(vmId);
+      }),
+    );
     const opened = new EngineOverTls(fleet, server, control, ca.certificatePem, dataDir, errors);
     const clusters = [
       { name: 'Default', level: '4.7', hosts: ['host-1'] },

@@ -101,7 +101,7 @@ export class TransferLoop {
     } catch (error) {
       this.core.log.error(`ticket of transfer ${transfer.id} cannot be read`, error);
       const renewalDueMs = (settings.ticketValiditySeconds - settings.ticketRefreshSeconds) * 1_000;
-      if (clock.now() - watch.renewedAt >= renewalDueMs) this.countFailedRenewal(transfer, watch);
+      if (clock.elapsedMs(watch.renewedAt) >= renewalDueMs) this.countFailedRenewal(transfer, watch);
       return;
     }
     if (state === undefined || state.canceled) {
