@@ -2,6 +2,7 @@
  * One disk of a backup session before it is committed: what its lanes offered over what its base has. All lanes share it. Becomes an index tree
  * in the repository at commit, writing only pages that changed.
  */
+import { randomInt } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
 import { CommonErrors } from '../../common/errors/common-errors';
 import { BlockErrors, SessionErrors } from '../errors/mover-errors';
@@ -41,6 +42,8 @@ interface Base {
 }
 
 export class DiskDraft {
+  /** The same for all lanes, another one whenever the disk is started anew: that is how a worker notices that the mover forgot it. */
+  readonly handle = randomInt(1, 0xffffffff);
   readonly blocks: number;
   private readonly overlay: OverlayPages;
   private storedBytes = 0;

@@ -10,7 +10,7 @@ import { encodeSession, sessionName, type CommittedDisk, type SessionRecord } fr
 import type { Repository } from '../repository/repository';
 import { DiskDraft, type DiskCommit, type DiskRequest } from './disk-draft';
 import type { PageBudget } from './overlay-pages';
-import { SerialQueue } from './serial-queue';
+import { SerialQueue } from '../repository/serial-queue';
 
 const maxDisks = 1024;
 

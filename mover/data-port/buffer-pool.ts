@@ -1,0 +1,27 @@
+/** A bounded pool of equal buffers. Who finds it empty waits its turn. */
+export class BufferPool {
+  private readonly free: Buffer[] = [];
+  private readonly waiting: ((buffer: Buffer) => void)[] = [];
+  private made = 0;
+
+  constructor(
+    readonly bufferBytes: number,
+    private readonly limit: number,
+  ) {}
+
+  async acquire(): Promise<Buffer> {
+    const free = this.free.pop();
+    if (free) return free;
+    if (this.made < this.limit) {
+      this.made++;
+      return Buffer.allocUnsafeSlow(this.bufferBytes);
+    }
+    return new Promise((resolve) => this.waiting.push(resolve));
+  }
+
+  release(buffer: Buffer): void {
+    const next = this.waiting.shift();
+    if (next) next(buffer);
+    else this.free.push(buffer);
+  }
+}

@@ -1,0 +1,419 @@
+/**
+ * One connection of the data port: the state machine of docs/protocol/data-mover.md.
+ *
+ *   hello ──valid Hello──▶ ready ──Bye, fatal error, session's end──▶ closed
+ *
+ * Frames are handled one after the other; a handler that must wait pauses the reader and the socket, which is all the backpressure there is.
+ * Commits and reads run beside, a bounded number of them.
+ */
+import type { TLSSocket } from 'node:tls';
+import { CommonErrors } from '../../common/errors/common-errors';
+import type { TidemarkError } from '../../common/errors/tidemark-error';
+import type { Logger } from '../../common/log/logger';
+import type { PeerIdentity } from '../../common/rpc/peer';
+import type { TicketClaims, TicketRight } from '../../common/tickets/ticket';
+import { decodeHeader, encodeFrame, encodeFrameHead, FrameViolation } from '../../proto/data-mover/frame-codec';
+import { encodeBlockList, newPutBitmap, offerBlock, offerDigest, offerEntryCount, setPutBit } from '../../proto/data-mover/frame-payloads';
+import { FrameReader, type FrameSink } from '../../proto/data-mover/frame-reader';
+import {
+  DATA_MOVER_VERSION,
+  DIGEST_BYTES,
+  FrameType,
+  PAYLOAD_SLACK_BYTES,
+  type FrameHeaders,
+  type PutFrame,
+} from '../../proto/data-mover/frame-types';
+import { BlockErrors, DataPortErrors, SessionErrors } from '../errors/mover-errors';
+import { BlockCodec, BlockKind, hexOf, isZero, payloadCheck } from '../format/block';
+import { rawLengthOf } from '../format/index-page';
+import type { DiskDraft } from '../sessions/disk-draft';
+import type { Lane, Session } from '../sessions/session';
+import type { BufferPool } from './buffer-pool';
+import { closesConnection, errorFrame, frameError } from './frame-errors';
+import { ImageReader, type StoredBlockView } from './image-reader';
+import type { DataPortLimits } from './limits';
+
+/** Answers that wait in the socket before it is no longer read. */
+const maxUnsentBytes = 4 * 1024 * 1024;
+/** Commits and reads at a time. */
+const maxBackground = 4;
+/** Blocks asked for and not put yet. */
+const maxClaims = 65_536;
+const maxHandles = 1024;
+const missingLimit = 65_536;
+const closeGraceMs = 1_000;
+
+/** What a connection needs of its port. */
+export interface ConnectionContext {
+  readonly limits: DataPortLimits;
+  readonly logger: Logger;
+  /** For read groups; shared by all connections. */
+  readonly readPool: BufferPool;
+  /** Claims of a genuine ticket. Throws TICKET_INVALID, TICKET_EXPIRED. */
+  checkTicket(ticket: string): TicketClaims;
+  /** Throws TICKET_INVALID when the session is not here, SESSION_ENDED. */
+  findSession(claims: TicketClaims): Session;
+  now(): number;
+}
+
+interface Claim {
+  readonly draft: DiskDraft;
+  readonly block: number;
+}
+
+type Handlers = { readonly [T in FrameType]?: (header: FrameHeaders[T], payload: Buffer) => void | Promise<void> };
+
+export class Connection implements Lane, FrameSink {
+  readonly openedAt: number;
+  private lastFrameAt: number;
+  private lastSignAt = 0;
+  private taken = 0;
+  private readonly reader: FrameReader;
+  private session: Session | undefined;
+  private claims: TicketClaims | undefined;
+  private readonly drafts = new Map<number, DiskDraft>();
+  private readonly images = new Map<number, ImageReader>();
+  private readonly asked = new Map<string, Claim>();
+  private nextImage = 1;
+  private background = 0;
+  private backgroundFree: (() => void) | undefined;
+  private reads: Promise<void> = Promise.resolve();
+  private closed = false;
+  private readonly handlers: Handlers;
+
+  constructor(
+    private readonly socket: TLSSocket,
+    private readonly peer: PeerIdentity | undefined,
+    private readonly context: ConnectionContext,
+  ) {
+    this.openedAt = this.lastFrameAt = context.now();
+    this.reader = new FrameReader(this);
+    this.handlers = this.table();
+    socket.setNoDelay(true);
+    socket.on('data', (chunk: Buffer) => {
+      if (!this.closed) this.receive(() => this.reader.push(chunk));
+    });
+    socket.on('error', (error) => context.logger.debug('data connection broke', { error: error.message }));
+    socket.on('end', () => socket.destroy());
+    socket.on('close', () => this.onClosed());
+  }
+
+  get isReady(): boolean {
+    return this.session !== undefined;
+  }
+
+  /**
+   * Milliseconds without a sign of life: no whole frame arrived and, when answers are waiting, none of them was taken. While the mover itself
+   * holds the peer up its silence does not count.
+   */
+  silentMs(): number {
+    const now = this.context.now();
+    const taken = this.socket.bytesWritten - this.socket.writableLength;
+    const holding = (this.reader.isPaused || this.background > 0) && this.socket.writableLength === 0;
+    if (taken !== this.taken || holding) this.lastSignAt = now;
+    this.taken = taken;
+    return now - Math.max(this.lastFrameAt, this.lastSignAt);
+  }
+
+  /** Sends the reason and closes. */
+  close(error: Error): void {
+    if (this.closed) return;
+    this.closed = true;
+    this.socket.end(errorFrame(0, frameError(error)));
+    this.socket.resume();
+    setTimeout(() => this.socket.destroy(), closeGraceMs).unref();
+    this.leave();
+  }
+
+  onFrame(type: FrameType, header: Buffer, payload: Buffer): void {
+    if (this.closed) return;
+    this.lastFrameAt = this.context.now();
+    let sequence = 0;
+    try {
+      const fields = decodeHeader(type, header);
+      if ('sequence' in fields) {
+        sequence = fields.sequence;
+        if (sequence === 0) throw new FrameViolation('a request without a sequence');
+      }
+      if (!this.session && type !== FrameType.hello) throw DataPortErrors.FRAME_UNEXPECTED({ problem: 'the first frame is not Hello' });
+      const handler = this.handlers[type] as ((header: unknown, payload: Buffer) => void | Promise<void>) | undefined;
+      if (!handler) throw DataPortErrors.FRAME_UNEXPECTED({ problem: `type ${type} is the mover's to send` });
+      const waiting = handler(fields, payload);
+      if (waiting) this.hold(waiting.catch((error: unknown) => this.fail(sequence, error)));
+      else if (this.socket.writableLength > maxUnsentBytes) this.hold(this.drained());
+    } catch (error) {
+      this.fail(sequence, error);
+    }
+  }
+
+  private table(): Handlers {
+    return {
+      [FrameType.hello]: (header) => this.onHello(header),
+      [FrameType.openDisk]: (header) => this.onOpenDisk(header),
+      [FrameType.offer]: (header, payload) => this.onOffer(header, payload),
+      [FrameType.put]: (header, payload) => this.onPut(header, payload),
+      [FrameType.zero]: (header) => {
+        this.mustWrite();
+        this.draft(header.handle).zero(header.firstBlock, header.blockCount);
+        this.send(encodeFrame(FrameType.zeroReply, { sequence: header.sequence }));
+      },
+      [FrameType.commitDisk]: (header) => this.onCommitDisk(header),
+      [FrameType.openImage]: (header) => this.onOpenImage(header),
+      [FrameType.read]: (header) => this.onRead(header),
+      [FrameType.ping]: (header) => this.send(encodeFrame(FrameType.pong, { sequence: header.sequence })),
+      [FrameType.pong]: () => undefined,
+      [FrameType.bye]: () => {
+        this.closed = true;
+        this.socket.end();
+        this.leave();
+      },
+    };
+  }
+
+  private onHello(hello: FrameHeaders[typeof FrameType.hello]): void {
+    if (this.session) throw DataPortErrors.FRAME_UNEXPECTED({ problem: 'a second Hello' });
+    if (hello.version !== DATA_MOVER_VERSION)
+      throw DataPortErrors.PROTOCOL_VERSION_UNSUPPORTED({ version: hello.version, supported: DATA_MOVER_VERSION });
+    if (!this.peer) throw CommonErrors.CERTIFICATE_REQUIRED({ method: 'the data port' });
+    if (this.peer.role !== 'worker' && this.peer.role !== 'host')
+      throw CommonErrors.ROLE_NOT_ALLOWED({ method: 'the data port', role: this.peer.role });
+    const claims = this.context.checkTicket(hello.ticket);
+    if (this.peer.role === 'host' && claims.rights.includes('write'))
+      throw CommonErrors.ROLE_NOT_ALLOWED({ method: 'writing', role: 'host' });
+    const session = this.context.findSession(claims);
+    const limit = this.context.limits.maxConnectionsPerSession;
+    if (session.laneCount >= limit) throw DataPortErrors.TOO_MANY_CONNECTIONS({ limit }, { retryDelayMs: 5_000 });
+    session.attach(this);
+    this.session = session;
+    this.claims = claims;
+    const { header, blockSizeBytes, digestKey, codec } = session.repository;
+    this.reader.maxPayloadBytes = blockSizeBytes + PAYLOAD_SLACK_BYTES;
+    this.send(
+      encodeFrame(FrameType.welcome, {
+        version: DATA_MOVER_VERSION,
+        sessionId: session.id,
+        blockSizeBytes,
+        digestKey,
+        codec,
+        codecLevel: header.codecLevel,
+        maxPutsInFlight: this.context.limits.maxPutsInFlight,
+        maxBatch: this.context.limits.maxBatch,
+      }),
+    );
+  }
+
+  private async onOpenDisk(open: FrameHeaders[typeof FrameType.openDisk]): Promise<void> {
+    const session = this.mustWrite();
+    const { sequence, diskId, sizeBytes, basePointId, baseDiskId } = open;
+    if (diskId === '' || diskId.length > 256) throw CommonErrors.ARGUMENT_INVALID({ field: 'disk_id', problem: 'it is empty or too long' });
+    const draft = await session.openDisk({ diskId, sizeBytes, basePointId, baseDiskId });
+    if (draft === 'committed') return this.send(encodeFrame(FrameType.diskOpened, { sequence, handle: 0, committed: true }));
+    this.drafts.set(draft.handle, draft);
+    this.send(encodeFrame(FrameType.diskOpened, { sequence, handle: draft.handle, committed: false }));
+  }
+
+  private onOffer(offer: FrameHeaders[typeof FrameType.offer], payload: Buffer): void {
+    this.mustWrite();
+    const draft = this.draft(offer.handle);
+    const count = offerEntryCount(payload);
+    if (count > this.context.limits.maxBatch) throw new FrameViolation(`an offer of ${count} entries`);
+    if (this.asked.size + count > maxClaims) throw DataPortErrors.FRAME_UNEXPECTED({ problem: 'too many offered blocks were not put' });
+    const bitmap = newPutBitmap(count);
+    for (let position = 0; position < count; position++) {
+      const block = offerBlock(payload, position);
+      const digest = offerDigest(payload, position);
+      if (draft.offer(block, digest, this) !== 'put') continue;
+      this.asked.set(digest.toString('latin1'), { draft, block });
+      setPutBit(bitmap, position);
+    }
+    this.send(encodeFrame(FrameType.offerReply, { sequence: offer.sequence }, bitmap));
+  }
+
+  private onPut(put: PutFrame, payload: Buffer): void | Promise<void> {
+    const session = this.mustWrite();
+    const { sequence } = put;
+    const key = Buffer.from(put.digest).toString('latin1');
+    const claim = this.asked.get(key);
+    this.judgePut(put, payload, session, claim);
+    const waiting = session.repository.blocks.putBlock({
+      digest: Buffer.from(put.digest),
+      codec: put.codec,
+      kind: BlockKind.data,
+      rawLength: put.rawLength,
+      payload,
+    });
+    this.asked.delete(key);
+    claim?.draft.noteStored(payload.length);
+    const reply = encodeFrame(FrameType.putReply, { sequence });
+    if (!waiting) return this.send(reply);
+    return waiting.then(() => this.send(reply));
+  }
+
+  /** Throws BLOCK_CORRUPT unless the stored form is what it says, as far as that can be told without decompressing. */
+  private judgePut(put: PutFrame, payload: Buffer, session: Session, claim: Claim | undefined): void {
+    const corrupt = (problem: string) => BlockErrors.BLOCK_CORRUPT({ digest: hexOf(put.digest), problem });
+    if (put.digest.length !== DIGEST_BYTES || isZero(put.digest as Buffer)) throw corrupt('its digest is not one of a block');
+    const { blockSizeBytes } = session.repository;
+    const expected = claim ? rawLengthOf(claim.block, claim.draft.request.sizeBytes, blockSizeBytes) : undefined;
+    if (put.rawLength < 1 || put.rawLength > blockSizeBytes || (expected !== undefined && put.rawLength !== expected))
+      throw corrupt(`a block of ${put.rawLength} bytes does not belong there`);
+    if (put.codec !== BlockCodec.none && put.codec !== BlockCodec.zstd) throw corrupt(`unknown codec ${put.codec}`);
+    if (payload.length === 0 || (put.codec === BlockCodec.none && payload.length !== put.rawLength)) throw corrupt('its length is wrong');
+    if (!payloadCheck(payload).equals(put.payloadCheck)) throw corrupt('it was changed on its way');
+  }
+
+  private onCommitDisk(commit: FrameHeaders[typeof FrameType.commitDisk]): void | Promise<void> {
+    const session = this.mustWrite();
+    const draft = this.draft(commit.handle);
+    const limit = Math.min(missingLimit, Math.floor(this.reader.maxPayloadBytes / 8));
+    return this.beside(commit.sequence, async () => {
+      const result = await session.commitDisk(draft, limit);
+      const { sequence } = commit;
+      if ('missing' in result) {
+        const none = { sequence, indexRoot: Buffer.alloc(0), storedBytes: 0, deduplicatedBytes: 0 };
+        return this.send(encodeFrame(FrameType.diskCommitted, none, encodeBlockList(result.missing)));
+      }
+      const { indexRoot, storedBytes, deduplicatedBytes } = result.committed;
+      const header = { sequence, indexRoot: Buffer.from(indexRoot, 'hex'), storedBytes, deduplicatedBytes };
+      this.send(encodeFrame(FrameType.diskCommitted, header));
+    });
+  }
+
+  private async onOpenImage(open: FrameHeaders[typeof FrameType.openImage]): Promise<void> {
+    const session = this.mustHave('read');
+    const { sequence, pointId, diskId } = open;
+    if (!this.claims?.pointIds.includes(pointId) || !session.pointIds.includes(pointId))
+      throw DataPortErrors.TICKET_RIGHT_MISSING({ right: `read point ${pointId}` });
+    if (this.images.size >= maxHandles) throw DataPortErrors.FRAME_UNEXPECTED({ problem: 'too many images are open' });
+    const image = await ImageReader.open(session.repository, pointId, diskId);
+    const handle = this.nextImage++;
+    this.images.set(handle, image);
+    const { sizeBytes, allocatedBlocks } = image;
+    this.send(encodeFrame(FrameType.imageOpened, { sequence, handle, sizeBytes, allocatedBlocks }));
+  }
+
+  private onRead(read: FrameHeaders[typeof FrameType.read]): void | Promise<void> {
+    this.mustHave('read');
+    const image = this.images.get(read.handle);
+    if (!image) throw SessionErrors.DISK_NOT_OPEN({ handle: read.handle });
+    if (read.blockCount > this.context.limits.maxBatch) throw new FrameViolation(`a read of ${read.blockCount} blocks`);
+    if (read.firstBlock > image.blocks) throw BlockErrors.BLOCK_OUT_OF_RANGE({ block: read.firstBlock, blocks: image.blocks });
+    return this.beside(read.sequence, () => {
+      // One after the other, so that the answers to one read are not mixed with those to the next.
+      this.reads = this.reads.catch(() => undefined).then(() => this.answerRead(read, image));
+      return this.reads;
+    });
+  }
+
+  private async answerRead(read: FrameHeaders[typeof FrameType.read], image: ImageReader): Promise<void> {
+    const { sequence, firstBlock, blockCount } = read;
+    await image.read(firstBlock, blockCount, this.context.readPool, async (group, buffer) => {
+      this.sendBlocks(sequence, group, buffer);
+      if (this.socket.writableLength > maxUnsentBytes) await this.drained();
+    });
+    const end = Math.min(firstBlock + blockCount, image.blocks);
+    this.send(encodeFrame(FrameType.readDone, { sequence, nextAllocatedBlock: await image.nextAllocated(end) }));
+  }
+
+  private sendBlocks(sequence: number, group: readonly StoredBlockView[], buffer: Buffer): void {
+    const release = () => this.context.readPool.release(buffer);
+    if (this.closed || this.socket.destroyed) return release();
+    this.socket.cork();
+    group.forEach(({ block, digest, codec, rawLength, payload }, i) => {
+      this.socket.write(encodeFrameHead(FrameType.block, { sequence, block, digest, codec, rawLength }, payload.length));
+      // Only a write's callback says that its memory is free; writes end in order, so the last one speaks for all.
+      if (i === group.length - 1) this.socket.write(payload, release);
+      else this.socket.write(payload);
+    });
+    this.socket.uncork();
+  }
+
+  /** Runs work without holding up the frames behind it; holds them up when too much is running. */
+  private beside(sequence: number, work: () => Promise<void>): void | Promise<void> {
+    this.background++;
+    void work()
+      .catch((error: unknown) => this.fail(sequence, error))
+      .finally(() => {
+        this.background--;
+        this.backgroundFree?.();
+        this.backgroundFree = undefined;
+      });
+    if (this.background < maxBackground) return undefined;
+    return new Promise((resolve) => (this.backgroundFree = resolve));
+  }
+
+  private mustHave(right: TicketRight): Session {
+    if (!this.claims?.rights.includes(right)) throw DataPortErrors.TICKET_RIGHT_MISSING({ right });
+    return this.session as Session;
+  }
+
+  private mustWrite(): Session {
+    const session = this.session as Session;
+    if (session.kind !== 'backup') throw DataPortErrors.FRAME_UNEXPECTED({ problem: 'the session is not a backup' });
+    return this.mustHave('write');
+  }
+
+  private draft(handle: number): DiskDraft {
+    const draft = this.drafts.get(handle);
+    if (!draft) throw SessionErrors.DISK_NOT_OPEN({ handle });
+    return draft;
+  }
+
+  /** Stops reading until the work is done. */
+  private hold(work: Promise<void>): void {
+    this.reader.pause();
+    this.socket.pause();
+    void work.finally(() => {
+      if (this.closed) return;
+      this.receive(() => this.reader.resume());
+      if (!this.reader.isPaused) this.socket.resume();
+    });
+  }
+
+  private receive(work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      this.fail(0, error);
+    }
+  }
+
+  private fail(sequence: number, thrown: unknown): void {
+    if (this.closed) return;
+    const error: TidemarkError = frameError(thrown);
+    if (error.kind === 'bug') this.context.logger.warn('frame refused', { code: error.code, peer: this.peer, problem: error.meta, error });
+    else this.context.logger.info('frame refused', { code: error.code, peer: this.peer, sessionId: this.session?.id });
+    if (sequence === 0 || closesConnection(error)) this.close(error);
+    else this.send(errorFrame(sequence, error));
+  }
+
+  private send(frame: Buffer): void {
+    if (!this.closed && !this.socket.destroyed) this.socket.write(frame);
+  }
+
+  private drained(): Promise<void> {
+    return new Promise((resolve) => {
+      const done = () => {
+        this.socket.off('drain', done);
+        this.socket.off('close', done);
+        resolve();
+      };
+      if (this.socket.destroyed || !this.socket.writableNeedDrain) return resolve();
+      this.socket.on('drain', done);
+      this.socket.on('close', done);
+    });
+  }
+
+  private leave(): void {
+    this.session?.detach(this);
+    this.asked.clear();
+    this.drafts.clear();
+    this.images.clear();
+  }
+
+  private onClosed(): void {
+    if (this.closed) return;
+    this.closed = true;
+    this.leave();
+  }
+}

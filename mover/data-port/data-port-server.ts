@@ -1,0 +1,144 @@
+/** The mover's data port: TLS 1.3 with client certificates, limits, and one Connection per peer. */
+import net from 'node:net';
+import tls from 'node:tls';
+import type { Service } from '../../common/lifecycle/lifecycle';
+import type { Logger } from '../../common/log/logger';
+import { peerIdentity } from '../../common/rpc/peer';
+import type { TicketClaims } from '../../common/tickets/ticket';
+import type { ProcessIdentity } from '../../common/tls/identity';
+import { DATA_MOVER_ALPN, DATA_MOVER_CIPHERS, PAYLOAD_SLACK_BYTES } from '../../proto/data-mover/frame-types';
+import { CommonErrors } from '../../common/errors/common-errors';
+import { DataPortErrors, SessionErrors } from '../errors/mover-errors';
+import type { Session } from '../sessions/session';
+import type { SessionManager } from '../sessions/session-manager';
+import { BufferPool } from './buffer-pool';
+import { Connection, type ConnectionContext } from './connection';
+import type { DataPortLimits } from './limits';
+import { checkTicket, type TicketKeys } from './ticket-check';
+
+/** Read groups: 4 MiB and a little, at most 16 for all connections. */
+const readBufferBytes = 4 * 1024 * 1024 + 2 * PAYLOAD_SLACK_BYTES;
+const readBuffers = 16;
+const watchIntervalMs = 500;
+
+export interface DataPortOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly limits: DataPortLimits;
+}
+
+export class DataPortServer implements Service {
+  readonly name = 'data port';
+  private server: tls.Server | undefined;
+  private readonly connections = new Set<Connection>();
+  private readonly sockets = new Set<net.Socket>();
+  private readonly context: ConnectionContext;
+  private watch: NodeJS.Timeout | undefined;
+  private unfollow: (() => void) | undefined;
+
+  constructor(
+    private readonly options: DataPortOptions,
+    private readonly identity: ProcessIdentity,
+    private readonly keys: TicketKeys,
+    private readonly sessions: SessionManager,
+    private readonly logger: Logger,
+  ) {
+    this.context = {
+      limits: options.limits,
+      logger,
+      readPool: new BufferPool(readBufferBytes, readBuffers),
+      checkTicket: (ticket) => checkTicket(ticket, this.keys, new Date()),
+      findSession: (claims) => this.findSession(claims),
+      now: () => performance.now(),
+    };
+  }
+
+  /** Port that was bound. */
+  get port(): number {
+    const address = this.server?.address();
+    return typeof address === 'object' && address !== null ? address.port : 0;
+  }
+
+  get connectionCount(): number {
+    return this.connections.size;
+  }
+
+  async start(): Promise<void> {
+    const server = tls.createServer(
+      {
+        ...this.credentials(),
+        requestCert: true,
+        rejectUnauthorized: true,
+        minVersion: 'TLSv1.3',
+        ciphers: DATA_MOVER_CIPHERS,
+        ALPNProtocols: [DATA_MOVER_ALPN],
+        handshakeTimeout: this.options.limits.helloTimeoutMs,
+      },
+      (socket) => this.accept(socket),
+    );
+    // Strangers that do not even finish the handshake are bounded too.
+    server.maxConnections = this.options.limits.maxConnections * 2;
+    server.on('connection', (socket: net.Socket) => {
+      this.sockets.add(socket);
+      socket.once('close', () => this.sockets.delete(socket));
+    });
+    server.on('tlsClientError', (error: NodeJS.ErrnoException) =>
+      this.logger.info('handshake refused', { reason: error.code ?? error.message }),
+    );
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen(this.options.port, this.options.host, resolve);
+    }).catch((cause: unknown) => {
+      const reason = (cause as NodeJS.ErrnoException).code ?? 'unknown';
+      const problems = `- data port ${this.options.host}:${this.options.port} cannot be opened (${reason})`;
+      throw CommonErrors.CONFIGURATION_INVALID({ problems }, { cause });
+    });
+    this.server = server;
+    this.unfollow = this.identity.onReplaced(() => server.setSecureContext(this.credentials()));
+    this.watch = setInterval(() => this.closeSilent(), watchIntervalMs);
+    this.watch.unref();
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.watch);
+    this.unfollow?.();
+    const { server } = this;
+    if (!server) return;
+    const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+    for (const socket of this.sockets) socket.destroy();
+    await closed;
+  }
+
+  private credentials(): { key: string; cert: string; ca: string } {
+    const { privateKeyPem, certificateChainPem, trustBundlePem } = this.identity.material;
+    return { key: privateKeyPem, cert: certificateChainPem, ca: trustBundlePem };
+  }
+
+  private accept(socket: tls.TLSSocket): void {
+    const connection = new Connection(socket, peerIdentity(socket.getPeerCertificate()), this.context);
+    const limit = this.options.limits.maxConnections;
+    if (this.connections.size >= limit) return connection.close(DataPortErrors.TOO_MANY_CONNECTIONS({ limit }));
+    if (socket.alpnProtocol !== DATA_MOVER_ALPN)
+      return connection.close(DataPortErrors.FRAME_MALFORMED({ problem: 'no ALPN of the data port' }));
+    this.connections.add(connection);
+    socket.once('close', () => this.connections.delete(connection));
+  }
+
+  private findSession(claims: TicketClaims): Session {
+    const session = this.sessions.find(claims.sessionId);
+    if (!session || session.repository.id !== claims.repositoryId)
+      throw DataPortErrors.TICKET_INVALID({ problem: 'this mover does not have its session' });
+    if (session.state !== 'open') throw SessionErrors.SESSION_ENDED({ sessionId: session.id, state: session.state });
+    return session;
+  }
+
+  private closeSilent(): void {
+    const now = this.context.now();
+    const { helloTimeoutMs, idleTimeoutMs } = this.options.limits;
+    for (const connection of this.connections) {
+      if (!connection.isReady && now - connection.openedAt > helloTimeoutMs)
+        connection.close(DataPortErrors.CONNECTION_IDLE({ seconds: helloTimeoutMs / 1000 }));
+      else if (connection.silentMs() > idleTimeoutMs) connection.close(DataPortErrors.CONNECTION_IDLE({ seconds: idleTimeoutMs / 1000 }));
+    }
+  }
+}

@@ -1,0 +1,124 @@
+/**
+ * Reads stored blocks of a point's disk for restores: straight from the packs, neighbours in one read, nothing decompressed. Who restores checks
+ * each block's digest.
+ */
+import { RepositoryErrors } from '../errors/mover-errors';
+import { isZero } from '../format/block';
+import { pageDigest, PAGE_FAN_OUT } from '../format/index-page';
+import type { BlockLocation } from '../repository/block-location';
+import type { DiskTree } from '../repository/disk-tree';
+import type { Repository } from '../repository/repository';
+import type { BufferPool } from './buffer-pool';
+
+/** One block as it lies in the pack; `payload` is a view on `group.buffer`. */
+export interface StoredBlockView {
+  readonly block: number;
+  readonly digest: Buffer;
+  readonly codec: number;
+  readonly rawLength: number;
+  readonly payload: Buffer;
+}
+
+interface Wanted {
+  readonly block: number;
+  readonly digest: Buffer;
+  readonly location: BlockLocation;
+}
+
+export class ImageReader {
+  private constructor(
+    private readonly repository: Repository,
+    private readonly tree: DiskTree,
+    readonly sizeBytes: number,
+    readonly allocatedBlocks: number,
+  ) {}
+
+  /** Throws POINT_NOT_FOUND, MANIFEST_DAMAGED. */
+  static async open(repository: Repository, pointId: string, diskId: string): Promise<ImageReader> {
+    const { point, disk } = await repository.points.readDisk(pointId, diskId);
+    if (point.blockSizeBytes !== repository.blockSizeBytes)
+      throw RepositoryErrors.MANIFEST_DAMAGED({ pointId, problem: 'its block size is not the repository’s' });
+    return new ImageReader(repository, repository.tree(disk), disk.sizeBytes, disk.allocatedBlocks);
+  }
+
+  get blocks(): number {
+    return this.tree.blocks;
+  }
+
+  /** First block at or after `from` that is not zero; the disk's block count when there is none. */
+  nextAllocated(from: number): Promise<number> {
+    return this.tree.nextAllocated(from);
+  }
+
+  /**
+   * Calls `send` with groups of blocks that are not zero, ascending, each group in one buffer of the pool. `send` owns the buffer from then on and gives it
+   * back when it is done. Throws BLOCK_MISSING, INDEX_PAGE_DAMAGED, REPOSITORY_IO.
+   */
+  async read(
+    firstBlock: number,
+    count: number,
+    pool: BufferPool,
+    send: (group: readonly StoredBlockView[], buffer: Buffer) => Promise<void>,
+  ): Promise<void> {
+    const wanted = await this.locate(firstBlock, Math.min(firstBlock + count, this.blocks));
+    for (let from = 0; from < wanted.length;) {
+      const to = endOfRun(wanted, from, pool.bufferBytes);
+      await this.readGroup(wanted.slice(from, to), pool, send);
+      from = to;
+    }
+  }
+
+  private async locate(firstBlock: number, endBlock: number): Promise<Wanted[]> {
+    const wanted: Wanted[] = [];
+    for (let block = firstBlock; block < endBlock;) {
+      const number = Math.floor(block / PAGE_FAN_OUT);
+      const end = Math.min(endBlock, (number + 1) * PAGE_FAN_OUT);
+      const page = await this.tree.page(0, number);
+      for (; page && block < end; block++) {
+        const digest = pageDigest(page, block % PAGE_FAN_OUT);
+        if (!isZero(digest)) wanted.push({ block, digest, location: await this.repository.blocks.locate(digest) });
+      }
+      block = end;
+    }
+    return wanted;
+  }
+
+  private async readGroup(
+    group: readonly Wanted[],
+    pool: BufferPool,
+    send: (group: readonly StoredBlockView[], buffer: Buffer) => Promise<void>,
+  ): Promise<void> {
+    const first = group[0] as Wanted;
+    const last = group[group.length - 1] as Wanted;
+    const start = first.location.offset;
+    const length = last.location.offset + last.location.storedLength - start;
+    const buffer = await pool.acquire();
+    try {
+      await this.repository.blocks.readPack(first.location, start, buffer.subarray(0, length), first.digest);
+    } catch (error) {
+      pool.release(buffer);
+      throw error;
+    }
+    const views = group.map(({ block, digest, location }) => ({
+      block,
+      digest,
+      codec: location.codec,
+      rawLength: location.rawLength,
+      payload: buffer.subarray(location.offset - start, location.offset - start + location.storedLength),
+    }));
+    await send(views, buffer);
+  }
+}
+
+/** End of the longest run of blocks that lie one behind the other in one pack and fit into a buffer. */
+function endOfRun(wanted: readonly Wanted[], from: number, maxBytes: number): number {
+  const { location: first } = wanted[from] as Wanted;
+  let end = first.offset + first.storedLength;
+  let to = from + 1;
+  for (; to < wanted.length; to++) {
+    const { location } = wanted[to] as Wanted;
+    if (location.pack !== first.pack || location.offset !== end || end + location.storedLength - first.offset > maxBytes) break;
+    end += location.storedLength;
+  }
+  return to;
+}

@@ -1,0 +1,20 @@
+/** Bounds of the data port; defaults in docs/protocol/data-mover.md. */
+export interface DataPortLimits {
+  readonly maxConnections: number;
+  readonly maxConnectionsPerSession: number;
+  readonly helloTimeoutMs: number;
+  /** A connection on which no whole frame arrived for this long is closed. */
+  readonly idleTimeoutMs: number;
+  readonly maxPutsInFlight: number;
+  /** Entries of an Offer, blocks of a Read. */
+  readonly maxBatch: number;
+}
+
+export const defaultLimits: DataPortLimits = {
+  maxConnections: 256,
+  maxConnectionsPerSession: 32,
+  helloTimeoutMs: 10_000,
+  idleTimeoutMs: 120_000,
+  maxPutsInFlight: 16,
+  maxBatch: 256,
+};

@@ -1,0 +1,160 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Server } from '@grpc/grpc-js';
+import { timestampToWire } from '../../common/rpc/bytes';
+import { failureMessage } from '../../common/rpc/failure-message';
+import { serve, type ServeOptions } from '../../common/rpc/serve';
+import { loadService } from '../../proto/loader';
+import type { Repository as RepositoryMessage } from '../../proto/gen/tidemark/mover/v1/Repository';
+import type { RepositoryServiceDefinition } from '../../proto/gen/tidemark/mover/v1/RepositoryService';
+import type { RepositorySettings__Output } from '../../proto/gen/tidemark/mover/v1/RepositorySettings';
+import type { VerifyFinding } from '../../proto/gen/tidemark/mover/v1/VerifyFinding';
+import { RepositoryErrors } from '../errors/mover-errors';
+import { FORMAT_VERSION } from '../format/repository-header';
+import type { Finding } from '../maintenance/verifier';
+import type { VerifyOperation, VerifyOperations } from '../maintenance/verify-operations';
+import type { AttachedRepositories } from '../repository/attached-repositories';
+import { defaultSettings, type Repository, type RepositorySettings } from '../repository/repository';
+import type { SessionManager } from '../sessions/session-manager';
+import { isUuid } from './identifiers';
+import { pointToWire } from './point-message';
+
+const definition = loadService('tidemark/mover/v1/repository_service.proto', 'tidemark.mover.v1.RepositoryService').service;
+const roles = ['host'] as const;
+const progressIntervalMs = 1_000;
+
+/** tidemark.mover.v1.RepositoryService; the contract with its conditions is in the .proto file. */
+export function serveRepositories(
+  server: Server,
+  repositories: AttachedRepositories,
+  sessions: Pick<SessionManager, 'openCount'>,
+  verifications: VerifyOperations,
+  options: ServeOptions,
+): void {
+  const describe = (repository: Repository) => repositoryToWire(repository, sessions.openCount(repository));
+  serve<RepositoryServiceDefinition>(
+    server,
+    definition,
+    {
+      CreateRepository: {
+        roles,
+        unary: async (request) => {
+          const repository = await repositories.create(request.location, request.requestId, settingsFromWire(request.settings));
+          return { repository: await describe(repository) };
+        },
+      },
+      AttachRepository: {
+        roles,
+        unary: async (request) => ({
+          repository: await describe(await repositories.attach(request.location, request.expectedRepositoryId)),
+        }),
+      },
+      DetachRepository: {
+        roles,
+        unary: async (request) => {
+          await repositories.detach(request.repositoryId);
+          return {};
+        },
+      },
+      GetRepository: {
+        roles,
+        unary: async (request) => ({ repository: await describe(repositories.get(request.repositoryId)) }),
+      },
+      ListPoints: {
+        roles,
+        serverStream: async function* (request) {
+          for await (const listed of repositories.get(request.repositoryId).points.list()) {
+            if ('damaged' in listed) yield { damaged: listed.damaged };
+            else if (request.vmId === '' || listed.point.vmId === request.vmId) yield { point: pointToWire(listed.point) };
+          }
+        },
+      },
+      GetPoint: {
+        roles,
+        unary: async (request) => {
+          const { point, configuration } = await repositories.get(request.repositoryId).points.readWhole(request.pointId);
+          return { point: pointToWire(point), configuration };
+        },
+      },
+      StartVerify: {
+        roles,
+        unary: async (request) => {
+          const repository = repositories.get(request.repositoryId);
+          const pointId = request.pointId === '' ? undefined : request.pointId;
+          if (pointId !== undefined && !(isUuid(pointId) && repository.points.has(pointId)))
+            throw RepositoryErrors.POINT_NOT_FOUND({ pointId });
+          return { operationId: verifications.start(request.requestId, repository, pointId).operationId };
+        },
+      },
+      WatchVerify: {
+        roles,
+        serverStream: async function* (request, { signal }) {
+          const operation = verifications.get(request.operationId);
+          while (!operation.ended && !signal.aborted) {
+            yield { progress: progressOf(operation) };
+            await Promise.race([operation.done, sleep(progressIntervalMs, undefined, { signal }).catch(() => undefined)]);
+          }
+          if (operation.ended) yield { result: resultOf(operation) };
+        },
+      },
+      CancelVerify: {
+        roles,
+        unary: async (request) => {
+          verifications.cancel(request.operationId);
+          return {};
+        },
+      },
+    },
+    options,
+  );
+}
+
+function settingsFromWire(settings: RepositorySettings__Output | null): RepositorySettings {
+  if (!settings) return defaultSettings;
+  return {
+    blockSizeBytes: settings.blockSizeBytes === 0 ? defaultSettings.blockSizeBytes : settings.blockSizeBytes,
+    codec: settings.compression === 'COMPRESSION_NONE' ? 'none' : 'zstd',
+    codecLevel: settings.compressionLevel === 0 ? defaultSettings.codecLevel : settings.compressionLevel,
+  };
+}
+
+async function repositoryToWire(repository: Repository, openSessionCount: number): Promise<RepositoryMessage> {
+  const { header, index, points, store } = repository;
+  return {
+    repositoryId: header.repositoryId,
+    location: store.location,
+    settings: {
+      blockSizeBytes: header.blockSizeBytes,
+      compression: header.codec === 'zstd' ? 'COMPRESSION_ZSTD' : 'COMPRESSION_NONE',
+      compressionLevel: header.codecLevel,
+    },
+    formatVersion: FORMAT_VERSION,
+    createdAt: timestampToWire(new Date(header.createdAt)),
+    pointCount: points.count,
+    storedBytes: index.packs.totalBytes,
+    freeBytes: (await store.freeBytes()) ?? 0,
+    blockCount: index.packs.totalEntries,
+    openSessionCount,
+  };
+}
+
+function progressOf({ verifier }: VerifyOperation) {
+  const { checkedBlocks, totalBlocks, checkedBytes } = verifier.progress;
+  return { checkedBlocks, totalBlocks, checkedBytes };
+}
+
+function resultOf({ verifier, cancelled, failure }: VerifyOperation) {
+  const { checkedBlocks, checkedBytes, checkedPoints, findingCount } = verifier.progress;
+  return {
+    checkedBlocks,
+    checkedBytes,
+    checkedPoints,
+    findings: verifier.findings.map(findingToWire),
+    findingCount,
+    cancelled,
+    ...(failure ? { failure: failureMessage(failure) } : {}),
+  };
+}
+
+function findingToWire(finding: Finding): VerifyFinding {
+  return { ...finding };
+}

@@ -1,0 +1,214 @@
+/** The repositories that this mover serves: creating, attaching, detaching, and attaching them again after a restart. The list is durable. */
+import fs from 'node:fs/promises';
+import path from 'node:path';
+import { z } from 'zod';
+import { CommonErrors } from '../../common/errors/common-errors';
+import type { Service } from '../../common/lifecycle/lifecycle';
+import type { Logger } from '../../common/log/logger';
+import { durableWrite } from '../../common/tls/durable-write';
+import { RepositoryErrors } from '../errors/mover-errors';
+import { HEADER_NAME, isBlockSize } from '../format/repository-header';
+import { DirectoryStore } from '../stores/directory-store';
+import type { Store } from '../stores/store';
+import { createRepository, readHeader, Repository, type RepositorySettings } from './repository';
+import { SerialQueue } from './serial-queue';
+
+/** Told about repositories that come and go. */
+export interface RepositoryListener {
+  attached(repository: Repository): Promise<void>;
+  /** May refuse by throwing REPOSITORY_IN_USE. */
+  detaching(repository: Repository): Promise<void>;
+}
+
+export interface AttachedRepositoriesOptions {
+  readonly dataFolder: string;
+  readonly instanceId: string;
+  readonly lockLeaseMs: number;
+  readonly retryIntervalMs: number;
+}
+
+const listSchema = z.object({ locations: z.array(z.string()) });
+
+export class AttachedRepositories implements Service {
+  readonly name = 'repositories';
+  private readonly byId = new Map<string, Repository>();
+  /** Locations to serve, attached or not yet. */
+  private readonly locations = new Set<string>();
+  private readonly steps = new SerialQueue();
+  private timer: NodeJS.Timeout | undefined;
+  private stopped = false;
+
+  constructor(
+    private readonly options: AttachedRepositoriesOptions,
+    private readonly listener: RepositoryListener,
+    private readonly logger: Logger,
+  ) {}
+
+  /** Attaches what was attached before. One that cannot be attached now is tried again and does not keep the mover from starting. */
+  async start(): Promise<void> {
+    await this.readList();
+    await this.attachMissing();
+    this.timer = setInterval(() => void this.attachMissing(), this.options.retryIntervalMs);
+    this.timer.unref();
+  }
+
+  async stop(): Promise<void> {
+    this.stopped = true;
+    clearInterval(this.timer);
+    await this.steps.run(async () => {
+      for (const repository of this.byId.values()) await repository.close();
+      this.byId.clear();
+    });
+  }
+
+  /** Throws REPOSITORY_NOT_FOUND. */
+  get(repositoryId: string): Repository {
+    const repository = this.byId.get(repositoryId);
+    if (!repository) throw RepositoryErrors.REPOSITORY_NOT_FOUND({ repository: repositoryId });
+    return repository;
+  }
+
+  /** Makes and attaches a repository. Throws as RepositoryService.CreateRepository says. */
+  create(location: string, requestId: string, settings: RepositorySettings): Promise<Repository> {
+    return this.steps.run(async () => {
+      checkSettings(settings);
+      const folder = directoryOf(location);
+      const contents = await prepareFolder(folder, location);
+      const store = new DirectoryStore(folder);
+      if (contents.includes(HEADER_NAME)) {
+        const existing = await readHeader(store);
+        if (existing.requestId !== requestId || requestId === '')
+          throw RepositoryErrors.REPOSITORY_EXISTS({ repositoryId: existing.repositoryId });
+        return this.byId.get(existing.repositoryId) ?? this.open(store);
+      }
+      // What a create that was cut off leaves is its temporary folder.
+      if (contents.some((name) => name !== 'tmp' && name !== 'lost+found'))
+        throw RepositoryErrors.REPOSITORY_LOCATION_NOT_EMPTY({ location });
+      await createRepository(store, requestId, settings, new Date());
+      return this.open(store);
+    });
+  }
+
+  /** Opens a repository and serves it from now on. Throws as RepositoryService.AttachRepository says. */
+  attach(location: string, expectedRepositoryId: string): Promise<Repository> {
+    return this.steps.run(async () => {
+      const store = new DirectoryStore(directoryOf(location));
+      const header = await readHeader(store);
+      if (expectedRepositoryId !== '' && header.repositoryId !== expectedRepositoryId)
+        throw RepositoryErrors.REPOSITORY_NOT_FOUND({ repository: expectedRepositoryId });
+      return this.byId.get(header.repositoryId) ?? this.open(store);
+    });
+  }
+
+  detach(repositoryId: string): Promise<void> {
+    return this.steps.run(async () => {
+      const repository = this.byId.get(repositoryId);
+      if (!repository) return;
+      await this.listener.detaching(repository);
+      this.byId.delete(repositoryId);
+      this.locations.delete(repository.store.location);
+      this.saveList();
+      await repository.close();
+    });
+  }
+
+  private async open(store: Store): Promise<Repository> {
+    const { dataFolder, instanceId, lockLeaseMs } = this.options;
+    const repository = await Repository.open(store, {
+      cacheFolder: path.join(dataFolder, 'cache'),
+      lock: { instanceId, leaseDurationMs: lockLeaseMs, waitMs: 2_000 },
+      logger: this.logger,
+    });
+    try {
+      await this.listener.attached(repository);
+    } catch (error) {
+      await repository.close();
+      throw error;
+    }
+    this.byId.set(repository.id, repository);
+    this.locations.add(store.location);
+    this.saveList();
+    this.logger.info('repository attached', {
+      repositoryId: repository.id,
+      location: store.location,
+      points: repository.points.count,
+      packs: repository.index.packs.count,
+    });
+    return repository;
+  }
+
+  private async attachMissing(): Promise<void> {
+    await this.steps.run(async () => {
+      for (const location of this.locations) {
+        if (this.stopped || [...this.byId.values()].some((r) => r.store.location === location)) continue;
+        try {
+          await this.open(new DirectoryStore(directoryOf(location)));
+        } catch (error) {
+          this.logger.warn('repository cannot be attached now; it is tried again', { location, error });
+        }
+      }
+    });
+  }
+
+  private get listFile(): string {
+    return path.join(this.options.dataFolder, 'repositories.json');
+  }
+
+  private async readList(): Promise<void> {
+    let text: string;
+    try {
+      text = await fs.readFile(this.listFile, 'utf8');
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
+      throw CommonErrors.CONFIGURATION_INVALID({ problems: `- ${this.listFile} cannot be read` }, { cause: error });
+    }
+    try {
+      for (const location of listSchema.parse(JSON.parse(text)).locations) this.locations.add(location);
+    } catch (cause) {
+      throw CommonErrors.CONFIGURATION_INVALID(
+        { problems: `- ${this.listFile} is damaged; remove it and attach the repositories again` },
+        { cause },
+      );
+    }
+  }
+
+  private saveList(): void {
+    durableWrite(this.listFile, JSON.stringify({ locations: [...this.locations] }));
+  }
+}
+
+/** Folder of a `directory:` location. Throws REPOSITORY_LOCATION_INVALID. */
+export function directoryOf(location: string): string {
+  const folder = /^directory:(.+)$/s.exec(location)?.[1];
+  const invalid = (problem: string) => RepositoryErrors.REPOSITORY_LOCATION_INVALID({ field: 'location', location, problem });
+  if (folder === undefined) throw invalid('it has to be "directory:" and an absolute path');
+  if (!path.isAbsolute(folder)) throw invalid('the path is relative');
+  if (folder.includes('\0')) throw invalid('the path is not one');
+  return path.resolve(folder);
+}
+
+function checkSettings(settings: RepositorySettings): void {
+  const invalid = (field: string, problem: string) => CommonErrors.ARGUMENT_INVALID({ field, problem });
+  if (!isBlockSize(settings.blockSizeBytes)) throw invalid('settings.block_size_bytes', 'it is no power of two from 64 KiB to 4 MiB');
+  if (settings.codecLevel < 1 || settings.codecLevel > 19) throw invalid('settings.compression_level', 'it is not from 1 to 19');
+}
+
+/** Names in the folder, which is made when it is missing; it can be written to. Throws REPOSITORY_LOCATION_INVALID, REPOSITORY_FULL. */
+async function prepareFolder(folder: string, location: string): Promise<string[]> {
+  const invalid = (problem: string, cause?: unknown) =>
+    RepositoryErrors.REPOSITORY_LOCATION_INVALID({ field: 'location', location, problem }, { cause });
+  try {
+    await fs.mkdir(folder, { recursive: true, mode: 0o700 });
+    const names = await fs.readdir(folder);
+    const probe = path.join(folder, '.tidemark-probe');
+    await fs.writeFile(probe, 'probe');
+    await fs.rm(probe);
+    return names.filter((name) => name !== '.tidemark-probe');
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOSPC' || code === 'EDQUOT') throw RepositoryErrors.REPOSITORY_FULL({ what: location }, { cause: error });
+    if (code === 'ENOTDIR' || code === 'EEXIST') throw invalid('it is a file', error);
+    if (code === 'EACCES' || code === 'EROFS' || code === 'EPERM') throw invalid('it cannot be written to', error);
+    throw invalid(`it cannot be used (${code ?? 'unknown'})`, error);
+  }
+}
