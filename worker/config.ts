@@ -13,6 +13,8 @@ export const workerConfigSchema = z.strictObject({
     enrolmentToken: z.string().min(1).optional(),
     /** The token in a file, read only when there is no identity yet (`TIDEMARK_PLUGIN__ENROLMENT_TOKEN_FILE`). */
     enrolmentTokenFile: z.string().min(1).optional(),
+    /** How long a plug-in that does not answer yet is waited for at enrolment. */
+    enrolmentPatienceMs: z.int().min(0).default(120_000),
   }),
   /** Disk tasks at the same time. */
   taskSlots: z.int().min(1).max(16).default(4),

@@ -35,6 +35,10 @@ export async function main(argv: readonly string[]): Promise<number> {
     process.stdout.write(usage);
     return 0;
   }
+  const endWithParent = options['end-with-parent'] === true;
+  // A supervised child must not outlive its server while it still waits for the plug-in to answer.
+  const leave = () => process.exit(0);
+  if (endWithParent) process.stdin.once('end', leave).resume();
   try {
     const { TIDEMARK_PLUGIN__ENROLMENT_TOKEN_FILE: enrolmentTokenFile, ...environment } = relevant(process.env);
     const config = loadConfig(workerConfigSchema, {
@@ -45,13 +49,14 @@ export async function main(argv: readonly string[]): Promise<number> {
     });
     const logger = workerLogger(config);
     const info = processInfo(config.dataFolder, ['tidemark.worker.v1'], ['disk-backup', 'disk-restore', 'file-restore']);
-    const identity = await obtainIdentity(config, info);
+    const identity = await obtainIdentity(config, info, logger);
     const { services } = composeWorker(config, logger, info, identity);
+    process.stdin.off('end', leave);
     return await runRole({
       role: 'worker',
       logger,
       services,
-      endWithParent: options['end-with-parent'] === true,
+      endWithParent,
       ready: () => ({ workerId: identity.self.id }),
     });
   } catch (thrown) {
@@ -68,5 +73,9 @@ function relevant(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
 }
 
 if (require.main === module) {
-  void main(process.argv.slice(2)).then((code) => process.exit(code));
+  void main(process.argv.slice(2)).then((code) => {
+    process.exitCode = code;
+    // Everything that matters is stopped by now; a socket that lingers must not keep the process.
+    setTimeout(() => process.exit(code), 2_000).unref();
+  });
 }

@@ -1,8 +1,9 @@
 import fs from 'node:fs';
 import { CommonErrors } from '../../common/errors/common-errors';
+import { hasCode } from '../../common/errors/tidemark-error';
 import type { Service } from '../../common/lifecycle/lifecycle';
 import type { Logger } from '../../common/log/logger';
-import { RpcClient } from '../../common/rpc/call';
+import { RpcClient, pause } from '../../common/rpc/call';
 import { createCertificateRequest } from '../../common/tls/certificate-request';
 import { enrol } from '../../common/tls/enrolment';
 import { ProcessIdentity } from '../../common/tls/identity';
@@ -17,9 +18,9 @@ const checkRenewalEveryMs = 60_000;
 
 /**
  * The stored identity, or a new one by the one-time token. Throws CONFIGURATION_INVALID when there is neither, ENROLMENT_TOKEN_INVALID,
- * TRUST_FINGERPRINT_MISMATCH, PEER_UNAVAILABLE (after some tries).
+ * TRUST_FINGERPRINT_MISMATCH, PEER_UNAVAILABLE or HOST_UNREACHABLE (after the configured patience).
  */
-export async function obtainIdentity(config: WorkerConfig, info: ProcessInfo): Promise<ProcessIdentity> {
+export async function obtainIdentity(config: WorkerConfig, info: ProcessInfo, logger: Logger): Promise<ProcessIdentity> {
   const stored = ProcessIdentity.load(config.dataFolder);
   if (stored) return stored;
   const token = readToken(config);
@@ -29,6 +30,20 @@ export async function obtainIdentity(config: WorkerConfig, info: ProcessInfo): P
       problems: '- plugin.enrolmentEndpoint, plugin.enrolmentTokenFile: both are needed until this worker is enrolled',
     });
   }
+  const until = Date.now() + config.plugin.enrolmentPatienceMs;
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      return await enrolAt(endpoint, token, config, info);
+    } catch (error) {
+      // The plug-in may be starting, or waiting for its host.
+      if (!hasCode(error, 'PEER_UNAVAILABLE', 'HOST_UNREACHABLE', 'DEADLINE_EXCEEDED') || Date.now() >= until) throw error;
+      if (attempt === 0) logger.info('waiting for the plug-in to enrol', { endpoint, code: error.code });
+      await pause(Math.min(200 * 2 ** attempt, 5_000));
+    }
+  }
+}
+
+function enrolAt(endpoint: string, token: string, config: WorkerConfig, info: ProcessInfo): Promise<ProcessIdentity> {
   return enrol({
     endpoint,
     token,
@@ -40,8 +55,7 @@ export async function obtainIdentity(config: WorkerConfig, info: ProcessInfo): P
       const service = loadService(protoFile, 'tidemark.worker.v1.WorkerEnrolmentService').service;
       const client = new RpcClient<WorkerEnrolmentServiceDefinition>(service, endpoint, credentials);
       try {
-        const reply = await client.call('Enrol', { application }, { deadlineMs: 20_000, attempts: 5 });
-        return reply.certificate;
+        return (await client.call('Enrol', { application }, { deadlineMs: 20_000 })).certificate;
       } finally {
         client.close();
       }

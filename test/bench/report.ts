@@ -1,0 +1,98 @@
+import Table from 'cli-table3';
+import type { CaseName } from './peers';
+
+export interface CaseFigures {
+  readonly wallSeconds: number;
+  readonly cpuSeconds: number;
+  readonly peakBytes: number;
+}
+
+export interface ToolFigures {
+  readonly name: string;
+  readonly cases: Partial<Record<CaseName, CaseFigures>>;
+  readonly storedBytes: number;
+}
+
+export interface Target {
+  readonly what: string;
+  /** What was found, in the words of `what`. */
+  readonly found: number;
+  readonly wanted: string;
+  readonly held: boolean;
+}
+
+export interface BenchReport {
+  readonly rounds: number;
+  readonly imageBytes: number;
+  readonly fileBytes: number;
+  readonly seed: number;
+  readonly tools: readonly ToolFigures[];
+  readonly targets: readonly Target[];
+}
+
+const cases: readonly CaseName[] = ['first', 'second', 'incremental', 'restore'];
+const mib = 1024 * 1024;
+
+/** What the project promises of itself on two cores, each judged when both tools took part. */
+export function judge(tools: readonly ToolFigures[]): Target[] {
+  const ours = tools.find((tool) => tool.name === 'tidemark');
+  const targets: Target[] = [];
+  const faster = (peer: string, name: CaseName, times: number) => {
+    const theirs = tools.find((tool) => tool.name === peer)?.cases[name];
+    const own = ours?.cases[name];
+    if (!theirs || !own) return;
+    const found = theirs.wallSeconds / own.wallSeconds;
+    targets.push({ what: `${name}: times as fast as ${peer}`, found, wanted: `at least ${times}`, held: found >= times });
+  };
+  faster('restic', 'first', 2.5);
+  faster('borg fastest', 'first', 1.2);
+  // Within 1.3 times of the yardstick's time.
+  faster('zstd -1 -T2', 'first', Number((1 / 1.3).toFixed(3)));
+  faster('restic', 'second', 5);
+  faster('restic', 'restore', 1.4);
+  const restic = tools.find((tool) => tool.name === 'restic');
+  if (ours && restic) {
+    const found = ours.storedBytes / restic.storedBytes;
+    targets.push({ what: 'stored bytes: share of restic’s', found, wanted: 'at most 1.12', held: found <= 1.12 });
+  }
+  if (ours) {
+    const found = Math.max(...Object.values(ours.cases).map((figures) => figures.peakBytes)) / mib;
+    targets.push({ what: 'peak memory of worker and mover, MiB', found, wanted: 'below 500', held: found < 500 });
+  }
+  return targets;
+}
+
+export function printTables(report: BenchReport): void {
+  const out = (text: string) => process.stdout.write(`${text}\n`);
+  const size = `${Math.round(report.imageBytes / mib)} MiB image with ${Math.round(report.fileBytes / mib)} MiB of files`;
+  out(`\n${size}, seed ${report.seed}, medians of ${report.rounds} alternating rounds: wall s / CPU s / peak MiB\n`);
+  const figures = new Table({ head: ['', ...cases, 'stored MiB'], style: { head: [], border: [] } });
+  for (const tool of report.tools) {
+    const cells = cases.map((name) => {
+      const found = tool.cases[name];
+      return found ? `${found.wallSeconds.toFixed(2)} / ${found.cpuSeconds.toFixed(2)} / ${Math.round(found.peakBytes / mib)}` : '–';
+    });
+    figures.push([tool.name, ...cells, String(Math.round(tool.storedBytes / mib))]);
+  }
+  out(figures.toString());
+  const ours = report.tools.find((tool) => tool.name === 'tidemark');
+  if (ours && report.tools.length > 1) {
+    out('\nTimes as fast as each tool, wall (CPU); stored bytes as a share of the tool’s\n');
+    const ratios = new Table({ head: ['tidemark against', ...cases, 'stored'], style: { head: [], border: [] } });
+    for (const tool of report.tools.filter((other) => other !== ours)) {
+      const cells = cases.map((name) => {
+        const [theirs, own] = [tool.cases[name], ours.cases[name]];
+        if (!theirs || !own) return '–';
+        return `${(theirs.wallSeconds / own.wallSeconds).toFixed(2)} (${(theirs.cpuSeconds / own.cpuSeconds).toFixed(2)})`;
+      });
+      ratios.push([tool.name, ...cells, (ours.storedBytes / tool.storedBytes).toFixed(2)]);
+    }
+    out(ratios.toString());
+  }
+  out('\nTargets\n');
+  const targets = new Table({ head: ['', 'found', 'wanted', ''], style: { head: [], border: [] } });
+  for (const target of report.targets) {
+    targets.push([target.what, target.found.toFixed(2), target.wanted, target.held ? 'held' : 'MISSED']);
+  }
+  out(targets.toString());
+}

@@ -1,0 +1,197 @@
+/**
+ * A worker and a mover as real processes, with this program in the roles of plug-in and host towards them: the data path alone, without engine, jobs or
+ * console. For benchmarks and for tests of what crosses these two processes.
+ */
+import { randomUUID } from 'node:crypto';
+import fs from 'node:fs';
+import path from 'node:path';
+import { packageRoot } from '../../common/lifecycle/process-info';
+import { durationToWire, timestampToWire } from '../../common/rpc/bytes';
+import { RpcClient } from '../../common/rpc/call';
+import { failureError } from '../../common/rpc/failure-message';
+import { createAuthority, issueIdentity } from '../../common/tls/authority';
+import type { Authority } from '../../common/tls/authority';
+import { mutualClientCredentials } from '../../common/tls/credentials';
+import { ProcessIdentity } from '../../common/tls/identity';
+import { loadService } from '../../proto/loader';
+import type { RepositoryServiceDefinition } from '../../proto/gen/tidemark/mover/v1/RepositoryService';
+import type { SessionServiceDefinition } from '../../proto/gen/tidemark/mover/v1/SessionService';
+import type { BackupDiskTask } from '../../proto/gen/tidemark/worker/v1/BackupDiskTask';
+import type { RestoreDiskTask } from '../../proto/gen/tidemark/worker/v1/RestoreDiskTask';
+import type { TaskProgress__Output } from '../../proto/gen/tidemark/worker/v1/TaskProgress';
+import type { TaskResult__Output } from '../../proto/gen/tidemark/worker/v1/TaskResult';
+import type { DataPath } from '../../proto/gen/tidemark/common/v1/DataPath';
+import { eventually, startNode } from '../harness/child';
+import type { Child } from '../harness/child';
+import { HostRole } from './host-role';
+import { PluginRole } from './plugin-role';
+
+export type BackupOrder = Omit<BackupDiskTask, 'dataPath'>;
+export type RestoreOrder = Omit<RestoreDiskTask, 'dataPath'>;
+
+export class DataPathRig {
+  readonly host = new HostRole();
+  readonly plugin = new PluginRole();
+  mover!: Child;
+  worker!: Child;
+  sessions!: RpcClient<SessionServiceDefinition>;
+  repositories!: RpcClient<RepositoryServiceDefinition>;
+  private hostIdentity!: ProcessIdentity;
+  lastResult: TaskResult__Output | undefined;
+
+  private constructor(
+    readonly folder: string,
+    private readonly authority: Authority,
+  ) {}
+
+  static async start(folder: string): Promise<DataPathRig> {
+    const rig = new DataPathRig(folder, await createAuthority('test'));
+    const addresses = ['127.0.0.1', 'localhost'];
+    rig.hostIdentity = new ProcessIdentity(await issueIdentity(rig.authority, { role: 'host', id: 'host' }, addresses), undefined);
+    await rig.host.start(rig.hostIdentity);
+    await rig.plugin.start(new ProcessIdentity(await issueIdentity(rig.authority, { role: 'plugin', id: 'plugin' }, addresses), undefined));
+    for (const role of ['mover', 'worker'] as const) {
+      const material = await issueIdentity(rig.authority, { role, id: `${role}-1` }, addresses);
+      ProcessIdentity.store(path.join(folder, role), material);
+    }
+    try {
+      await rig.startMover();
+      await rig.startWorker();
+    } catch (error) {
+      await rig.stop();
+      throw error;
+    }
+    return rig;
+  }
+
+  get pids(): number[] {
+    return [this.mover.pid, this.worker.pid];
+  }
+
+  async startMover(): Promise<void> {
+    this.host.mover = undefined;
+    const config = path.join(this.folder, 'mover.json');
+    fs.writeFileSync(config, JSON.stringify(moverConfig(path.join(this.folder, 'mover'), this.host.port)));
+    this.mover = startNode(path.join(packageRoot, 'dist', 'mover', 'main.js'), ['--config', config], path.join(this.folder, 'mover.log'), {
+      env: bareEnvironment(),
+    });
+    const { controlEndpoint } = await eventually('registration of the mover', 20_000, () => this.host.mover, 20);
+    this.sessions?.close();
+    this.repositories?.close();
+    const credentials = mutualClientCredentials(this.hostIdentity, 'mover');
+    const sessions = loadService('tidemark/mover/v1/session_service.proto', 'tidemark.mover.v1.SessionService').service;
+    const repositories = loadService('tidemark/mover/v1/repository_service.proto', 'tidemark.mover.v1.RepositoryService').service;
+    this.sessions = new RpcClient(sessions, controlEndpoint, credentials);
+    this.repositories = new RpcClient(repositories, controlEndpoint, credentials);
+  }
+
+  async startWorker(): Promise<void> {
+    const before = this.plugin.connections;
+    const config = path.join(this.folder, 'worker.json');
+    const endpoint = `127.0.0.1:${this.plugin.port}`;
+    fs.writeFileSync(config, JSON.stringify({ dataFolder: path.join(this.folder, 'worker'), plugin: { endpoint } }));
+    this.worker = startNode(
+      path.join(packageRoot, 'dist', 'worker', 'main.js'),
+      ['--config', config],
+      path.join(this.folder, 'worker.log'),
+      {
+        env: bareEnvironment(),
+      },
+    );
+    await eventually('the worker’s connection', 20_000, () => this.plugin.connections > before || undefined, 20);
+  }
+
+  /** Makes a repository in a new folder; answers its id. */
+  async createRepository(folder: string): Promise<string> {
+    const request = { requestId: randomUUID(), location: `directory:${folder}` };
+    const { repository } = await this.repositories.call('CreateRepository', request, { deadlineMs: 30_000 });
+    const repositoryId = repository?.repositoryId ?? '';
+    await this.repositories.call(
+      'AttachRepository',
+      { location: request.location, expectedRepositoryId: repositoryId },
+      { deadlineMs: 60_000 },
+    );
+    return repositoryId;
+  }
+
+  async openBackup(repositoryId: string, pointIds: readonly string[] = []): Promise<{ sessionId: string; dataPath: DataPath }> {
+    return this.openSession(repositoryId, 'SESSION_KIND_BACKUP', pointIds);
+  }
+
+  /** One disk, one session, one point. Throws the task's failure as the TidemarkError it was. */
+  async backup(
+    repositoryId: string,
+    order: BackupOrder,
+    sizeBytes: number,
+    onProgress?: (progress: TaskProgress__Output) => void,
+  ): Promise<string> {
+    const pointIds = order.basePointId ? [order.basePointId] : [];
+    const { sessionId, dataPath } = await this.openBackup(repositoryId, pointIds);
+    const task = { readScope: 'READ_SCOPE_ALLOCATED' as const, ...order, dataPath };
+    const result = await this.plugin.run({ backupDisk: task }, onProgress).result;
+    this.lastResult = result;
+    if (result.failure) throw failureError(result.failure);
+    return this.commit(sessionId, order.diskId ?? '', sizeBytes);
+  }
+
+  async commit(sessionId: string, diskId: string, sizeBytes: number): Promise<string> {
+    const pointId = randomUUID();
+    const point = {
+      pointId,
+      platformId: 'platform',
+      vmId: 'vm',
+      vmName: 'vm',
+      pointInTime: timestampToWire(new Date()),
+      jobName: 'test',
+      sessionId,
+      consistency: 'CONSISTENCY_CRASH' as const,
+      disks: [{ diskId, name: diskId, sizeBytes: String(sizeBytes), format: 'raw', readMode: 'READ_MODE_FULL' as const }],
+    };
+    await this.sessions.call('CommitSession', { sessionId, point, configuration: '{}' }, { deadlineMs: 120_000 });
+    return pointId;
+  }
+
+  async restore(repositoryId: string, order: RestoreOrder, onProgress?: (progress: TaskProgress__Output) => void): Promise<void> {
+    const { sessionId, dataPath } = await this.openSession(repositoryId, 'SESSION_KIND_RESTORE', [order.pointId ?? '']);
+    const result = await this.plugin.run({ restoreDisk: { ...order, dataPath } }, onProgress).result;
+    this.lastResult = result;
+    await this.sessions.call('AbortSession', { sessionId }, { deadlineMs: 15_000 });
+    if (result.failure) throw failureError(result.failure);
+  }
+
+  async openSession(
+    repositoryId: string,
+    kind: 'SESSION_KIND_BACKUP' | 'SESSION_KIND_RESTORE',
+    pointIds: readonly string[],
+  ): Promise<{ sessionId: string; dataPath: DataPath }> {
+    const sessionId = randomUUID();
+    const request = { sessionId, repositoryId, kind, pointIds: [...pointIds], leaseDuration: durationToWire(600_000) };
+    await this.sessions.call('OpenSession', request, { deadlineMs: 15_000 });
+    const rights = kind === 'SESSION_KIND_BACKUP' ? (['write', 'read'] as const) : (['read'] as const);
+    const ticket = this.host.ticket(sessionId, repositoryId, rights, pointIds);
+    return { sessionId, dataPath: { endpoints: this.host.mover?.dataEndpoints ?? [], ticket, sessionId, repositoryId } };
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all([(this.worker as Child | undefined)?.stop(), (this.mover as Child | undefined)?.stop()]);
+    this.plugin.stop();
+    this.host.stop();
+    (this.sessions as RpcClient<SessionServiceDefinition> | undefined)?.close();
+    (this.repositories as RpcClient<RepositoryServiceDefinition> | undefined)?.close();
+  }
+}
+
+/** Settings of the developer's shell must not reach the processes. */
+function bareEnvironment(): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('TIDEMARK_')));
+}
+
+function moverConfig(dataFolder: string, hostPort: number): object {
+  return {
+    dataFolder,
+    listen: { address: '127.0.0.1', port: 0, dataPort: 0 },
+    addresses: ['127.0.0.1'],
+    host: { endpoint: `127.0.0.1:${hostPort}` },
+    logLevel: 'debug',
+  };
+}
