@@ -61,8 +61,8 @@ function toWire(vm: VmKey, verdict: PreflightVerdict): WireVerdict {
 }
 
 function unreachable(vm: VmKey, thrown: unknown): WireVerdict {
+  const passes = hasCode(thrown, 'ENGINE_UNAVAILABLE', 'ENGINE_ANSWER_INVALID', 'ENGINE_INTERNAL_FAILURE');
   const error = toTidemarkError(thrown, 'preflight');
-  const passes = hasCode(error, 'ENGINE_UNAVAILABLE', 'ENGINE_ANSWER_INVALID', 'ENGINE_INTERNAL_FAILURE');
   return {
     platformId: vm.platformId,
     vmId: vm.vmId,

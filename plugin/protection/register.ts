@@ -52,8 +52,8 @@ export function registerProtection(container: DependencyContainer): void {
   const engines = (c: DependencyContainer) => c.resolve<Engines>(tokens.engines);
   const logger = (c: DependencyContainer) => c.resolve<Logger>(tokens.logger);
   once(own.journal, (c) => {
-    const { dataDirectory } = c.resolve<PluginConfig>(tokens.config);
-    return new Journal(new DiskJournalFile(path.join(dataDirectory, 'journal', 'intents.jsonl')), logger(c));
+    const { dataFolder } = c.resolve<PluginConfig>(tokens.config);
+    return new Journal(new DiskJournalFile(path.join(dataFolder, 'journal', 'intents.jsonl')), logger(c));
   });
   once(own.registry, (c) => new OperationRegistry(c.resolve(own.journal), systemClock, logger(c)));
   once(own.fleet, (c) => new Fleet(logger(c)));

@@ -1,0 +1,184 @@
+/** A whole protection half over an engine in memory: real journal, operations, fleet, flows and janitor; time runs fast. */
+import { randomUUID } from 'node:crypto';
+import { CommonErrors } from '../../common/errors/common-errors';
+import { Cleaner } from '../janitor/cleaner';
+import { Janitor } from '../janitor/janitor';
+import { Journal } from '../journal/journal';
+import type { AwaitingCommitEvent, NoteEvent, OperationEvent, ProgressEvent, ResultEvent, StateEvent } from '../operations/events';
+import { OperationRegistry } from '../operations/operation-registry';
+import { PlatformErrors } from '../platforms/platform-errors';
+import { preflightVm } from '../preflight/preflight';
+import { BackupFlow } from '../protection/backup-flow';
+import { BackupRounds } from '../protection/backup-rounds';
+import { DiskTasks } from '../protection/disk-task';
+import { DiskTransfers } from '../protection/disk-transfer';
+import { EngineBackups } from '../protection/engine-backup';
+import type { EngineApi } from '../protection/engine-port';
+import { Patience } from '../protection/patience';
+import { Protection } from '../protection/protection';
+import type { BackupRequest, RestoreRequest } from '../protection/requests';
+import { RestoreFlow } from '../protection/restore-flow';
+import type { ReportedEvent } from '../tokens';
+import { Dispatcher } from '../workers/dispatcher';
+import { Fleet } from '../workers/fleet';
+import { eventually } from './eventually';
+import { FakeEngine } from './fake-engine';
+import type { FakeVm } from './fake-engine';
+import { MemoryJournalFile } from './memory-journal-file';
+import { MemoryWorker } from './memory-worker';
+import { Mortal } from './mortal';
+import { QuickClock } from './quick-clock';
+import { quietLogger } from './quiet-logger';
+
+export const platformId = 'platform1';
+
+export interface Bench extends AsyncDisposable {
+  readonly engine: FakeEngine;
+  readonly file: MemoryJournalFile;
+  readonly journal: Journal;
+  readonly registry: OperationRegistry;
+  readonly protection: Protection;
+  readonly janitor: Janitor;
+  readonly fleet: Fleet;
+  readonly worker: MemoryWorker;
+  readonly mortal: Mortal;
+  readonly reported: ReportedEvent[];
+  readonly lines: { text: string; fields: Readonly<Record<string, unknown>> }[];
+}
+
+export interface BenchOptions {
+  readonly engine?: FakeEngine;
+  readonly file?: MemoryJournalFile;
+  readonly mortal?: Mortal;
+  readonly workers?: number;
+  readonly slots?: number;
+}
+
+export const quick = new QuickClock(1000);
+
+export function newEngine(): FakeEngine {
+  return new FakeEngine(quick);
+}
+
+/** Starts a process: journal, operations, janitor, and a worker that dials in. */
+export async function startBench(options: BenchOptions = {}): Promise<Bench> {
+  const { engine = newEngine(), file = new MemoryJournalFile(), mortal = new Mortal() } = options;
+  const { logger, lines } = quietLogger();
+  const clock = mortal.clock(quick);
+  const journal = new Journal(mortal.journalFile(file), logger, () => quick.now());
+  await journal.open();
+  const registry = new OperationRegistry(journal, clock, logger);
+  await registry.restore();
+  const fleet = new Fleet(logger, { heartbeatMs: 1000, reconnectMs: 100, cancelMs: 200, forgetMs: 60_000 });
+  const dispatcher = new Dispatcher(fleet, clock);
+  const patience = new Patience(clock);
+  const api: EngineApi = mortal.engine(engine.asEngine());
+  const engines = {
+    of: (id: string) => {
+      if (id !== platformId) throw PlatformErrors.PLATFORM_NOT_FOUND({ platformId: id });
+      return api;
+    },
+  };
+  const cleaner = new Cleaner(engines, journal, patience, logger);
+  const reported: ReportedEvent[] = [];
+  const janitor = new Janitor(journal, registry, cleaner, { report: (event) => reported.push(event) }, clock, logger);
+  const tasks = new DiskTasks(new DiskTransfers(journal, patience), dispatcher, cleaner, patience);
+  const rounds = new BackupRounds(new EngineBackups(journal, patience), tasks, cleaner, journal, patience);
+  const preflight = {
+    check: (vm: { vmId: string }, more: { base?: Parameters<typeof preflightVm>[2]; requireConsistency: boolean }) =>
+      preflightVm(engine.asEngine(), vm.vmId, more.base, { requireConsistency: more.requireConsistency }),
+  };
+  const backups = new BackupFlow(engines, preflight, dispatcher, rounds, cleaner, journal, patience, logger);
+  const restores = new RestoreFlow(engines, dispatcher, tasks, cleaner, journal, patience, logger);
+  const protection = new Protection(registry, engines, backups, restores, clock);
+  const workers = Array.from({ length: options.workers ?? 1 }, (_, index) => new MemoryWorker(fleet, `w${index}`, options.slots ?? 4));
+  if (workers.length > 0) await eventually('the worker to be there', () => fleet.list().length === workers.length);
+  return {
+    engine,
+    file,
+    journal,
+    registry,
+    protection,
+    janitor,
+    fleet,
+    worker: workers[0]!,
+    mortal,
+    reported,
+    lines,
+    [Symbol.asyncDispose]: async () => {
+      for (const worker of workers) worker.kill();
+      fleet.stop();
+      if (!mortal.dead) {
+        await registry.stop(60_000_000);
+        await janitor.stop();
+      }
+      mortal.kill();
+    },
+  };
+}
+
+export function backupOf(vm: FakeVm, more: Partial<BackupRequest> = {}): BackupRequest {
+  return {
+    operationId: randomUUID(),
+    vm: { platformId, vmId: vm.vm.id },
+    jobName: 'nightly',
+    sessionId: randomUUID(),
+    dataPath: { endpoints: ['mover:8445'], ticket: 'planted-ticket' },
+    forceFull: false,
+    excludedDiskIds: [],
+    requireConsistency: false,
+    diskParallel: 2,
+    ...more,
+  };
+}
+
+export interface Run {
+  readonly events: OperationEvent[];
+  readonly result: ResultEvent;
+  readonly awaiting: AwaitingCommitEvent | undefined;
+  readonly notes: NoteEvent[];
+  readonly phases: string[];
+  readonly progress: ProgressEvent[];
+}
+
+export interface Host {
+  /** Asked at awaiting-commit; undefined gives no verdict. */
+  readonly verdict?: (event: AwaitingCommitEvent) => boolean | undefined | Promise<boolean | undefined>;
+  readonly each?: (event: OperationEvent) => void | Promise<void>;
+}
+
+/** Does what the host does: starts, watches, concludes. */
+export async function runBackup(bench: Bench, request: BackupRequest, host: Host = {}): Promise<Run> {
+  await bench.protection.startBackup(request, request.operationId);
+  return await follow(bench, request.operationId, host);
+}
+
+export async function runRestore(bench: Bench, request: RestoreRequest, host: Host = {}): Promise<Run> {
+  await bench.protection.startRestore(request, request.operationId);
+  return await follow(bench, request.operationId, host);
+}
+
+export async function follow(bench: Bench, operationId: string, host: Host = {}): Promise<Run> {
+  const events: OperationEvent[] = [];
+  for await (const next of bench.protection.watch(operationId, 0, 1000, AbortSignal.timeout(30_000))) {
+    if (!next) continue;
+    events.push(next.event);
+    await host.each?.(next.event);
+    if (next.event.type === 'awaiting-commit') {
+      const verdict = host.verdict ? await host.verdict(next.event) : true;
+      if (verdict !== undefined) bench.protection.conclude(operationId, verdict);
+    }
+  }
+  const of = <T extends OperationEvent['type']>(type: T) =>
+    events.filter((e): e is Extract<OperationEvent, { type: T }> => e.type === type);
+  const result = of('result')[0];
+  if (!result) throw CommonErrors.INTERNAL({ what: `operation ${operationId}: no result among ${events.map((e) => e.type).join(' ')}` });
+  return {
+    events,
+    result,
+    awaiting: of('awaiting-commit')[0],
+    notes: of('note'),
+    progress: of('progress'),
+    phases: of('state').map((e: StateEvent) => (e.waitingReason === '' ? e.phase : `${e.phase}(${e.waitingReason})`)),
+  };
+}
