@@ -52,7 +52,7 @@ export class DataPathRig {
     await rig.plugin.start(new ProcessIdentity(await issueIdentity(rig.authority, { role: 'plugin', id: 'plugin' }, addresses), undefined));
     for (const role of ['mover', 'worker'] as const) {
       const material = await issueIdentity(rig.authority, { role, id: `${role}-1` }, addresses);
-      ProcessIdentity.store(path.join(folder, role), material);
+      ProcessIdentity.store(path.join(folder, role, 'identity'), material);
     }
     try {
       await rig.startMover();

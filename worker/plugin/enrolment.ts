@@ -1,4 +1,5 @@
 import fs from 'node:fs';
+import path from 'node:path';
 import { CommonErrors } from '../../common/errors/common-errors';
 import { hasCode } from '../../common/errors/tidemark-error';
 import type { Service } from '../../common/lifecycle/lifecycle';
@@ -21,7 +22,7 @@ const checkRenewalEveryMs = 60_000;
  * TRUST_FINGERPRINT_MISMATCH, PEER_UNAVAILABLE or HOST_UNREACHABLE (after the configured patience).
  */
 export async function obtainIdentity(config: WorkerConfig, info: ProcessInfo, logger: Logger): Promise<ProcessIdentity> {
-  const stored = ProcessIdentity.load(config.dataFolder);
+  const stored = ProcessIdentity.load(identityFolder(config));
   if (stored) return stored;
   const token = readToken(config);
   const endpoint = config.plugin.enrolmentEndpoint;
@@ -50,17 +51,22 @@ function enrolAt(endpoint: string, token: string, config: WorkerConfig, info: Pr
     server: 'plugin',
     process: info,
     addresses: config.addresses,
-    identityFolder: config.dataFolder,
+    identityFolder: identityFolder(config),
     apply: async (credentials, application) => {
       const service = loadService(protoFile, 'tidemark.worker.v1.WorkerEnrolmentService').service;
       const client = new RpcClient<WorkerEnrolmentServiceDefinition>(service, endpoint, credentials);
       try {
-        return (await client.call('Enrol', { application }, { deadlineMs: 20_000 })).certificate;
+        // Repeated with the same certificate request, so that a lost answer is fetched again.
+        return (await client.call('Enrol', { application }, { deadlineMs: 20_000, attempts: 3 })).certificate;
       } finally {
         client.close();
       }
     },
   });
+}
+
+function identityFolder(config: WorkerConfig): string {
+  return path.join(config.dataFolder, 'identity');
 }
 
 function readToken(config: WorkerConfig): string | undefined {
