@@ -3,6 +3,7 @@ import { hasCode } from '../../common/errors/tidemark-error';
 import type { ImageTransfer } from '../engine/image-transfers';
 import type { Journal } from '../journal/journal';
 import type { JournalEntry } from '../journal/records';
+import { isDefiniteRefusal } from './definite';
 import type { EngineApi } from './engine-port';
 import { transferPace } from './patience';
 import type { Patience } from './patience';
@@ -56,9 +57,7 @@ export class DiskTransfers {
       transfer = await this.patience.whileConflict({ signal, deadlineMs: conflictMs }, () => this.#create(engine, order, signal));
     } catch (error) {
       // A definite answer: nothing was made. After anything else the cleaner has to look for it.
-      if (hasCode(error, 'ENGINE_REFUSED', 'ENGINE_CONFLICT', 'ENGINE_NOT_FOUND', 'ENGINE_PERMISSION_MISSING', 'ENGINE_REQUEST_INVALID')) {
-        await this.journal.removed(entry.entryId);
-      }
+      if (isDefiniteRefusal(error)) await this.journal.removed(entry.entryId);
       throw error;
     }
     await this.journal.created(entry.entryId, transfer.id);

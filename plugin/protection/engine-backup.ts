@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import { hasCode } from '../../common/errors/tidemark-error';
 import type { EngineBackup } from '../engine/backups';
 import type { Disk } from '../engine/disks';
 import { engineCorrelationId } from '../engine/engine-session';
 import { EngineErrors } from '../engine/engine-errors';
 import type { Journal } from '../journal/journal';
 import type { JournalEntry } from '../journal/records';
+import { isDefiniteRefusal } from './definite';
 import type { EngineApi } from './engine-port';
 import { startPace } from './patience';
 import type { Patience } from './patience';
@@ -118,17 +118,7 @@ export class EngineBackups {
       });
     } catch (error) {
       // Refused before a row was made, or with a row in phase failed: the look-up tells which.
-      if (
-        hasCode(
-          error,
-          'ENGINE_REFUSED',
-          'ENGINE_CONFLICT',
-          'ENGINE_NOT_FOUND',
-          'ENGINE_PERMISSION_MISSING',
-          'ENGINE_REQUEST_INVALID',
-          'ENGINE_CHECKPOINT_UNUSABLE',
-        )
-      ) {
+      if (isDefiniteRefusal(error)) {
         const row = await this.patience.whileAway(signal, () => engine.backups.find(vmId, backupId, { signal }));
         if (row) await this.journal.created(entry.entryId, backupId);
         else await this.journal.removed(entry.entryId);

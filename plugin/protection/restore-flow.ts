@@ -14,6 +14,7 @@ import type { OperationScope } from '../operations/operation';
 import type { FlowResult } from '../operations/operation-registry';
 import type { Dispatcher, Slot } from '../workers/dispatcher';
 import type { DiskTasks } from './disk-task';
+import { isDefiniteRefusal } from './definite';
 import type { EngineApi, EngineDirectory } from './engine-port';
 import { restoreMark } from './marks';
 import { transferPace } from './patience';
@@ -205,8 +206,8 @@ export class RestoreFlow {
       objectId: id,
       details: { name: planned.name },
     });
-    await this.patience.whileConflict({ signal, deadlineMs: diskOkMs }, async () => {
-      await engine.disks.create(
+    const create = () =>
+      engine.disks.create(
         {
           id,
           name: planned.name,
@@ -221,7 +222,12 @@ export class RestoreFlow {
         },
         { signal },
       );
-    });
+    try {
+      await this.patience.whileConflict({ signal, deadlineMs: diskOkMs }, create);
+    } catch (error) {
+      if (isDefiniteRefusal(error) && !(await engine.disks.find(id, { signal }))) await this.journal.removed(entry.entryId);
+      throw error;
+    }
     await this.journal.created(entry.entryId, id);
     const status = await this.patience.poll({ signal, deadlineMs: diskCreateMs, everyMs: transferPace }, async () => {
       const disk = await engine.disks.find(id, { signal });

@@ -3,6 +3,7 @@ import type { TidemarkError } from '../../common/errors/tidemark-error';
 import type { Wire } from '../engine/mapping';
 import type { Journal } from '../journal/journal';
 import type { JournalEntry } from '../journal/records';
+import { isDefiniteRefusal } from './definite';
 import type { EngineApi } from './engine-port';
 import { transferPace } from './patience';
 import type { Patience } from './patience';
@@ -54,7 +55,7 @@ export class RestoredVm {
       });
       vmId = vm.id;
     } catch (error) {
-      if (isDefinite(error)) await this.journal.removed(entry.entryId);
+      if (isDefiniteRefusal(error) || hasCode(error, 'VM_NAME_TAKEN')) await this.#forgetUnlessMade(entry);
       if (hasCode(error, 'ENGINE_REFUSED') && /name.*(already|in use|used)/i.test(String(error.meta['detail']))) {
         throw ProtectionErrors.VM_NAME_TAKEN({ name: plan.name }, { cause: error });
       }
@@ -125,6 +126,11 @@ export class RestoredVm {
     await this.#orTell('power-on-failed', 'The VM is complete but could not be started', () => this.engine.vms.start(vmId));
   }
 
+  async #forgetUnlessMade(entry: JournalEntry): Promise<void> {
+    const made = await this.engine.vms.findByName(entry.details['name'] ?? '', { signal: this.signal });
+    if (made?.description !== entry.mark) await this.journal.removed(entry.entryId);
+  }
+
   async #addNic(vmId: string, nic: PlannedNic, macAddress: string | undefined): Promise<void> {
     const { signal } = this;
     await this.patience.whileConflict({ signal, deadlineMs: vmReadyMs }, () =>
@@ -155,17 +161,4 @@ export class RestoredVm {
 
 function isMacTaken(error: unknown): error is TidemarkError {
   return hasCode(error, 'ENGINE_REFUSED', 'ENGINE_CONFLICT') && /\bMAC\b/i.test(String(error.meta['detail']));
-}
-
-/** The engine has answered: nothing was made. */
-function isDefinite(error: unknown): boolean {
-  return hasCode(
-    error,
-    'ENGINE_REFUSED',
-    'ENGINE_CONFLICT',
-    'ENGINE_NOT_FOUND',
-    'ENGINE_PERMISSION_MISSING',
-    'ENGINE_REQUEST_INVALID',
-    'VM_NAME_TAKEN',
-  );
 }

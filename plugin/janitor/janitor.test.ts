@@ -1,0 +1,148 @@
+import { eventually } from '../testing/eventually';
+import { EngineErrors } from '../engine/engine-errors';
+import { engineBackupSnapshot } from '../engine/snapshots';
+import { MemoryJournalFile } from '../testing/memory-journal-file';
+import { Mortal } from '../testing/mortal';
+import { backupOf, newEngine, platformId, runBackup, startBench } from '../testing/protection-bench';
+import type { Bench } from '../testing/protection-bench';
+
+/** Runs a backup until it transfers, then kills the process. */
+async function killedWhileTransferring(
+  engine = newEngine(),
+): Promise<{ file: MemoryJournalFile; engine: typeof engine; operationId: string; dead: Bench }> {
+  const file = new MemoryJournalFile();
+  const dead = await startBench({ engine, file, mortal: new Mortal() });
+  const vm = [...engine.vmsById.values()][0] ?? engine.addVm('web', [{}, {}]);
+  dead.worker.answer = () => 'hang';
+  const request = backupOf(vm);
+  await dead.protection.startBackup(request, 'f');
+  await eventually('both tasks', () => dead.worker.tasks.length === 2);
+  dead.mortal.kill();
+  await dead[Symbol.asyncDispose]();
+  return { file, engine, operationId: request.operationId, dead };
+}
+
+describe('the janitor', () => {
+  it('brings the engine back to order after a kill, reports it and tells the host', async () => {
+    const { file, engine, operationId } = await killedWhileTransferring();
+    expect(engine.leftovers().length).toBeGreaterThan(2);
+    await using at = await startBench({ engine, file });
+    expect(at.registry.get(operationId).result).toMatchObject({ outcome: 'failed', failure: { code: 'PLUGIN_RESTARTED' } });
+    expect(at.janitor.hasPending(platformId)).toBe(true);
+    at.janitor.start();
+    await eventually('a clean engine', () => engine.leftovers().length === 0 && at.journal.openEntries().length === 0);
+    await eventually('the report', () => at.janitor.report().length === 3);
+    expect(
+      at.janitor
+        .report()
+        .map((l) => `${l.kind} ${l.state}`)
+        .sort(),
+    ).toEqual(['backup removed', 'image-transfer removed', 'image-transfer removed']);
+    expect(at.janitor.lastSweepAt).toBeDefined();
+    expect(at.reported).toHaveLength(3);
+    expect(at.reported[0]).toMatchObject({
+      code: 'LEFTOVER_REMOVED',
+      severity: 'info',
+      references: { platform_id: platformId, operation_id: operationId },
+    });
+    expect(at.janitor.hasPending(platformId)).toBe(false);
+    expect([...engine.vmsById.values()][0]!.checkpoints).toEqual([]);
+  });
+
+  it('leaves running operations and strangers alone', async () => {
+    await using at = await startBench();
+    const vm = at.engine.addVm('web', [{}]);
+    at.engine.disksById.set('s', {
+      ...at.engine.addDisk({ name: 'stranger' }),
+      id: 's',
+      status: 'locked',
+      description: 'tidemark restore session=other',
+    });
+    at.worker.answer = () => 'hang';
+    const request = backupOf(vm);
+    await at.protection.startBackup(request, 'f');
+    await eventually('the task', () => at.worker.tasks.length === 1);
+    expect(await at.janitor.sweep(60_000)).toEqual([]);
+    expect(vm.backups[0]?.phase).toBe('ready');
+    expect(at.engine.disksById.has('s')).toBe(true);
+    at.protection.cancel(request.operationId);
+    await eventually('the end', () => at.registry.get(request.operationId).result !== undefined);
+  });
+
+  it('goes on while the engine is away, and says so', async () => {
+    const { file, engine } = await killedWhileTransferring();
+    engine.away = true;
+    await using at = await startBench({ engine, file });
+    at.janitor.start();
+    await eventually('a report', () => at.janitor.report().some((l) => l.state === 'pending' && /does not answer|Waits/.test(l.message)));
+    engine.away = false;
+    await eventually('a clean engine', () => engine.leftovers().length === 0 && at.journal.openEntries().length === 0);
+  });
+
+  it('calls what does not go stuck, with advice, and goes on trying', async () => {
+    const { file, engine } = await killedWhileTransferring();
+    engine.ticketsStuck = true;
+    await using at = await startBench({ engine, file });
+    at.janitor.start();
+    await eventually('stuck', () => at.janitor.report().some((l) => l.state === 'stuck' && l.kind === 'image-transfer'), 10_000);
+    expect(at.reported.find((e) => e.code === 'LEFTOVER_STUCK')).toMatchObject({ severity: 'error' });
+    engine.ticketsStuck = false;
+    await eventually('a clean engine', () => engine.leftovers().length === 0 && at.journal.openEntries().length === 0);
+    await eventually('all settled', () => at.janitor.report().every((l) => l.state === 'removed'));
+  });
+
+  it('names a disk that stays locked, and the tool that frees it', async () => {
+    const { file, engine } = await killedWhileTransferring();
+    const [disk] = engine.disksById.values();
+    Object.defineProperty(disk, 'status', { get: () => 'locked', set: () => undefined, configurable: true });
+    await using at = await startBench({ engine, file });
+    at.janitor.start();
+    await eventually('stuck', () => at.janitor.report().some((l) => l.state === 'stuck' && l.kind === 'disk-lock'), 10_000);
+    expect(at.janitor.report().find((l) => l.kind === 'disk-lock')).toMatchObject({
+      id: disk!.id,
+      message: expect.stringContaining('unlock_entity.sh'),
+    });
+    Object.defineProperty(disk, 'status', { value: 'ok', writable: true, configurable: true });
+    await eventually('settled', () => at.journal.openEntries().length === 0);
+  });
+
+  it('needs a person when a permit is missing', async () => {
+    const { file, engine } = await killedWhileTransferring();
+    engine.before = (call) => {
+      if (call === 'transfers.cancel') throw EngineErrors.ENGINE_PERMISSION_MISSING({ operation: call, detail: 'EDIT_DISK_PROPERTIES' });
+    };
+    await using at = await startBench({ engine, file });
+    const leftovers = await at.janitor.sweep(600_000);
+    expect(leftovers.filter((l) => l.state === 'stuck')).toHaveLength(2);
+    engine.before = () => undefined;
+    await at.janitor.sweep(600_000);
+    expect(engine.leftovers()).toEqual([]);
+  });
+
+  it('removes the snapshot that a hybrid backup of ours left, but not that of another product', async () => {
+    const engine = newEngine();
+    engine.level = { major: 4, minor: 7 };
+    const vm = engine.addVm('web', [{}, {}]);
+    engine.failingMerges = 1;
+    const { file } = await killedWhileTransferring(engine);
+    const foreign = engine.addVm('other', [{}]);
+    foreign.snapshots.push({ ...foreign.snapshots[0]!, id: 'foreign', type: 'regular', description: engineBackupSnapshot });
+    await using at = await startBench({ engine, file });
+    at.janitor.start();
+    await eventually('no snapshot of ours', () => vm.snapshots.length === 1 && at.journal.openEntries().length === 0);
+    expect(foreign.snapshots).toHaveLength(2);
+  });
+
+  it('cleans up after a flow that could not', async () => {
+    await using at = await startBench();
+    at.janitor.start();
+    const vm = at.engine.addVm('web', [{}]);
+    at.engine.ticketsStuck = true;
+    at.worker.answer = () => ({ failure: EngineErrors.ENGINE_NOT_FOUND({ what: 'x' }) });
+    const run = await runBackup(at, backupOf(vm));
+    expect(run.result.outcome).toBe('failed');
+    expect(run.result.leftForJanitor.length).toBeGreaterThan(0);
+    at.engine.ticketsStuck = false;
+    await eventually('a clean engine', () => at.engine.leftovers().length === 0 && at.journal.openEntries().length === 0);
+  });
+});
