@@ -14,7 +14,7 @@ import { promisify } from 'node:util';
 const run = promisify(execFile);
 
 /** Raised when the guest changes, so that an old cache is rebuilt. */
-const guestVersion = '2';
+const guestVersion = '3';
 
 const modules = ['virtio_pci', 'virtio_blk', 'virtio_scsi', 'sd_mod', 'virtio_console', 'crc32c_generic', 'ext4'];
 
@@ -135,7 +135,7 @@ async function installModules(unpacked: string, root: string): Promise<string[]>
 
 /**
  * The whole user space. Console lines: `cycle N` when the N-th write cycle is on the disk (N goes on over restarts), `idle` when the first
- * disk has no file system. Kernel command line: `lab.pause_ms=N`, the pause between cycles.
+ * disk (virtio, or else SCSI) has no file system. Kernel command line: `lab.pause_ms=N`, the pause between cycles.
  */
 function initScript(moduleOrder: readonly string[]): string {
   return `#!/bin/sh
@@ -155,7 +155,14 @@ for port in /sys/class/virtio-ports/*; do
     qemu-ga -m virtio-serial -p /dev/\${port##*/} -t /run -f /run/qemu-ga.pid -l /dev/null </dev/null >/dev/null 2>&1 &
   fi
 done
-if ! mount -t ext4 /dev/vda /disk 2>/dev/null; then
+# SCSI disks are found a moment after their driver was loaded.
+disk=/dev/vda
+for try in 1 2 3 4 5 6 7 8 9 10; do
+  [ -b /dev/vda ] && break
+  [ -b /dev/sda ] && disk=/dev/sda && break
+  sleep 0.2
+done
+if ! mount -t ext4 $disk /disk 2>/dev/null; then
   echo idle
   while true; do sleep 3600; done
 fi
