@@ -248,6 +248,13 @@ export const HostErrors = defineErrors({
     status: 'FAILED_PRECONDITION',
     message: (m: { code: string; text: string }) => `The VM cannot be backed up (${m.code}): ${m.text}`,
   },
+  VERIFY_FOUND_DAMAGE: {
+    kind: 'failure',
+    retry: 'after-operator',
+    status: 'DATA_LOSS',
+    message: (m: { findings: number }) =>
+      `Verification found ${m.findings} damaged objects. The session lists them with the points they hurt; docs/operations says what to do.`,
+  },
   STATE_TRANSITION_INVALID: {
     kind: 'bug',
     retry: 'never',

@@ -21,10 +21,10 @@ const forward = (from: ActiveState): readonly TaskState[] => [...activeStates.sl
 export const transitions: Readonly<Record<TaskState, readonly TaskState[]>> = {
   queued: forward('queued'),
   preparing: [...forward('preparing'), 'queued'],
-  starting: [...forward('starting'), 'queued', 'preparing'],
+  starting: [...forward('starting'), 'queued'],
   transferring: [...forward('transferring'), 'queued'],
   committing: [...forward('committing'), 'queued'],
-  cleaning: [...finalStates, 'queued', 'committing'],
+  cleaning: [...finalStates, 'queued'],
   success: [],
   skipped: [],
   warning: [],
@@ -37,9 +37,13 @@ export function isFinal(state: TaskState): state is FinalState {
   return (finalStates as readonly string[]).includes(state);
 }
 
+export function mayEnter(from: TaskState, to: TaskState): boolean {
+  return from === to || transitions[from].includes(to);
+}
+
 /** Throws STATE_TRANSITION_INVALID. */
 export function checkTransition(from: TaskState, to: TaskState): void {
-  if (from !== to && !transitions[from].includes(to)) throw HostErrors.STATE_TRANSITION_INVALID({ from, to });
+  if (!mayEnter(from, to)) throw HostErrors.STATE_TRANSITION_INVALID({ from, to });
 }
 
 /** A session is as bad as its worst task. */

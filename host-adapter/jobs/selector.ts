@@ -1,0 +1,73 @@
+import { HostErrors } from '../errors/host-errors';
+
+/** What a selector looks at. */
+export interface SelectableVm {
+  readonly platformId: string;
+  readonly vmId: string;
+  readonly name: string;
+  readonly status: string;
+  readonly clusterId: string;
+  readonly clusterName: string;
+  readonly tags: readonly string[];
+}
+
+type Predicate = (vm: SelectableVm) => boolean;
+
+const fields: Readonly<Record<string, (vm: SelectableVm) => readonly string[]>> = {
+  name: (vm) => [vm.name],
+  id: (vm) => [vm.vmId],
+  tag: (vm) => vm.tags,
+  cluster: (vm) => [vm.clusterName, vm.clusterId],
+  platform: (vm) => [vm.platformId],
+  status: (vm) => [vm.status],
+};
+
+/**
+ * Reads an expression: terms `field:pattern` joined by ` and `, each perhaps negated by `not `; `*` and `?` are wild, case does not matter; a
+ * bare word is a name or an id. `platformIds` turns names of platforms into ids. Throws SELECTOR_INVALID.
+ */
+export function parseExpression(expression: string, platformIds: ReadonlyMap<string, string> = new Map()): Predicate {
+  const terms = expression
+    .trim()
+    .split(/\s+and\s+/i)
+    .map((term) => parseTerm(term.trim(), expression, platformIds));
+  return (vm) => terms.every((term) => term(vm));
+}
+
+function parseTerm(term: string, expression: string, platformIds: ReadonlyMap<string, string>): Predicate {
+  const negated = /^not\s+(.*)$/is.exec(term);
+  if (negated) {
+    const inner = parseTerm(negated[1] ?? '', expression, platformIds);
+    return (vm) => !inner(vm);
+  }
+  if (term === '') throw HostErrors.SELECTOR_INVALID({ expression, problem: 'a term is empty' });
+  const [, field, pattern] = /^([a-z]+):(.*)$/is.exec(term) ?? [];
+  if (field === undefined || pattern === undefined) {
+    const matches = glob(term);
+    return (vm) => matches(vm.name) || matches(vm.vmId);
+  }
+  const values = fields[field.toLowerCase()];
+  if (!values) {
+    throw HostErrors.SELECTOR_INVALID({ expression, problem: `"${field}" is none of ${Object.keys(fields).join(', ')}` });
+  }
+  if (pattern.trim() === '') throw HostErrors.SELECTOR_INVALID({ expression, problem: `nothing stands behind "${field}:"` });
+  const matches = glob(field.toLowerCase() === 'platform' ? (platformIds.get(pattern.trim()) ?? pattern.trim()) : pattern.trim());
+  return (vm) => values(vm).some(matches);
+}
+
+function glob(pattern: string): (text: string) => boolean {
+  const source = pattern.replace(/[.+^${}()|[\]\\]/g, '\\$&').replace(/\*+/g, '.*').replaceAll('?', '.');
+  const expression = new RegExp(`^${source}$`, 'is');
+  return (text) => expression.test(text);
+}
+
+/** VMs that one include matches and no exclude; each once, in the order given. */
+export function selectVms<V extends SelectableVm>(
+  vms: readonly V[],
+  selector: { readonly include: readonly string[]; readonly exclude: readonly string[] },
+  platformIds: ReadonlyMap<string, string> = new Map(),
+): V[] {
+  const include = selector.include.map((expression) => parseExpression(expression, platformIds));
+  const exclude = selector.exclude.map((expression) => parseExpression(expression, platformIds));
+  return vms.filter((vm) => include.some((matches) => matches(vm)) && !exclude.some((matches) => matches(vm)));
+}

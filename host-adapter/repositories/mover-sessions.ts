@@ -1,0 +1,99 @@
+import type { KeyObject } from 'node:crypto';
+import { hasCode } from '../../common/errors/tidemark-error';
+import { durationToWire, timestampToWire } from '../../common/rpc/bytes';
+import { signTicket } from '../../common/tickets/ticket';
+import type { TicketRight } from '../../common/tickets/ticket';
+import type { DataPath } from '../../proto/gen/tidemark/common/v1/DataPath';
+import type { Point } from '../../proto/gen/tidemark/mover/v1/Point';
+import type { Point__Output } from '../../proto/gen/tidemark/mover/v1/Point';
+import { HostErrors } from '../errors/host-errors';
+import type { MoverConnections } from '../registry/mover-connections';
+import type { Repositories } from './repositories';
+
+/** A mover session that nobody renews ends after this. */
+export const moverLeaseMs = 300_000;
+/** A ticket only helps while its session is open, which the host ends; it must outlive the longest backup. */
+const ticketLifetimeMs = 24 * 3_600_000;
+
+export interface OpenedSession {
+  readonly moverId: string;
+  readonly dataPath: DataPath;
+}
+
+/** Sessions on movers, and the tickets for them. */
+export class MoverSessions {
+  constructor(
+    private readonly repositories: Repositories,
+    private readonly movers: MoverConnections,
+    private readonly ticketKey: KeyObject,
+    private readonly now: () => Date,
+  ) {}
+
+  /** Opens a session and signs its ticket. Throws what SessionService.OpenSession says. */
+  async open(request: {
+    readonly sessionId: string;
+    readonly repositoryId: string;
+    readonly kind: 'backup' | 'restore';
+    readonly pointIds: readonly string[];
+  }): Promise<OpenedSession> {
+    const { sessionId, repositoryId, kind, pointIds } = request;
+    const mover = await this.repositories.mover(repositoryId);
+    await mover.sessions.call(
+      'OpenSession',
+      {
+        sessionId,
+        repositoryId,
+        kind: kind === 'backup' ? 'SESSION_KIND_BACKUP' : 'SESSION_KIND_RESTORE',
+        pointIds: [...pointIds],
+        leaseDuration: durationToWire(moverLeaseMs),
+      },
+      { deadlineMs: 15_000, attempts: 3 },
+    );
+    const expiresAt = new Date(this.now().getTime() + ticketLifetimeMs);
+    const rights: TicketRight[] = kind === 'backup' ? ['write'] : ['read'];
+    const ticket = signTicket({ sessionId, repositoryId, rights, expiresAt, pointIds }, this.ticketKey);
+    return {
+      moverId: mover.id,
+      dataPath: { endpoints: [...mover.dataEndpoints], serverName: '', ticket, sessionId, repositoryId, expiresAt: timestampToWire(expiresAt) },
+    };
+  }
+
+  /** Throws SESSION_NOT_FOUND, SESSION_ENDED … */
+  async renew(repositoryId: string, sessionId: string): Promise<void> {
+    const mover = await this.#of(repositoryId);
+    await mover.sessions.call('RenewSession', { sessionId, leaseDuration: durationToWire(moverLeaseMs) }, { deadlineMs: 5_000 });
+  }
+
+  /** Makes the point visible; can be repeated. */
+  async commit(repositoryId: string, sessionId: string, point: Point, configuration: string): Promise<Point__Output> {
+    const mover = await this.#of(repositoryId);
+    const reply = await mover.sessions.call('CommitSession', { sessionId, point, configuration }, { deadlineMs: 120_000 });
+    if (!reply.point) throw HostErrors.MOVER_SESSION_LOST({ sessionId });
+    return reply.point;
+  }
+
+  /** True when the session is committed. */
+  async isCommitted(repositoryId: string, sessionId: string): Promise<boolean> {
+    const mover = await this.#of(repositoryId);
+    try {
+      return (await mover.sessions.call('GetSession', { sessionId }, { deadlineMs: 5_000 })).state === 'SESSION_STATE_COMMITTED';
+    } catch (error) {
+      if (hasCode(error, 'SESSION_NOT_FOUND')) return false;
+      throw error;
+    }
+  }
+
+  /** Throws the session away; a committed one is left alone. */
+  async abort(repositoryId: string, sessionId: string): Promise<void> {
+    const mover = await this.#of(repositoryId);
+    try {
+      await mover.sessions.call('AbortSession', { sessionId }, { deadlineMs: 15_000, attempts: 2 });
+    } catch (error) {
+      if (!hasCode(error, 'SESSION_ENDED', 'SESSION_NOT_FOUND')) throw error;
+    }
+  }
+
+  async #of(repositoryId: string) {
+    return this.movers.of((await this.repositories.row(repositoryId)).moverId);
+  }
+}
