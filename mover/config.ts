@@ -14,7 +14,7 @@ export const moverConfigSchema = z.strictObject({
       /** mover.v1 for the host, mutual TLS. */
       port: port.default(8447),
       /** Data Mover protocol for workers, mutual TLS. */
-      dataPort: port.default(8448),
+      dataPort: port.default(8445),
     })
     .prefault({}),
   /** Names and addresses of this machine; go into the certificate. The first one is announced. */

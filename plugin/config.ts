@@ -13,9 +13,9 @@ export const pluginConfigSchema = z.strictObject({
     .strictObject({
       address: z.string().min(1).default('::'),
       /** plugin.v1 for the host and worker.v1 for workers, mutual TLS. */
-      port: port.default(8445),
+      port: port.default(8446),
       /** Enrolment of workers. */
-      enrolmentPort: port.default(8446),
+      enrolmentPort: port.default(8448),
     })
     .prefault({}),
   /** Names and addresses of this machine; go into the certificate. The first one is announced. */

@@ -17,7 +17,7 @@ const usage = `usage: tidemark plugin [--config FILE] [--end-with-parent]
 Runs the oVirt plug-in in the foreground. Configuration: a JSON file and TIDEMARK_… variables, for example
   TIDEMARK_DATA_FOLDER=/var/lib/tidemark-plugin
   TIDEMARK_HOST__ENDPOINT=backup.example.com:8444
-  TIDEMARK_HOST__ENROLMENT_ENDPOINT=backup.example.com:8443
+  TIDEMARK_HOST__ENROLMENT_ENDPOINT=backup.example.com:8449
   TIDEMARK_HOST__ENROLMENT_TOKEN_FILE=/etc/tidemark/plugin-token   (until enrolled; made by "tidemark plugin enrol")
 `;
 
