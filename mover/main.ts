@@ -15,7 +15,7 @@ const usage = `usage: tidemark mover [--config FILE] [--end-with-parent]
 Runs a data mover in the foreground. Configuration: a JSON file and TIDEMARK_… variables, for example
   TIDEMARK_DATA_FOLDER=/var/lib/tidemark-mover
   TIDEMARK_HOST__ENDPOINT=backup.example.com:8444
-  TIDEMARK_HOST__ENROLMENT_ENDPOINT=backup.example.com:8443
+  TIDEMARK_HOST__ENROLMENT_ENDPOINT=backup.example.com:8449
   TIDEMARK_HOST__ENROLMENT_TOKEN_FILE=/etc/tidemark/mover-token   (until enrolled; made by "tidemark mover enrol")
 `;
 
