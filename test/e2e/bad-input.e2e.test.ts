@@ -16,7 +16,7 @@ describe('bad input and damage', () => {
   let good: Task;
 
   beforeAll(async () => {
-    site = await Site.start({ plan, settings: { retry: { attempts: 1 } } });
+    site = await Site.start({ plan, settings: { retryAttempts: 1 } });
     await site.lab.startVm('small');
     await site.dirty('small', 'small-a', 4, 20, 5);
     const [vm] = (await site.lab.api<{ vm: { id: string }[] }>('GET', '/vms?search=name%3Dsmall')).vm;

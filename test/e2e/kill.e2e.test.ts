@@ -41,7 +41,7 @@ describe(`kill -9 (seed ${seed})`, () => {
   let oldest: Task;
 
   beforeAll(async () => {
-    site = await Site.start({ plan, settings: { retry: { delaysMs: [500, 1000] } } });
+    site = await Site.start({ plan, settings: { retryDelaysMs: [500, 1000] } });
     await site.lab.startVm('prey');
     await site.dirty('prey', 'prey-a', 0, 120, seed);
     await site.dirty('prey', 'prey-b', 16, 32, seed + 1);

@@ -18,11 +18,7 @@ export interface CliResult {
 export class Installation {
   #child: Child | undefined;
 
-  constructor(
-    readonly folder: string,
-    /** Further settings of the server, as in its configuration file. */
-    private readonly settings: object = {},
-  ) {}
+  constructor(readonly folder: string) {}
 
   get dataDir(): string {
     return path.join(this.folder, 'server');
@@ -33,7 +29,7 @@ export class Installation {
     fs.mkdirSync(this.folder, { recursive: true });
     const config = path.join(this.folder, 'server.json');
     const ports = this.#knownPorts();
-    fs.writeFileSync(config, JSON.stringify({ ...ports, ...this.settings }));
+    fs.writeFileSync(config, JSON.stringify(ports));
     const child = startNode(
       launcher,
       ['server', '--all-in-one', '--config', config, '--data-dir', this.dataDir],

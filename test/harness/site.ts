@@ -42,8 +42,8 @@ export interface Task {
 export interface SiteOptions {
   readonly plan: object;
   readonly clockFactor?: number;
-  /** Settings of the server, as in its configuration file. */
-  readonly settings?: object;
+  /** Server settings to change, as `tidemark config set` takes them. */
+  readonly settings?: Readonly<Record<string, unknown>>;
 }
 
 /** A lab and an all-in-one installation that backs it up, ready for jobs. */
@@ -54,7 +54,7 @@ export class Site implements AsyncDisposable {
 
   private constructor(options: SiteOptions) {
     this.lab = new Lab({ folder: path.join(this.folder, 'lab'), plan: options.plan, clockFactor: options.clockFactor ?? 20 });
-    this.installation = new Installation(path.join(this.folder, 'site'), options.settings);
+    this.installation = new Installation(path.join(this.folder, 'site'));
   }
 
   /** Both up, plug-in enabled, platform `lab` connected, repository `main` made, captures on. */
@@ -67,6 +67,8 @@ export class Site implements AsyncDisposable {
       await site.enable();
       await site.addPlatform('lab');
       await site.installation.cli('repository', 'add', 'main', '--location', site.repository);
+      for (const [name, value] of Object.entries(options.settings ?? {}))
+        await site.installation.cli('config', 'set', name, JSON.stringify(value));
       return site;
     } catch (error) {
       await site[Symbol.asyncDispose]();
