@@ -14,7 +14,7 @@ import { promisify } from 'node:util';
 const run = promisify(execFile);
 
 /** Raised when the guest changes, so that an old cache is rebuilt. */
-const guestVersion = '3';
+const guestVersion = '4';
 
 const modules = ['virtio_pci', 'virtio_blk', 'virtio_scsi', 'sd_mod', 'virtio_console', 'crc32c_generic', 'ext4'];
 
@@ -155,12 +155,12 @@ for port in /sys/class/virtio-ports/*; do
     qemu-ga -m virtio-serial -p /dev/\${port##*/} -t /run -f /run/qemu-ga.pid -l /dev/null </dev/null >/dev/null 2>&1 &
   fi
 done
-# SCSI disks are found a moment after their driver was loaded.
+# SCSI disks are found a while after their driver was loaded.
 disk=/dev/vda
-for try in 1 2 3 4 5 6 7 8 9 10; do
-  [ -b /dev/vda ] && break
-  [ -b /dev/sda ] && disk=/dev/sda && break
-  sleep 0.2
+tries=0
+while [ ! -b $disk ] && [ $tries -lt 100 ]; do
+  if [ -b /dev/sda ]; then disk=/dev/sda; else sleep 0.1; fi
+  tries=$((tries + 1))
 done
 if ! mount -t ext4 $disk /disk 2>/dev/null; then
   echo idle
