@@ -28,9 +28,9 @@ import { BlockCodec, BlockKind, hexOf, isZero, payloadCheck } from '../format/bl
 import { rawLengthOf } from '../format/index-page';
 import type { DiskDraft } from '../sessions/disk-draft';
 import type { Lane, Session } from '../sessions/session';
-import type { BufferPool } from './buffer-pool';
+import type { BufferPool } from '../repository/buffer-pool';
 import { closesConnection, errorFrame, frameError } from './frame-errors';
-import { ImageReader, type StoredBlockView } from './image-reader';
+import { ImageReader, type StoredBlockView } from '../repository/image-reader';
 import type { DataPortLimits } from './limits';
 
 /** Answers that wait in the socket before it is no longer read. */

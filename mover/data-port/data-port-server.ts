@@ -11,7 +11,7 @@ import { CommonErrors } from '../../common/errors/common-errors';
 import { DataPortErrors, SessionErrors } from '../errors/mover-errors';
 import type { Session } from '../sessions/session';
 import type { SessionManager } from '../sessions/session-manager';
-import { BufferPool } from './buffer-pool';
+import { BufferPool } from '../repository/buffer-pool';
 import { Connection, type ConnectionContext } from './connection';
 import type { DataPortLimits } from './limits';
 import { checkTicket, type TicketKeys } from './ticket-check';

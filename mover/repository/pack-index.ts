@@ -119,11 +119,11 @@ export class PackIndex {
     return packName(this.packs.idOf(location.pack));
   }
 
-  /** Writes what is in memory, so that the next start is quick, and closes the runs. */
-  async close(): Promise<void> {
+  /** Closes the runs; with `keep`, writes what is in memory first, so that the next start is quick. */
+  async close(keep: boolean): Promise<void> {
     this.closed = true;
     await this.upkeep;
-    if (!this.frozen && this.current.packs.length > 0) this.freeze();
+    if (keep && !this.frozen && this.current.packs.length > 0) this.freeze();
     await this.upkeep;
     for (const run of this.runs) run.close();
     this.runs = [];

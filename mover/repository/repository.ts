@@ -100,11 +100,13 @@ export class Repository {
     const lock = options.lock ? await RepositoryLock.acquire(store, header.repositoryId, options.lock, options.logger) : undefined;
     try {
       if (lock) await store.removeLeftovers();
+      // Points before packs: whatever a manifest that is seen reaches was durable before it.
+      const points = await PointCatalog.load(store);
       const folder = path.join(options.cacheFolder, header.repositoryId);
       const index = await PackIndex.open(store, folder, options.logger, options.indexLimits ?? defaultIndexLimits);
       const blocks = new BlockStore(store, index, header.repositoryId, options.now ?? Date.now, options.packTargetBytes);
       const pages = new PageStore(blocks, Buffer.from(header.digestKey, 'hex'), codecOf(header), header.codecLevel);
-      return new Repository(store, header, index, blocks, pages, await PointCatalog.load(store), lock);
+      return new Repository(store, header, index, blocks, pages, points, lock);
     } catch (error) {
       await lock?.release().catch(() => undefined);
       throw error;
@@ -133,7 +135,7 @@ export class Repository {
   /** Flushes packs, writes the index cache and gives the lock up. */
   async close(): Promise<void> {
     await this.blocks.flush();
-    await this.index.close();
+    await this.index.close(this.lock !== undefined);
     await this.lock?.release();
     await this.store.close();
   }

@@ -5,9 +5,9 @@
 import { RepositoryErrors } from '../errors/mover-errors';
 import { isZero } from '../format/block';
 import { pageDigest, PAGE_FAN_OUT } from '../format/index-page';
-import type { BlockLocation } from '../repository/block-location';
-import type { DiskTree } from '../repository/disk-tree';
-import type { Repository } from '../repository/repository';
+import type { BlockLocation } from './block-location';
+import type { DiskTree } from './disk-tree';
+import type { Repository } from './repository';
 import type { BufferPool } from './buffer-pool';
 
 /** One block as it lies in the pack; `payload` is a view on `group.buffer`. */

@@ -1,0 +1,131 @@
+/**
+ * `tidemark point read` and `tidemark point list --offline`: reads a repository with nothing but its folder. No server, no catalogue, no
+ * lock; works while a mover runs. The only file of this folder that looks at arguments and prints.
+ */
+import fs from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import { parseArgs } from 'node:util';
+import { toTidemarkError } from '../../common/errors/common-errors';
+import { hasCode } from '../../common/errors/tidemark-error';
+import { loggerTo } from '../../common/log/logger';
+import { Repository } from '../repository/repository';
+import { DirectoryStore } from '../stores/directory-store';
+import { exportDisk } from './export-disk';
+
+const usage = `usage: tidemark point list --offline --repository DIR [--json]
+       tidemark point read --repository DIR --point POINT --disk DISK --out FILE [--force] [--keep-going] [--json]
+
+Reads a repository without any server. "read" writes a disk as a sparse raw image and checks every block; --keep-going leaves damaged
+blocks zero and names them (exit code 3).
+
+Example:
+  tidemark point read --repository /backup/main --point 3f0c… --disk 7d0f… --out disk.raw
+`;
+
+const exitCodes = { ok: 0, failed: 1, usage: 2, warnings: 3, notFound: 4 } as const;
+
+/** Resolves with the exit code: 0, 1 failed, 2 usage, 3 some blocks are damaged, 4 not found. `argv` may begin with the noun `point`. */
+export async function main(argv: string[]): Promise<number> {
+  const [verb, ...rest] = argv[0] === 'point' ? argv.slice(1) : argv;
+  let options;
+  try {
+    options = parseArgs({
+      args: rest,
+      options: {
+        repository: { type: 'string' },
+        point: { type: 'string' },
+        disk: { type: 'string' },
+        out: { type: 'string' },
+        force: { type: 'boolean' },
+        'keep-going': { type: 'boolean' },
+        json: { type: 'boolean' },
+        help: { type: 'boolean' },
+      },
+    }).values;
+  } catch (error) {
+    return misused((error as Error).message);
+  }
+  if (options.help === true) {
+    process.stdout.write(usage);
+    return exitCodes.ok;
+  }
+  const { repository: folder, point, disk, out } = options;
+  if (folder === undefined) return misused('--repository is needed');
+  if (verb !== 'list' && verb !== 'read') return misused(`unknown verb ${verb ?? ''}`);
+  if (verb === 'read' && (point === undefined || disk === undefined || out === undefined))
+    return misused('--point, --disk and --out are needed');
+  const scratch = await fs.mkdtemp(path.join(os.tmpdir(), 'tidemark-offline-'));
+  let repository: Repository | undefined;
+  try {
+    const logger = loggerTo((level, text, fields) => {
+      if (level === 'warn' || level === 'error') process.stderr.write(`${text}: ${JSON.stringify({ ...fields, error: undefined })}\n`);
+    });
+    repository = await Repository.open(new DirectoryStore(path.resolve(folder)), { cacheFolder: scratch, logger });
+    if (verb === 'list') return await list(repository, options.json === true);
+    return await read(repository, {
+      pointId: point ?? '',
+      diskId: disk ?? '',
+      file: out ?? '',
+      force: options.force === true,
+      keepGoing: options['keep-going'] === true,
+      json: options.json === true,
+    });
+  } catch (thrown) {
+    const error = toTidemarkError(thrown, `point ${verb}`);
+    if (options.json === true) process.stdout.write(`${JSON.stringify({ error: { code: error.code, message: error.message } })}\n`);
+    process.stderr.write(`tidemark: ${error.code}: ${error.message}\n`);
+    return hasCode(error, 'POINT_NOT_FOUND', 'REPOSITORY_NOT_FOUND') ? exitCodes.notFound : exitCodes.failed;
+  } finally {
+    await repository?.close();
+    await fs.rm(scratch, { recursive: true, force: true });
+  }
+}
+
+function misused(problem: string): number {
+  process.stderr.write(`tidemark point: ${problem}\n${usage}`);
+  return exitCodes.usage;
+}
+
+async function list(repository: Repository, json: boolean): Promise<number> {
+  let damaged = 0;
+  const points: object[] = [];
+  for await (const listed of repository.points.list()) {
+    if ('damaged' in listed) {
+      damaged++;
+      points.push({ pointId: listed.damaged.pointId, damaged: listed.damaged.message });
+      if (!json) process.stdout.write(`${listed.damaged.pointId}  DAMAGED  ${listed.damaged.message}\n`);
+      continue;
+    }
+    const { point } = listed;
+    const disks = point.disks.map(({ diskId, name, sizeBytes }) => ({ diskId, name, sizeBytes }));
+    points.push({ pointId: point.pointId, vmId: point.vmId, vmName: point.vmName, pointInTime: point.pointInTime, disks });
+    if (json) continue;
+    process.stdout.write(`${point.pointId}  ${point.pointInTime}  ${point.vmName}\n`);
+    for (const disk of disks) process.stdout.write(`    disk ${disk.diskId}  ${disk.sizeBytes} bytes  ${disk.name}\n`);
+  }
+  if (json) process.stdout.write(`${JSON.stringify({ repositoryId: repository.id, points })}\n`);
+  else if (points.length === 0) process.stdout.write('no restore point\n');
+  return damaged > 0 ? exitCodes.warnings : exitCodes.ok;
+}
+
+async function read(
+  repository: Repository,
+  options: { pointId: string; diskId: string; file: string; force: boolean; keepGoing: boolean; json: boolean },
+): Promise<number> {
+  const onTerminal = process.stderr.isTTY && !options.json;
+  const result = await exportDisk(repository, {
+    ...options,
+    progress: (done, total) => {
+      if (onTerminal) process.stderr.write(`\r${((done / Math.max(total, 1)) * 100).toFixed(1)} %`);
+    },
+  });
+  if (onTerminal) process.stderr.write('\r         \r');
+  const { sizeBytes, writtenBytes, damaged } = result;
+  if (options.json) process.stdout.write(`${JSON.stringify({ file: options.file, sizeBytes, writtenBytes, damaged })}\n`);
+  else process.stdout.write(`${options.file}: ${sizeBytes} bytes, ${writtenBytes} of them data, every block checked\n`);
+  for (const { offsetBytes, message } of damaged) process.stderr.write(`damaged at byte ${offsetBytes}: ${message}\n`);
+  return damaged.length > 0 ? exitCodes.warnings : exitCodes.ok;
+}
+
+if (require.main === module) void main(process.argv.slice(2)).then((code) => (process.exitCode = code));
