@@ -3,7 +3,7 @@ import { aliases, disksOfVm, isLive, isSnapable, requireSpace, requireUsable } f
 import type { Core } from '../model/core';
 import type { Disk, Snapshot, Vm } from '../model/entities';
 import { refuse } from '../states/refusals';
-import type { SnapshotRequest } from './snapshot-service';
+import type { SnapshotRequest } from './snapshot-request';
 
 export function requireCreatable(core: Core, vm: Vm, request: SnapshotRequest): Disk[] {
   const { db } = core;

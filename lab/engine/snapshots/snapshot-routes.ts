@@ -11,7 +11,8 @@ import type { Snapshot, Vm } from '../model/entities';
 import { nicView } from '../vms/nics-resource';
 import type { PreviewService } from './preview-service';
 import type { SnapshotRemoval } from './snapshot-removal';
-import type { SnapshotRequest, SnapshotService } from './snapshot-service';
+import type { SnapshotRequest } from './snapshot-request';
+import type { SnapshotService } from './snapshot-service';
 
 export interface SnapshotServices {
   readonly snapshots: SnapshotService;

@@ -14,20 +14,8 @@ import type { Core } from '../model/core';
 import type { Disk, Snapshot, Vm, Volume } from '../model/entities';
 import { follow } from '../states/transitions';
 import { requireCreatable, requireSpaceOn } from './snapshot-checks';
+import type { SnapshotRequest } from './snapshot-request';
 import { SNAPSHOT_TRANSITIONS } from './snapshot-states';
-
-export interface SnapshotRequest extends Requester {
-  readonly description: string;
-  readonly persistMemory: boolean;
-  /** Every snapable disk of the machine when absent. */
-  readonly diskIds?: readonly string[];
-  /** Per disk: a wanted id of the new leaf. */
-  readonly leafIds?: ReadonlyMap<string, string>;
-  /** Hybrid backup: bitmap that the new leaf of these disks records from the start. */
-  readonly bitmap?: { readonly name: string; readonly diskIds: ReadonlySet<string> };
-  /** Id of the hybrid backup whose own locks do not stand in the way. */
-  readonly onBehalfOf?: string;
-}
 
 /** Makes the OVF that a snapshot keeps; registered by the folder that knows how to write one. */
 export type SnapshotConfiguration = (vm: Vm) => string | undefined;
