@@ -7,9 +7,9 @@ const { spawnSync } = require('node:child_process');
 const path = require('node:path');
 
 const root = path.join(__dirname, '..');
-const folders = ['proto', 'common', 'host-adapter', 'plugin', 'worker', 'mover', 'lab', 'scripts', 'test'];
+const folders = ['proto', 'common', 'host-adapter', 'plugin', 'worker', 'mover', 'lab', 'test'];
 const checks = [
-  ['format', 'prettier', ['--check', '--log-level', 'warn', ...folders, '*.ts', '*.json', '*.mjs', '*.cjs']],
+  ['format', 'prettier', ['--check', '--log-level', 'warn', ...folders, 'scripts', '*.ts', '*.json', '*.mjs', '*.cjs']],
   ['lint', 'eslint', ['--max-warnings', '0', ...folders]],
   ['import rules', 'depcruise', ['--config', '.dependency-cruiser.cjs', '--output-type', 'err', ...folders]],
   ['dead exports', 'knip', ['--no-progress', '--no-config-hints']],
