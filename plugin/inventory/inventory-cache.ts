@@ -50,6 +50,12 @@ export class InventoryCache {
     return new Set(this.#ordered(platformId).map((record) => record.vmId));
   }
 
+  vmIdsWhere(platformId: string, matches: (record: VmRecord) => boolean): readonly string[] {
+    return this.#ordered(platformId)
+      .filter(matches)
+      .map((record) => record.vmId);
+  }
+
   count(platformId: string): number {
     return this.#ordered(platformId).length;
   }

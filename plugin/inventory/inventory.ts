@@ -50,6 +50,10 @@ export interface TargetsView {
 const firstReadMs = 20_000;
 /** Missing VMs that are looked up one by one before they count as removed; a page boundary may have skipped them. */
 const mostLookUps = 20;
+/** States that VMs stay in. */
+const settledStates = new Set(['up', 'down', 'paused', 'suspended', 'unknown', 'not_responding']);
+/** Moving VMs that are looked at again at each poll; the others wait for the next full reading. */
+const mostMoving = 400;
 const longestPauseMs = 60_000;
 const mostEvents = 2000;
 
@@ -298,9 +302,10 @@ export class Inventory implements Service {
     const { events, complete } = await engine.events.since(watcher.eventIndex, { max: mostEvents, signal });
     if (!complete) return false;
     const gone = new Set(events.flatMap((event) => (event.vmId === undefined && event.vmName !== undefined ? event.vmName : [])));
-    const known =
-      gone.size === 0 ? [] : this.cache.page(platformId, Number.MAX_SAFE_INTEGER, '').vms.filter((record) => gone.has(record.name));
-    const touched = [...new Set([...events.flatMap((event) => event.vmId ?? []), ...known.map((record) => record.vmId)])];
+    const named = gone.size === 0 ? [] : this.cache.vmIdsWhere(platformId, (record) => gone.has(record.name));
+    // Not every change of status has an event: a VM on its way somewhere is looked at until it got there.
+    const moving = this.cache.vmIdsWhere(platformId, (record) => !settledStates.has(record.status)).slice(0, mostMoving);
+    const touched = [...new Set([...events.flatMap((event) => event.vmId ?? []), ...named, ...moving])];
     if (touched.length > 0) {
       const records = await watcher.reader.readSome(touched, signal);
       const there = new Set(records.map((record) => record.vmId));
