@@ -64,7 +64,15 @@ export class BackupRounds {
     private readonly patience: Patience,
   ) {}
 
+  /** Outcomes come in the order of the VM's disks, whichever was read first. */
   async run(input: RoundsInput): Promise<RoundsResult> {
+    const result = await this.#run(input);
+    const order = [...input.disks.keys()];
+    const place = (outcome: DiskOutcome) => order.indexOf(outcome.disk.diskId);
+    return { ...result, outcomes: [...result.outcomes].sort((a, b) => place(a) - place(b)) };
+  }
+
+  async #run(input: RoundsInput): Promise<RoundsResult> {
     const first = await this.#start(input, input.plan);
     const ends = await this.#read(input, first.ready, first.plan);
     const outcomes = [...ends.values()].flatMap((end) => ('outcome' in end ? [end.outcome] : []));

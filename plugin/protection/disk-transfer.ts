@@ -53,11 +53,17 @@ export class DiskTransfers {
       details: { diskId, direction, ...(backupId === undefined ? {} : { backupId }) },
     });
     let transfer: ImageTransfer;
+    let sent = false;
     try {
-      transfer = await this.patience.whileConflict({ signal, deadlineMs: conflictMs }, () => this.#create(engine, order, signal));
+      transfer = await this.patience.whileConflict({ signal, deadlineMs: conflictMs }, () =>
+        this.patience.create(signal, (lingering) => {
+          sent = true;
+          return this.#create(engine, order, lingering);
+        }),
+      );
     } catch (error) {
       // A definite answer: nothing was made. After anything else the cleaner has to look for it.
-      if (isDefiniteRefusal(error)) await this.journal.removed(entry.entryId);
+      if (!sent || (isDefiniteRefusal(error) && !hasCode(error, 'CANCELLED'))) await this.journal.removed(entry.entryId);
       throw error;
     }
     await this.journal.created(entry.entryId, transfer.id);

@@ -103,23 +103,26 @@ export class EngineBackups {
         const found = sent ? await engine.backups.find(vmId, backupId, { signal }) : undefined;
         if (found) return found;
         sent = true;
-        return await engine.backups.start(
-          vmId,
-          {
-            id: backupId,
-            description: mark,
-            diskIds,
-            ...(fromCheckpointId === undefined ? {} : { fromCheckpointId }),
-            // Only the live path honours it; hybrid ignores it without a word.
-            ...(requireConsistency ? { requireConsistency: true, legacy: true } : {}),
-          },
-          { signal },
+        return await this.patience.create(signal, (lingering) =>
+          engine.backups.start(
+            vmId,
+            {
+              id: backupId,
+              description: mark,
+              diskIds,
+              ...(fromCheckpointId === undefined ? {} : { fromCheckpointId }),
+              // Only the live path honours it; hybrid ignores it without a word.
+              ...(requireConsistency ? { requireConsistency: true, legacy: true } : {}),
+            },
+            { signal: lingering },
+          ),
         );
       });
     } catch (error) {
       // Refused before a row was made, or with a row in phase failed: the look-up tells which.
       if (isDefiniteRefusal(error)) {
-        const row = await this.patience.whileAway(signal, () => engine.backups.find(vmId, backupId, { signal }));
+        // Not under the signal: a cancel must not keep us from knowing.
+        const row = await engine.backups.find(vmId, backupId);
         if (row) await this.journal.created(entry.entryId, backupId);
         else await this.journal.removed(entry.entryId);
       }

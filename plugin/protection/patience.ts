@@ -1,5 +1,7 @@
+import { CommonErrors } from '../../common/errors/common-errors';
 import { hasCode } from '../../common/errors/tidemark-error';
 import type { Clock } from '../operations/clock';
+import { notSent } from './definite';
 
 /** The engine restarts in minutes; worker streams go on meanwhile. */
 const defaultAwayMs = 10 * 60_000;
@@ -11,6 +13,9 @@ export interface ConflictOptions {
   /** Hears why it waits; an empty text once it goes on. */
   waiting?(detail: string): void;
 }
+
+/** How long a create may go on after a cancel: its answer says what has to be removed, and usually comes at once. */
+const lingerMs = 8_000;
 
 /** Waiting for an engine that is away, holds a lock or takes its time. Nothing here waits without an end. */
 export class Patience {
@@ -47,6 +52,29 @@ export class Patience {
         options.waiting?.(String(error.meta['detail'] ?? ''));
         await this.clock.sleep(Math.min(1000 * 2 ** attempt, 10_000), options.signal);
       }
+    }
+  }
+
+  /**
+   * Runs a create, which a cancel does not cut off at once: without its answer nobody knows what was made, and the clean-up would have to
+   * wait for it to turn up. Not begun when already cancelled.
+   */
+  async create<T>(signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    if (signal.aborted) throw CommonErrors.CANCELLED({ what: notSent });
+    const late = new AbortController();
+    const done = new AbortController();
+    const linger = () => {
+      void this.clock.sleep(lingerMs, done.signal).then(
+        () => late.abort(signal.reason),
+        () => undefined,
+      );
+    };
+    signal.addEventListener('abort', linger, { once: true });
+    try {
+      return await work(late.signal);
+    } finally {
+      signal.removeEventListener('abort', linger);
+      done.abort();
     }
   }
 

@@ -206,7 +206,7 @@ export class RestoreFlow {
       objectId: id,
       details: { name: planned.name },
     });
-    const create = () =>
+    const create = (lingering: AbortSignal) =>
       engine.disks.create(
         {
           id,
@@ -220,12 +220,12 @@ export class RestoreFlow {
           ...(planned.incrementalBackup ? { incrementalBackup: true } : {}),
           ...(planned.wipeAfterDelete ? { wipeAfterDelete: true } : {}),
         },
-        { signal },
+        { signal: lingering },
       );
     try {
-      await this.patience.whileConflict({ signal, deadlineMs: diskOkMs }, create);
+      await this.patience.whileConflict({ signal, deadlineMs: diskOkMs }, () => this.patience.create(signal, create));
     } catch (error) {
-      if (isDefiniteRefusal(error) && !(await engine.disks.find(id, { signal }))) await this.journal.removed(entry.entryId);
+      if (isDefiniteRefusal(error) && !(await engine.disks.find(id))) await this.journal.removed(entry.entryId);
       throw error;
     }
     await this.journal.created(entry.entryId, id);

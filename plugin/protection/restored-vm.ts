@@ -51,7 +51,7 @@ export class RestoredVm {
       const vm = await this.patience.whileConflict({ signal, deadlineMs: vmReadyMs }, async () => {
         const made = await this.engine.vms.findByName(plan.name, { signal });
         if (made && made.description !== mark) throw ProtectionErrors.VM_NAME_TAKEN({ name: plan.name });
-        return made ?? (await this.engine.vms.create(body, { signal }));
+        return made ?? (await this.patience.create(signal, (lingering) => this.engine.vms.create(body, { signal: lingering })));
       });
       vmId = vm.id;
     } catch (error) {
@@ -88,11 +88,7 @@ export class RestoredVm {
           throw ProtectionErrors.MAC_IN_USE({ macAddress: nic.stored.macAddress, nic: nic.stored.name }, { cause: error });
         }
         await this.#addNic(vmId, nic, undefined);
-        this.notes.tell(
-          `mac-changed`,
-          'warning',
-          `${nic.stored.name}: the address ${nic.stored.macAddress} is in use, so it has a new one.`,
-        );
+        this.notes.tell('mac-changed', 'info', `${nic.stored.name}: the address ${nic.stored.macAddress} is in use, so it has a new one.`);
       }
     }
   }
@@ -127,7 +123,7 @@ export class RestoredVm {
   }
 
   async #forgetUnlessMade(entry: JournalEntry): Promise<void> {
-    const made = await this.engine.vms.findByName(entry.details['name'] ?? '', { signal: this.signal });
+    const made = await this.engine.vms.findByName(entry.details['name'] ?? '');
     if (made?.description !== entry.mark) await this.journal.removed(entry.entryId);
   }
 
