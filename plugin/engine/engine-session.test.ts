@@ -14,6 +14,8 @@ const connection = {
 };
 const json = { headers: { 'content-type': 'application/json' } };
 
+const textOfBody = (body: unknown): string => (typeof body === 'string' ? body : '');
+
 function fixture() {
   const agent = new MockAgent();
   agent.disableNetConnect();
@@ -25,7 +27,7 @@ function fixture() {
     pool.intercept({ path: '/ovirt-engine/sso/oauth/token', method: 'POST' }).reply(
       200,
       ({ body }) => {
-        logins.push(String(body));
+        logins.push(textOfBody(body));
         return { access_token: token, exp: '9223372036854775807', token_type: 'bearer' };
       },
       json,
@@ -74,7 +76,7 @@ describe('EngineSession', () => {
     pool.intercept({ path, method: 'POST', headers: { authorization: 'Bearer t2' } }).reply(
       201,
       ({ body }) => {
-        bodies.push(String(body));
+        bodies.push(textOfBody(body));
         return { id: 'T' };
       },
       json,
@@ -155,7 +157,7 @@ describe('EngineSession', () => {
     pool.intercept({ path: '/ovirt-engine/services/sso-logout', method: 'POST' }).reply(
       200,
       ({ body }) => {
-        loggedOut = String(body);
+        loggedOut = textOfBody(body);
         return {};
       },
       json,

@@ -19,8 +19,6 @@ export interface EngineEvent {
   readonly vmName: string | undefined;
 }
 
-/** Codes that decide something (engine REST API §4.11). */
-export const eventCodes = {
   incrementalFailedFullNeeded: 10791,
   backupFailed: 10792,
   hybridSnapshotLeft: 10813,

@@ -10,9 +10,6 @@ export interface Template {
   readonly clusterId: string | undefined;
 }
 
-/** The template of VMs that have none. */
-export const blankTemplateId = '00000000-0000-0000-0000-000000000000';
-
 export class Templates {
   constructor(private readonly client: EngineClient) {}
 

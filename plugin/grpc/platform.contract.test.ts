@@ -1,7 +1,6 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { randomUUID } from 'node:crypto';
-import { Secret } from '../../common/log/redact';
 import { PlatformStore } from '../platforms/platform-store';
 import { EngineServer } from '../testing/engine-server';
 import { pluginFixture } from '../testing/plugin-fixture';

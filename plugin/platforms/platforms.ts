@@ -5,7 +5,7 @@
 import { CommonErrors, toTidemarkError } from '../../common/errors/common-errors';
 import type { TidemarkError } from '../../common/errors/tidemark-error';
 import type { Logger } from '../../common/log/logger';
-import { Secret } from '../../common/log/redact';
+import type { Secret } from '../../common/log/redact';
 import { Engine } from '../engine/engine';
 import { EngineErrors } from '../engine/engine-errors';
 import { EngineSession } from '../engine/engine-session';
