@@ -19,12 +19,6 @@ export interface EngineEvent {
   readonly vmName: string | undefined;
 }
 
-  incrementalFailedFullNeeded: 10791,
-  backupFailed: 10792,
-  hybridSnapshotLeft: 10813,
-  importWithoutDisk: 175,
-} as const;
-
 export class Events {
   constructor(private readonly client: EngineClient) {}
 

@@ -1,9 +1,13 @@
+import { X509Certificate } from 'node:crypto';
 import { toTidemarkError } from '../../common/errors/common-errors';
 import type { Engine } from '../engine/engine';
 import { compareVersions } from '../engine/mapping';
 import type { Version } from '../engine/mapping';
 import { probePermissions } from './permission-probe';
 import type { Finding } from './permission-probe';
+
+const dayMs = 86_400_000;
+const warnDays = 30;
 
 /** From here on finished backups and transfers can be read for a while; before, they vanished at once. */
 export const oldestEngine = { major: 4, minor: 4, build: 7 } as const;
@@ -44,6 +48,7 @@ export async function testEngine(engine: Engine, signal: AbortSignal): Promise<r
     );
     return probePermissions(info.userId === undefined ? undefined : await engine.access.grantedRoles(info.userId, { signal }));
   });
+  await check('ca-certificate', async () => Promise.resolve([certificateAge(engine.imageioCaPem, Date.now())]));
   await check('clusters', async () => {
     const old = (await engine.clusters.list({ signal })).filter(
       (cluster) => cluster.version && compareVersions(cluster.version, { major: 4, minor: 5 }) < 0,
@@ -95,6 +100,20 @@ export async function testEngine(engine: Engine, signal: AbortSignal): Promise<r
         ];
   });
   return findings;
+}
+
+/** Warns a month ahead: with an expired CA neither the engine nor its hosts can be talked to. */
+function certificateAge(pem: string, now: number): Finding {
+  const { validTo } = new X509Certificate(pem);
+  const leftDays = Math.floor((Date.parse(validTo) - now) / dayMs);
+  return leftDays > warnDays
+    ? passed('ca-certificate', `The engine's CA is valid until ${validTo}.`)
+    : {
+        check: 'ca-certificate',
+        passed: false,
+        message: leftDays < 0 ? `The engine's CA expired ${validTo}.` : `The engine's CA ends in ${leftDays} days (${validTo}).`,
+        advice: 'Renew it with engine-setup, then compare the new fingerprint and connect the engine again.',
+      };
 }
 
 function passed(check: string, message: string): Finding {
