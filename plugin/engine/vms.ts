@@ -159,10 +159,10 @@ export class Vms {
     await this.#power(vmId, 'start', {}, options, (status) => status !== 'down');
   }
 
-  /** Cuts the power. A VM that is down already is fine. */
+  /** Cuts the power; poll until it is down. A VM that is down or on its way already is fine. */
   async stop(vmId: string, options: RequestOptions & { force?: boolean } = {}): Promise<void> {
     const { force, ...rest } = options;
-    await this.#power(vmId, 'stop', compact({ force }), rest, (status) => status === 'down');
+    await this.#power(vmId, 'stop', compact({ force }), rest, (status) => status === 'down' || status === 'powering_down');
   }
 
   /** Asks the guest; it may ignore it. */
