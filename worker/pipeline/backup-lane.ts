@@ -19,6 +19,7 @@ import type { MoverAddress } from '../mover-client/mover-connection';
 import type { BlockSource } from '../sources/block-source';
 import { ListFeed } from './block-feed';
 import type { BlockFeed } from './block-feed';
+import { giveBack, takeBuffer } from './buffer-pool';
 import type { SharedCounters } from './counters';
 import { ZERO_DIGEST, blockDigest, isZero, payloadCheck } from './digest';
 import type { RateLimit } from './rate-limit';
@@ -105,6 +106,10 @@ export class BackupLane {
     } finally {
       await reader.settle();
     }
+    // Everything was answered, so no socket and no read holds a buffer.
+    giveBack([...this.freeSlabs.map((slab) => slab.buffer), ...this.frames]);
+    this.freeSlabs.length = 0;
+    this.frames = [];
   }
 
   /** Commits the disk, sending again what the mover misses. Call when all lanes are through. Throws BLOCKS_STILL_MISSING. */
@@ -131,16 +136,13 @@ export class BackupLane {
   private prepareBuffers(readAhead: number): void {
     const { terms } = this.disk;
     this.compressor ??= terms.codec === BlockCodec.zstd ? createCompressor(terms.codecLevel) : undefined;
-    if (this.frames.length === 0) {
-      const count = Math.max(1, Math.min(putBuffers, terms.maxPutsInFlight));
-      const length = FRAME_HEADROOM_BYTES + compressBound(this.blockSizeBytes);
-      this.frames = Array.from({ length: count }, () => Buffer.allocUnsafeSlow(length));
-      this.freeFrames = [...this.frames];
-    }
+    const count = Math.max(1, Math.min(putBuffers, terms.maxPutsInFlight));
+    const length = FRAME_HEADROOM_BYTES + compressBound(this.blockSizeBytes);
+    this.frames = Array.from({ length: count }, () => takeBuffer(length));
+    this.freeFrames = [...this.frames];
     // Being read, being offered, being sent, waiting for the last answers.
-    const slabs = this.freeSlabs.length > 0 ? 0 : readAhead + 3;
-    for (let made = 0; made < slabs; made += 1) {
-      this.freeSlabs.push({ buffer: Buffer.allocUnsafeSlow(this.batchBlocks * this.blockSizeBytes), blocks: [] });
+    for (let made = 0; made < readAhead + 3; made += 1) {
+      this.freeSlabs.push({ buffer: takeBuffer(this.batchBlocks * this.blockSizeBytes), blocks: [] });
     }
   }
 

@@ -104,7 +104,9 @@ export class LanePool {
   }
 
   private start(index: number): Thread {
-    const worker = new Worker(path.join(__dirname, 'lane-thread.js'), { name: `lane-${index}` });
+    // A small nursery: what little garbage there is has megabytes of buffers tied to it, which only frequent small collections free in time.
+    const resourceLimits = { maxYoungGenerationSizeMb: 3 };
+    const worker = new Worker(path.join(__dirname, 'lane-thread.js'), { name: `lane-${index}`, resourceLimits });
     const thread: Thread = { worker, waiting: new Map() };
     worker.on('message', (reply: LaneReply) => {
       const waiting = thread.waiting.get(reply.request);

@@ -7,6 +7,7 @@ import { MoverConnection, isConnectionLoss } from '../mover-client/mover-connect
 import type { MoverAddress } from '../mover-client/mover-connection';
 import { openWithPatience } from '../mover-client/reopening';
 import type { BlockTarget } from '../targets/block-target';
+import { giveBack, takeBuffer } from './buffer-pool';
 import type { SharedCounters } from './counters';
 import { blockDigest } from './digest';
 import type { RateLimit } from './rate-limit';
@@ -73,7 +74,7 @@ export class RestoreLane {
     const partBlocks = Math.max(1, Math.min(Math.floor(batchBytes / this.blockSizeBytes), this.connection.terms.maxBatch));
     this.decompressor ??= createDecompressor();
     for (let made = 0; made < readsInFlight; made += 1) {
-      const buffer = Buffer.allocUnsafeSlow(partBlocks * this.blockSizeBytes);
+      const buffer = takeBuffer(partBlocks * this.blockSizeBytes);
       this.free.push({ buffer, firstBlock: 0, blockCount: 0, present: [], problem: undefined });
     }
     let chunk: { first: number; end: number } | undefined;
@@ -104,6 +105,8 @@ export class RestoreLane {
     }
     while (this.running > 0) await this.wake.wait();
     if (this.failure !== undefined) throw this.failure;
+    giveBack(this.free.map((part) => part.buffer));
+    this.free.length = 0;
   }
 
   close(): void {

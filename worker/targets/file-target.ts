@@ -1,51 +1,46 @@
 import fs from 'node:fs';
 import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
-import { setImmediate as breathe } from 'node:timers/promises';
-import { CommonErrors } from '../../common/errors/common-errors';
 import { LocalErrors } from '../errors/worker-errors';
 import type { BlockTarget } from './block-target';
 
+/** Offsets, lengths and addresses of direct writes are multiples of it: a page, and at least a sector of any disk. */
+const directUnitBytes = 4096;
+
 /**
- * One lane's view of a file that starts as one hole. Lanes take turns through a shared word: two threads in one file's write path spin on
- * its lock in the kernel. The file is not flushed: like any export it may be repeated after a power cut.
+ * One lane's view of a file that starts as one hole. Writes go past the page cache where the file system allows it: that costs a tenth of the CPU and half
+ * the time of filling the cache with data that nobody reads, and leaves little to flush at the end.
  */
 export class FileTarget implements BlockTarget {
   readonly maxWriteBytes = 16 * 1024 * 1024;
-  private readonly turn: Int32Array;
+  private takesDirect = true;
 
   private constructor(
-    private readonly handle: FileHandle,
-    turn: SharedArrayBuffer,
-    private readonly signal: AbortSignal,
-  ) {
-    this.turn = new Int32Array(turn);
-  }
+    private readonly buffered: FileHandle,
+    private readonly direct: FileHandle | undefined,
+  ) {}
 
   /** Throws TARGET_UNWRITABLE. */
-  static async open(path: string, turn: SharedArrayBuffer, signal: AbortSignal): Promise<FileTarget> {
+  static async open(path: string): Promise<FileTarget> {
+    let buffered: FileHandle;
     try {
-      return new FileTarget(await open(path, 'r+'), turn, signal);
+      buffered = await open(path, 'r+');
     } catch (cause) {
       throw unwritable(cause);
+    }
+    try {
+      return new FileTarget(buffered, await open(path, fs.constants.O_RDWR | fs.constants.O_DIRECT));
+    } catch {
+      return new FileTarget(buffered, undefined); // the file system does not do it (tmpfs, some network ones)
     }
   }
 
+  /** `bytes` in page-aligned memory are written directly but for an odd end. */
   async write(offset: number, bytes: Buffer): Promise<void> {
-    while (Atomics.compareExchange(this.turn, 0, 0, 1) !== 0) {
-      // A write takes a few milliseconds, so sleeping in place is cheapest; a longer wait lets messages through now and then.
-      if (Atomics.wait(this.turn, 0, 1, 500) === 'timed-out') await breathe();
-      if (this.signal.aborted) throw CommonErrors.CANCELLED({ what: 'the restore' });
-    }
-    try {
-      // In this thread on purpose: the page cache takes it at memory speed, and a hop to a pool costs more.
-      for (let done = 0; done < bytes.length;) done += fs.writeSync(this.handle.fd, bytes, done, bytes.length - done, offset + done);
-    } catch (cause) {
-      throw unwritable(cause);
-    } finally {
-      Atomics.store(this.turn, 0, 0);
-      Atomics.notify(this.turn, 0, 1);
-    }
+    const isAligned = offset % directUnitBytes === 0 && bytes.byteOffset % directUnitBytes === 0;
+    let done = 0;
+    if (this.direct && this.takesDirect && isAligned) done = await this.writeDirect(this.direct, offset, bytes);
+    if (done < bytes.length) await writeAll(this.buffered.fd, offset + done, bytes.subarray(done));
   }
 
   async zero(): Promise<void> {
@@ -53,12 +48,43 @@ export class FileTarget implements BlockTarget {
   }
 
   async flush(): Promise<void> {
-    // See the class comment.
+    try {
+      await this.buffered.datasync();
+    } catch (cause) {
+      throw unwritable(cause);
+    }
   }
 
   async close(): Promise<void> {
-    await this.handle.close();
+    await Promise.all([this.buffered.close(), this.direct?.close()]);
   }
+
+  /** Bytes written: all whole units, or none when the file turned out not to take direct writes. */
+  private async writeDirect(handle: FileHandle, offset: number, bytes: Buffer): Promise<number> {
+    const whole = bytes.length - (bytes.length % directUnitBytes);
+    try {
+      if (whole > 0) await writeAll(handle.fd, offset, bytes.subarray(0, whole));
+      return whole;
+    } catch (error) {
+      // Memory or sectors of another alignment than a page: the buffered way always works.
+      if ((error as { meta?: { reason?: unknown } }).meta?.reason !== 'EINVAL') throw error;
+      this.takesDirect = false;
+      return 0;
+    }
+  }
+}
+
+function writeAll(descriptor: number, offset: number, bytes: Buffer): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const step = (done: number) => {
+      fs.write(descriptor, bytes, done, bytes.length - done, offset + done, (error, count) => {
+        if (error) reject(unwritable(error));
+        else if (done + count < bytes.length) step(done + count);
+        else resolve();
+      });
+    };
+    step(0);
+  });
 }
 
 function unwritable(cause: unknown) {

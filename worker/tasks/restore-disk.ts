@@ -84,7 +84,7 @@ async function openTarget(task: RestoreDisk, lanes: number, context: TaskContext
     lanes,
     prepare: async (sizeBytes) => {
       file = await LocalFile.create(path, format, sizeBytes);
-      return { kind: 'file', path: file.writePath, turn: new SharedArrayBuffer(4) };
+      return { kind: 'file', path: file.writePath };
     },
     publish: async () => file?.publish(context.signal),
     discard: async () => file?.discard(),
