@@ -108,15 +108,17 @@ describe('EngineSession', () => {
     ['an object', { error_code: 'access_denied', error: 'Cannot authenticate user' }],
     ['an array, as old engines do', [{ error_code: 'access_denied', error: 'Cannot authenticate user' }]],
   ])('reports a refused login from %s, with the hint for Keycloak, and does not try again at once', async (_name, body) => {
-    const { pool, session, log } = fixture();
+    const { pool, session, log, login } = fixture();
     pool.intercept({ path: '/ovirt-engine/sso/oauth/token', method: 'POST' }).reply(400, body, json);
     const refused = expect(session.login()).rejects;
     await refused.toMatchObject({ code: 'ENGINE_LOGIN_REFUSED', retry: 'after-operator', meta: { username: 'admin@internal' } });
-    // Nothing is intercepted any more: a second request would fail in another way.
-    const again = await session.login().catch((error: unknown) => error as Error);
+    // Nothing is intercepted any more: a second login would fail in another way.
+    const again = await session.request({ method: 'GET', path: '/vms' }).catch((error: unknown) => error as Error);
     expect(again).toMatchObject({ code: 'ENGINE_LOGIN_REFUSED' });
     expect((again as Error).message).toContain('admin@ovirt@internalsso');
     expect(JSON.stringify([again, log.lines]) + (again as Error).message).not.toContain('planted-password');
+    login('t1');
+    await expect(session.login()).resolves.toBeUndefined();
   });
 
   it('takes a login service that fails as an engine that is away', async () => {

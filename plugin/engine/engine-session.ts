@@ -52,8 +52,12 @@ const defaultTimeoutMs = 60_000;
 const longestAnswerBytes = 128 * 1024 * 1024;
 /** Time for requests under way when the session ends. */
 const closeMs = 3_000;
-/** A refused login is not repeated for this long: each try may count towards locking the account. */
+/**
+ * A refused login is not repeated by itself for a minute, then five, up to an hour: each try counts towards locking the account, which
+ * the engine's own directory does after five.
+ */
 const refusalHoldMs = 60_000;
+const longestHoldMs = 3_600_000;
 
 /** Characters and length that the engine keeps (36); the same operation always gives the same id. */
 export function engineCorrelationId(...parts: readonly string[]): string {
@@ -68,7 +72,7 @@ export class EngineSession {
   readonly #host: string;
   #token: Secret | undefined;
   #login: Promise<Secret> | undefined;
-  #refused: { error: TidemarkError; until: number } | undefined;
+  #refused: { error: TidemarkError; until: number; times: number } | undefined;
   #closed = false;
   #lastContactAt: Date | undefined;
 
@@ -120,9 +124,9 @@ export class EngineSession {
     return body;
   }
 
-  /** Logs in now; for connection tests. Throws ENGINE_LOGIN_REFUSED, ENGINE_UNAVAILABLE, ENGINE_CERTIFICATE_CHANGED. */
+  /** Logs in now, also shortly after a refusal: somebody asks. Throws ENGINE_LOGIN_REFUSED, ENGINE_UNAVAILABLE, ENGINE_CERTIFICATE_CHANGED. */
   async login(signal?: AbortSignal): Promise<void> {
-    await this.#currentToken(signal);
+    await this.#currentToken(signal, true);
   }
 
   /** Ends the session in the engine, where sessions are counted and shown, then closes the connections. */
@@ -155,10 +159,10 @@ export class EngineSession {
     }
   }
 
-  async #currentToken(signal: AbortSignal | undefined): Promise<Secret> {
+  async #currentToken(signal: AbortSignal | undefined, asked = false): Promise<Secret> {
     if (this.#closed) throw EngineErrors.ENGINE_UNAVAILABLE({ engine: this.#host, problem: 'it was disconnected' });
     if (this.#token) return this.#token;
-    if (this.#refused && Date.now() < this.#refused.until) throw this.#refused.error;
+    if (!asked && this.#refused && Date.now() < this.#refused.until) throw this.#refused.error;
     this.#login ??= this.#newToken().finally(() => {
       this.#login = undefined;
     });
@@ -193,7 +197,8 @@ export class EngineSession {
       const error = this.#loginRefused(
         [code, text === code ? '' : text].filter((part) => part !== '').join(': ') || `HTTP ${answer.status}`,
       );
-      this.#refused = { error, until: Date.now() + refusalHoldMs };
+      const times = (this.#refused?.times ?? 0) + 1;
+      this.#refused = { error, times, until: Date.now() + Math.min(refusalHoldMs * 5 ** (times - 1), longestHoldMs) };
       throw error;
     }
     throw EngineErrors.ENGINE_UNAVAILABLE({
