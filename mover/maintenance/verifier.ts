@@ -48,7 +48,7 @@ export class Verifier {
   private readonly goodBlocks = new DigestSet();
   /** Pages whose whole subtree is good, by the level they were seen at. */
   private readonly goodPages: DigestSet[] = [];
-  private readonly bad = new Map<string, TidemarkError>();
+  private readonly bad = new Map<string, { problem: TidemarkError; objectName: string }>();
   private scratch = Buffer.alloc(0);
 
   constructor(
@@ -103,11 +103,11 @@ export class Verifier {
     let page: Buffer;
     try {
       const before = this.bad.get(hexOf(digest));
-      if (before) throw before;
+      if (before) throw before.problem;
       page = await this.repository.pages.load(digest);
     } catch (error) {
       const problem = damage(error);
-      this.remember(digest, problem);
+      this.remember(digest, problem, hexOf(digest));
       this.find({
         code: 'INDEX_PAGE_DAMAGED',
         pointId: place.point.pointId,
@@ -140,7 +140,10 @@ export class Verifier {
     let objectName = hexOf(digest);
     try {
       const before = this.bad.get(hexOf(digest));
-      if (before) throw before;
+      if (before) {
+        objectName = before.objectName;
+        throw before.problem;
+      }
       const location = await this.repository.blocks.locate(digest);
       objectName = this.repository.index.packNameOf(location);
       if (location.rawLength !== rawLengthOf(block, place.disk.sizeBytes, blockSizeBytes))
@@ -154,7 +157,7 @@ export class Verifier {
       return true;
     } catch (error) {
       const problem = damage(error);
-      this.remember(digest, problem);
+      this.remember(digest, problem, objectName);
       this.find({
         code: problem.code,
         pointId: place.point.pointId,
@@ -187,8 +190,8 @@ export class Verifier {
     if (this.signal.aborted) throw CommonErrors.CANCELLED({ what: 'verification' });
   }
 
-  private remember(digest: Buffer, problem: TidemarkError): void {
-    if (this.bad.size < maxBad) this.bad.set(hexOf(digest), problem);
+  private remember(digest: Buffer, problem: TidemarkError, objectName: string): void {
+    if (this.bad.size < maxBad) this.bad.set(hexOf(digest), { problem, objectName });
   }
 
   private find(finding: Finding): void {
