@@ -7,6 +7,7 @@ import type { Logger } from '../common/log/logger';
 import { RpcClient } from '../common/rpc/call';
 import { mutualClientCredentials } from '../common/tls/credentials';
 import type { ProcessIdentity } from '../common/tls/identity';
+import { DATA_MOVER_ALPN } from '../proto/data-mover/frame-types';
 import { loadService } from '../proto/loader';
 import type { ProcessInfo } from '../proto/gen/tidemark/common/v1/ProcessInfo';
 import type { WorkerServiceDefinition } from '../proto/gen/tidemark/worker/v1/WorkerService';
@@ -27,6 +28,9 @@ const tokens = {
   session: Symbol('session') as InjectionToken<WorkerSession>,
   renewal: Symbol('renewal') as InjectionToken<CertificateRenewal>,
 };
+
+export const workerProtocols: readonly string[] = ['tidemark.worker.v1', DATA_MOVER_ALPN];
+export const workerCapabilities: readonly string[] = ['disk-backup', 'disk-restore', 'file-restore'];
 
 /** Everything that a worker runs, wired. */
 export interface WorkerProcess {

@@ -1,81 +1,37 @@
 /**
- * `tidemark worker`: reads and writes disks for a plug-in. The only file of this process that looks at arguments, environment and signals.
+ * `tidemark worker`: reads and writes disks for a plug-in.
  */
-import { parseArgs } from 'node:util';
-import { loadConfig } from '../common/config/load-config';
-import { toTidemarkError } from '../common/errors/common-errors';
 import { processInfo } from '../common/lifecycle/process-info';
-import { runRole } from '../common/lifecycle/run-role';
-import { composeWorker, workerLogger } from './composition';
+import { roleMain, runAsProgram } from '../common/lifecycle/role-main';
+import { composeWorker, workerCapabilities, workerLogger, workerProtocols } from './composition';
 import { workerConfigSchema } from './config';
-import { obtainIdentity } from './plugin/enrolment';
+import { enrolWorker } from './plugin/enrolment';
 
 const usage = `usage: tidemark worker [--config FILE] [--end-with-parent]
 
 Runs a worker in the foreground. Configuration: a JSON file and TIDEMARK_… variables, for example
   TIDEMARK_DATA_FOLDER=/var/lib/tidemark-worker
-  TIDEMARK_PLUGIN__ENDPOINT=backup.example.com:8446
-  TIDEMARK_PLUGIN__ENROLMENT_ENDPOINT=backup.example.com:8448
-  TIDEMARK_PLUGIN__ENROLMENT_TOKEN_FILE=/etc/tidemark/worker-token   (until enrolled)
+  TIDEMARK_PLUGIN__ENDPOINT=backup.example.com:8445
+  TIDEMARK_PLUGIN__ENROLMENT_ENDPOINT=backup.example.com:8446
+  TIDEMARK_PLUGIN__ENROLMENT_TOKEN_FILE=/etc/tidemark/worker-token   (until enrolled; made by "tidemark worker enrol")
 `;
 
 /** Runs until told to stop; resolves with the exit code: 0 stopped, 1 failed, 2 usage. `argv` without program and role. */
-export async function main(argv: readonly string[]): Promise<number> {
-  let options: { config?: string; 'end-with-parent'?: boolean; help?: boolean };
-  try {
-    options = parseArgs({
-      args: [...argv],
-      options: { config: { type: 'string' }, 'end-with-parent': { type: 'boolean' }, help: { type: 'boolean' } },
-    }).values;
-  } catch (error) {
-    process.stderr.write(`tidemark worker: ${(error as Error).message}\n${usage}`);
-    return 2;
-  }
-  if (options.help === true) {
-    process.stdout.write(usage);
-    return 0;
-  }
-  const endWithParent = options['end-with-parent'] === true;
-  // A supervised child must not outlive its server while it still waits for the plug-in to answer.
-  const leave = () => process.exit(0);
-  if (endWithParent) process.stdin.once('end', leave).resume();
-  try {
-    const { TIDEMARK_PLUGIN__ENROLMENT_TOKEN_FILE: enrolmentTokenFile, ...environment } = relevant(process.env);
-    const config = loadConfig(workerConfigSchema, {
-      file: options.config,
-      environment,
-      // Not read by the loader: the file may be gone once the worker is enrolled.
-      overrides: enrolmentTokenFile === undefined ? {} : { plugin: { enrolmentTokenFile } },
-    });
-    const logger = workerLogger(config);
-    const info = processInfo(config.dataFolder, ['tidemark.worker.v1'], ['disk-backup', 'disk-restore', 'file-restore']);
-    const identity = await obtainIdentity(config, info, logger);
-    const { services } = composeWorker(config, logger, info, identity);
-    process.stdin.off('end', leave);
-    return await runRole({
-      role: 'worker',
-      logger,
-      services,
-      endWithParent,
-      ready: () => ({ workerId: identity.self.id }),
-    });
-  } catch (thrown) {
-    const error = toTidemarkError(thrown, 'starting the worker');
-    process.stderr.write(`tidemark worker: ${error.code}: ${error.message}\n`);
-    return 1;
-  }
-}
-
-/** Variables of other roles on the same machine must not count as mistakes of this one. */
-function relevant(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  const names = /^TIDEMARK_(DATA_FOLDER|PLUGIN__|TASK_SLOTS|THREADS|PLATFORM_ID|CLUSTER_ID|ADDRESSES|LOG_)/;
-  return Object.fromEntries(Object.entries(environment).filter(([name]) => names.test(name)));
-}
-
-if (require.main === module) {
-  void main(process.argv.slice(2)).then((code) => {
-    process.exitCode = code;
-    // Everything that matters is stopped by now; a socket that lingers must not keep the process.
-    setTimeout(() => process.exit(code), 2_000).unref();
+export function main(argv: readonly string[]): Promise<number> {
+  return roleMain(argv, {
+    role: 'worker',
+    usage,
+    schema: workerConfigSchema,
+    environment: /^TIDEMARK_(DATA_FOLDER|PLUGIN__|TASK_SLOTS|THREADS|PLATFORM_ID|CLUSTER_ID|ADDRESSES|LOG_)/,
+    enrolmentSection: 'plugin',
+    compose: async (config) => {
+      const logger = workerLogger(config);
+      const info = processInfo(config.dataFolder, workerProtocols, workerCapabilities);
+      const identity = await enrolWorker(config, info, logger);
+      const { services } = composeWorker(config, logger, info, identity);
+      return { logger, services, ready: () => ({ workerId: identity.self.id }) };
+    },
   });
 }
+
+if (require.main === module) runAsProgram(main);

@@ -1,13 +1,10 @@
-import fs from 'node:fs';
-import path from 'node:path';
 import { CommonErrors } from '../../common/errors/common-errors';
-import { hasCode } from '../../common/errors/tidemark-error';
 import type { Service } from '../../common/lifecycle/lifecycle';
 import type { Logger } from '../../common/log/logger';
-import { RpcClient, pause } from '../../common/rpc/call';
+import { RpcClient } from '../../common/rpc/call';
 import { createCertificateRequest } from '../../common/tls/certificate-request';
-import { enrol } from '../../common/tls/enrolment';
-import { ProcessIdentity } from '../../common/tls/identity';
+import { obtainIdentity } from '../../common/tls/obtain-identity';
+import type { ProcessIdentity } from '../../common/tls/identity';
 import { loadService } from '../../proto/loader';
 import type { ProcessInfo } from '../../proto/gen/tidemark/common/v1/ProcessInfo';
 import type { WorkerEnrolmentServiceDefinition } from '../../proto/gen/tidemark/worker/v1/WorkerEnrolmentService';
@@ -17,42 +14,17 @@ import type { WorkerConfig } from '../config';
 const protoFile = 'tidemark/worker/v1/worker_service.proto';
 const checkRenewalEveryMs = 60_000;
 
-/**
- * The stored identity, or a new one by the one-time token. Throws CONFIGURATION_INVALID when there is neither, ENROLMENT_TOKEN_INVALID,
- * TRUST_FINGERPRINT_MISMATCH, PEER_UNAVAILABLE or HOST_UNREACHABLE (after the configured patience).
- */
-export async function obtainIdentity(config: WorkerConfig, info: ProcessInfo, logger: Logger): Promise<ProcessIdentity> {
-  const stored = ProcessIdentity.load(identityFolder(config));
-  if (stored) return stored;
-  const token = readToken(config);
-  const endpoint = config.plugin.enrolmentEndpoint;
-  if (token === undefined || endpoint === undefined) {
-    throw CommonErrors.CONFIGURATION_INVALID({
-      problems: '- plugin.enrolmentEndpoint, plugin.enrolmentTokenFile: both are needed until this worker is enrolled',
-    });
-  }
-  const until = Date.now() + config.plugin.enrolmentPatienceMs;
-  for (let attempt = 0; ; attempt += 1) {
-    try {
-      return await enrolAt(endpoint, token, config, info);
-    } catch (error) {
-      // The plug-in may be starting, or waiting for its host.
-      if (!hasCode(error, 'PEER_UNAVAILABLE', 'HOST_UNREACHABLE', 'DEADLINE_EXCEEDED') || Date.now() >= until) throw error;
-      if (attempt === 0) logger.info('waiting for the plug-in to enrol', { endpoint, code: error.code });
-      await pause(Math.min(200 * 2 ** attempt, 5_000));
-    }
-  }
-}
-
-function enrolAt(endpoint: string, token: string, config: WorkerConfig, info: ProcessInfo): Promise<ProcessIdentity> {
-  return enrol({
-    endpoint,
-    token,
+/** The stored identity, or a new one by the one-time token. Throws what `obtainIdentity` throws. */
+export function enrolWorker(config: WorkerConfig, info: ProcessInfo, logger: Logger): Promise<ProcessIdentity> {
+  return obtainIdentity({
+    dataFolder: config.dataFolder,
+    field: 'plugin',
+    settings: config.plugin,
     server: 'plugin',
     process: info,
     addresses: config.addresses,
-    identityFolder: identityFolder(config),
-    apply: async (credentials, application) => {
+    logger,
+    apply: async (endpoint, credentials, application) => {
       const service = loadService(protoFile, 'tidemark.worker.v1.WorkerEnrolmentService').service;
       const client = new RpcClient<WorkerEnrolmentServiceDefinition>(service, endpoint, credentials);
       try {
@@ -63,23 +35,6 @@ function enrolAt(endpoint: string, token: string, config: WorkerConfig, info: Pr
       }
     },
   });
-}
-
-function identityFolder(config: WorkerConfig): string {
-  return path.join(config.dataFolder, 'identity');
-}
-
-function readToken(config: WorkerConfig): string | undefined {
-  const { enrolmentToken, enrolmentTokenFile } = config.plugin;
-  if (enrolmentToken !== undefined || enrolmentTokenFile === undefined) return enrolmentToken;
-  try {
-    return fs.readFileSync(enrolmentTokenFile, 'utf8').trim();
-  } catch (cause) {
-    throw CommonErrors.CONFIGURATION_INVALID(
-      { problems: `- plugin.enrolmentTokenFile: ${(cause as NodeJS.ErrnoException).code ?? 'cannot be read'}` },
-      { cause },
-    );
-  }
 }
 
 /** Asks for a new certificate when two thirds of the old one's life are over; keeps trying. */
