@@ -1,3 +1,4 @@
+import { createAuthority } from '../../common/tls/authority';
 import { Secret } from '../../common/log/redact';
 import { EngineServer } from '../testing/engine-server';
 import { quietLogger } from '../testing/quiet-logger';
@@ -37,6 +38,17 @@ describe('trust in an engine', () => {
       meta: { expected: before, found: server.fingerprint },
     });
     expect(server.logins).toBe(logins);
+    await session.close();
+  });
+
+  it('pins the web server’s own CA beside the internal one when they differ', async () => {
+    await using server = await EngineServer.start();
+    server.internalCaPem = (await createAuthority('internal')).certificatePem;
+    const inspection = await inspectEngine(server.url);
+    expect(inspection.fingerprint).toBe(server.fingerprint);
+    expect(inspection.internalCaPem.trim()).toBe(server.internalCaPem.trim());
+    const session = await connect(server);
+    await expect(session.request({ method: 'GET', path: '/' })).resolves.toHaveProperty('product_info');
     await session.close();
   });
 

@@ -28,6 +28,8 @@ export class EngineServer {
   logins = 0;
   logouts = 0;
   password = 'right';
+  /** Another internal CA than the one that signs the web server, as when an administrator put an own certificate there. */
+  internalCaPem: string | undefined;
   #tokens = new Set<string>();
 
   private constructor(
@@ -102,7 +104,7 @@ export class EngineServer {
       const text = typeof content === 'string' ? content : content === undefined ? '' : JSON.stringify(content);
       response.writeHead(status, { 'content-type': typeof content === 'string' ? 'text/html' : 'application/json' }).end(text);
     };
-    if (url.pathname === '/ovirt-engine/services/pki-resource') return send(200, this.caPem);
+    if (url.pathname === '/ovirt-engine/services/pki-resource') return send(200, this.internalCaPem ?? this.caPem);
     if (url.pathname === '/ovirt-engine/services/sso-logout') {
       this.logouts += 1;
       return send(200, {});
