@@ -44,7 +44,9 @@ async function fixture(certificates: Partial<WorkerCertificates> = {}) {
     dispatcher,
     endpoint: at.endpoint,
     credentialsFor: at.credentialsFor,
-    stop: () => (stopping = true),
+    stop: () => {
+      stopping = true;
+    },
     async worker(id: string, more: object = {}, beats = true): Promise<ScriptedWorker> {
       const worker = new ScriptedWorker(at.endpoint, await at.credentialsFor('worker', id));
       workers.push(worker);

@@ -13,25 +13,8 @@ import type { EngineApi, EngineDirectory } from '../protection/engine-port';
 import { endPace, startPace, transferPace } from '../protection/patience';
 import type { Patience } from '../protection/patience';
 import { removeDisk, removeVm } from './remove-restored';
+import type { CleanOptions, Settlement } from './settlement';
 import { VmVerifier } from './vm-verifier';
-
-export type SettledState = 'removed' | 'pending' | 'stuck';
-
-/** What became of one entry. */
-export interface Settlement {
-  readonly entry: JournalEntry;
-  readonly state: SettledState;
-  /** For people; empty when removed without ado. */
-  readonly message: string;
-  /** What stands in the way, when that is another thing than the entry: disk-lock, snapshot, checkpoint. */
-  readonly obstacle?: { readonly kind: string; readonly id: string } | undefined;
-}
-
-export interface CleanOptions {
-  readonly signal?: AbortSignal | undefined;
-  /** Time for all of it; what is not done by then is `pending`. */
-  readonly deadlineMs: number;
-}
 
 /** A request that was sent before a crash may still be on its way into the engine. */
 const intentGraceMs = 30_000;

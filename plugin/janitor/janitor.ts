@@ -11,8 +11,9 @@ import type { JournalEntry } from '../journal/records';
 import type { Clock } from '../operations/clock';
 import type { OperationRegistry } from '../operations/operation-registry';
 import type { EventReporter } from '../tokens';
-import type { Cleaner, Settlement } from './cleaner';
+import type { Cleaner } from './cleaner';
 import { janitorEvents } from './janitor-events';
+import type { Settlement } from './settlement';
 
 export interface Leftover {
   readonly platformId: string;

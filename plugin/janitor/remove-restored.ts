@@ -5,7 +5,7 @@ import type { JournalEntry } from '../journal/records';
 import type { EngineApi } from '../protection/engine-port';
 import { endPace } from '../protection/patience';
 import type { Patience } from '../protection/patience';
-import type { CleanOptions, Settlement } from './cleaner';
+import type { CleanOptions, Settlement } from './settlement';
 
 interface Tools {
   readonly engine: EngineApi;

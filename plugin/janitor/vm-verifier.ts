@@ -5,7 +5,7 @@ import type { JournalEntry } from '../journal/records';
 import type { EngineApi } from '../protection/engine-port';
 import { endPace, transferPace } from '../protection/patience';
 import type { Patience } from '../protection/patience';
-import type { CleanOptions, Settlement } from './cleaner';
+import type { CleanOptions, Settlement } from './settlement';
 
 type Obstacle = Pick<Settlement, 'state' | 'message' | 'obstacle'>;
 

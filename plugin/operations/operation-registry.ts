@@ -19,7 +19,7 @@ export type FlowResult = Omit<ResultEvent, 'type' | 'failure'> & { readonly fail
 
 export interface StartOptions {
   readonly header: Omit<OperationHeader, 'startedAt'>;
-  run(scope: OperationScope): Promise<FlowResult>;
+  readonly run: (scope: OperationScope) => Promise<FlowResult>;
 }
 
 export interface RegistryLimits {
@@ -186,8 +186,8 @@ export class OperationRegistry {
     let error = toTidemarkError(thrown, `operation ${operation.header.operationId}`);
     const stopped = operation.signal.aborted && hasCode(error, 'CANCELLED', 'PLUGIN_STOPPING');
     const cancelled = stopped && hasCode(operation.signal.reason, 'CANCELLED');
-    // Our own stop is no wish of the user's: the host tries it again.
-    if (stopped && !cancelled) error = toTidemarkError(operation.signal.reason, 'the plug-in');
+    // Said by whoever asked, not by the step that heard it first. Our own stop is no wish of the user's: the host tries it again.
+    if (stopped) error = toTidemarkError(operation.signal.reason, 'the plug-in');
     if (error.kind === 'bug') this.logger.error('operation failed by a defect', { error });
     return {
       outcome: cancelled ? 'cancelled' : 'failed',

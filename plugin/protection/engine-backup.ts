@@ -20,7 +20,7 @@ export interface EngineBackupOrder {
   readonly fromCheckpointId: string | undefined;
   readonly requireConsistency: boolean;
   /** Hears why the engine makes us wait; empty once it goes on. */
-  waiting(detail: string): void;
+  readonly waiting: (detail: string) => void;
 }
 
 /** An engine backup whose disks can be read. */

@@ -17,6 +17,7 @@ import { engineBackupSnapshot } from '../engine/snapshots';
 import type { Snapshot } from '../engine/snapshots';
 import type { Vm } from '../engine/vms';
 import type { Clock } from '../operations/clock';
+import { emptyAttachment, emptyDisk, emptyVm } from './fake-rows';
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 export type Hook = (call: string, args: readonly unknown[]) => void;
@@ -174,13 +175,13 @@ export class FakeEngine {
         throw refused(409, 'Cannot add VM. The VM name is already in use.');
       const made = this.addVm(body.name, [], 'down');
       made.nics = [];
-      made.vm.description = String(body['description'] ?? '');
-      return this.#view(made)!;
+      made.vm.description = typeof body['description'] === 'string' ? body['description'] : '';
+      return this.#view(made);
     }),
     update: this.#call('vms.update', (id: string, body: Record<string, unknown>) => {
       const found = this.#vm(id);
       if (typeof body['description'] === 'string') found.vm.description = body['description'];
-      return this.#view(found)!;
+      return this.#view(found);
     }),
     remove: this.#call('vms.remove', (id: string) => {
       const found = this.vmsById.get(id);
@@ -277,7 +278,7 @@ export class FakeEngine {
   };
 
   readonly diskAttachments = {
-    list: this.#call('diskAttachments.list', (vmId: string) => this.#view(this.#vm(vmId))!.diskAttachments),
+    list: this.#call('diskAttachments.list', (vmId: string) => this.#view(this.#vm(vmId)).diskAttachments),
     add: this.#call('diskAttachments.add', (vmId: string, body: NewAttachment) => {
       if (this.disksById.get(body.diskId)?.status !== 'ok') throw conflict('disk is locked');
       const attachment = { ...emptyAttachment, ...body, vmId, readOnly: body.readOnly ?? false, passDiscard: false, disk: undefined };
@@ -405,7 +406,7 @@ export class FakeEngine {
     }
     backup.phase = 'starting';
     await this.clock.sleep(this.stepMs);
-    if (finalBackup.includes(backup.phase as string)) return;
+    if (finalBackup.includes(backup.phase)) return;
     const covered = backup.disks.filter((d) => d.format === 'cow').map((d) => d.id);
     if (covered.length > 0 || backup.mode === 'hybrid') {
       backup.toCheckpointId = randomUUID();
@@ -612,75 +613,3 @@ function copy<T extends object>(value: T | undefined): T | undefined {
 function view(transfer: FakeTransfer): ImageTransfer {
   return { ...transfer };
 }
-
-const emptyVm: Vm = {
-  id: '',
-  name: '',
-  description: '',
-  comment: '',
-  status: 'up',
-  statusDetail: undefined,
-  origin: 'ovirt',
-  type: 'server',
-  clusterId: '',
-  hostId: undefined,
-  templateId: undefined,
-  customCompatibilityVersion: undefined,
-  operatingSystem: 'other_linux',
-  biosType: 'q35_sea_bios',
-  memoryBytes: 2 ** 30,
-  fqdn: undefined,
-  guestAgentReports: true,
-  deleteProtected: false,
-  stateless: false,
-  poolId: undefined,
-  hasIllegalImages: false,
-  nextRunConfigurationExists: false,
-  tpmEnabled: false,
-  leaseStorageDomainId: undefined,
-  highlyAvailable: false,
-  createdAt: undefined,
-  startedAt: undefined,
-  ovf: undefined,
-  diskAttachments: undefined,
-  nics: undefined,
-  snapshots: undefined,
-  tags: undefined,
-};
-
-const emptyDisk: Disk = {
-  id: '',
-  name: '',
-  description: '',
-  imageId: undefined,
-  provisionedBytes: 2 ** 30,
-  actualBytes: 2 ** 20,
-  totalBytes: 2 ** 20,
-  format: 'cow',
-  sparse: true,
-  status: 'ok',
-  storageType: 'image',
-  contentType: 'data',
-  incrementalBackup: true,
-  backupMode: undefined,
-  shareable: false,
-  wipeAfterDelete: false,
-  propagateErrors: false,
-  storageDomainId: 'sd1',
-  diskProfileId: undefined,
-  quotaId: undefined,
-  snapshotId: undefined,
-  vmIds: undefined,
-};
-
-const emptyAttachment: DiskAttachment = {
-  diskId: '',
-  vmId: undefined,
-  active: true,
-  bootable: false,
-  readOnly: false,
-  passDiscard: false,
-  interface: 'virtio_scsi',
-  logicalName: undefined,
-  disk: undefined,
-};

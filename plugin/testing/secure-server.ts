@@ -8,7 +8,7 @@ import type { Role } from '../../common/rpc/peer';
 /** A gRPC server of role `plugin` on a free loopback port, with its own CA, and credentials for peers of any role. */
 export async function secureServer(register: (server: Server) => void): Promise<{
   endpoint: string;
-  credentialsFor(role: Role, id: string): Promise<ChannelCredentials>;
+  readonly credentialsFor: (role: Role, id: string) => Promise<ChannelCredentials>;
   [Symbol.dispose](): void;
 }> {
   const authority = await createAuthority('test');
