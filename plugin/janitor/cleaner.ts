@@ -52,7 +52,12 @@ export class Cleaner {
       of('image-transfer').map((entry) => this.#guard(entry, (e) => this.endTransfer(e, 'cancel', left()))),
     );
     const blocked = settled.some((one) => one.state !== 'removed');
-    const wait = (entry: JournalEntry): Settlement => ({ entry, state: 'pending', message: 'Waits for the end of an image transfer.' });
+    const wait = (entry: JournalEntry): Settlement => ({
+      entry,
+      state: 'pending',
+      found: entry.state === 'created',
+      message: 'Waits for the end of an image transfer.',
+    });
     for (const kind of ['backup', 'checkpoint', 'vm', 'disk'] as const) {
       for (const entry of of(kind)) {
         settled.push(blocked ? wait(entry) : await this.#guard(entry, (e) => this.#remove(kind, e, left())));
@@ -70,9 +75,9 @@ export class Cleaner {
     const { signal } = options;
     let transfer = await this.patience.whileAway(signal, () => this.#findTransfer(engine, entry), options.deadlineMs);
     if (!transfer) {
-      if (this.#mayStillCome(entry)) return { ...pending(entry, 'Looked for, not there so far.'), phase: '' };
+      if (this.#mayStillCome(entry)) return { ...pending(entry, 'Looked for, not there so far.', false), phase: '' };
       await this.journal.removed(entry.entryId);
-      return { ...removed(entry), phase: 'gone' };
+      return { ...removed(entry, entry.state === 'created'), phase: 'gone' };
     }
     if (entry.objectId === undefined) await this.journal.created(entry.entryId, transfer.id);
     const id = transfer.id;
@@ -136,11 +141,11 @@ export class Cleaner {
       return { ...pending(entry, message), phase: last?.phase ?? '' };
     }
     if (phase === 'gone' && last === undefined && this.#mayStillCome(entry))
-      return { ...pending(entry, 'Looked for, not there so far.'), phase };
+      return { ...pending(entry, 'Looked for, not there so far.', false), phase };
     const verified = await this.#verifier.verify(engine, { ...entry, details: seen }, phase, options);
-    if (verified) return { entry, ...verified, phase };
+    if (verified) return { entry, found: true, ...verified, phase };
     await (options.keepCheckpoint ? this.journal.kept(entry.entryId) : this.journal.removed(entry.entryId));
-    return { ...removed(entry), phase };
+    return { ...removed(entry, last !== undefined || entry.state === 'created'), phase };
   }
 
   /** The point is committed: from here on the end of this backup, whoever does it, leaves its checkpoint. */
@@ -215,7 +220,7 @@ export class Cleaner {
         'ENGINE_CERTIFICATE_CHANGED',
         'PLATFORM_NOT_FOUND',
       );
-      return { entry, state: forPeople ? 'stuck' : 'pending', message };
+      return { entry, state: forPeople ? 'stuck' : 'pending', found: entry.state === 'created', message };
     }
   }
 }
@@ -225,10 +230,10 @@ function isRefusal(error: unknown): boolean {
   return hasCode(error, 'ENGINE_REFUSED', 'ENGINE_INTERNAL_FAILURE');
 }
 
-function removed(entry: JournalEntry): Settlement {
-  return { entry, state: 'removed', message: '' };
+function removed(entry: JournalEntry, found = true): Settlement {
+  return { entry, state: 'removed', found, message: '' };
 }
 
-function pending(entry: JournalEntry, message: string): Settlement {
-  return { entry, state: 'pending', message };
+function pending(entry: JournalEntry, message: string, found = true): Settlement {
+  return { entry, state: 'pending', found, message };
 }

@@ -49,6 +49,33 @@ describe('the janitor', () => {
     expect([...engine.vmsById.values()][0]!.checkpoints).toEqual([]);
   });
 
+  it('finds by its id a backup whose start was never answered, and reports it; what was never made it does not', async () => {
+    for (const arrived of [true, false]) {
+      const engine = newEngine();
+      const file = new MemoryJournalFile();
+      const vm = engine.addVm('web', [{}]);
+      const mortal = new Mortal();
+      const dead = await startBench({ engine, file, mortal });
+      const hook = (call: string) => {
+        if (call === 'backups.start') mortal.kill();
+      };
+      engine.before = (call) => {
+        hook(call);
+        if (call === 'backups.start' && !arrived) throw EngineErrors.ENGINE_UNAVAILABLE({ engine: 'fake', problem: 'reset' });
+      };
+      await dead.protection.startBackup(backupOf(vm), 'f');
+      await eventually('death', () => mortal.dead);
+      engine.before = () => undefined;
+      await dead[Symbol.asyncDispose]();
+      expect(engine.leftovers().length > 0).toBe(arrived);
+      await using at = await startBench({ engine, file });
+      at.janitor.start();
+      await eventually('all settled', () => at.journal.openEntries().length === 0 && engine.leftovers().length === 0);
+      await eventually('a sweep', () => at.janitor.lastSweepAt !== undefined);
+      expect(at.reported.map((e) => e.code)).toEqual(arrived ? ['LEFTOVER_REMOVED'] : []);
+    }
+  });
+
   it('leaves running operations and strangers alone', async () => {
     await using at = await startBench();
     const vm = at.engine.addVm('web', [{}]);

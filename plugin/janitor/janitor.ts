@@ -160,10 +160,10 @@ export class Janitor {
   }
 
   #record(settlement: Settlement, before: JournalEntry): void {
-    const { state, obstacle } = settlement;
-    // The cleaner may have found its id; an intent without an object that was never made is nobody's business.
+    const { state, obstacle, found } = settlement;
+    // The cleaner may have learnt its id meanwhile.
     const now = this.journal.openEntries(before.operationId).find((entry) => entry.entryId === before.entryId) ?? before;
-    if (now.state === 'intent' && obstacle === undefined && state !== 'stuck') {
+    if (!found && state !== 'stuck') {
       this.#leftovers.delete(before.entryId);
       return;
     }

@@ -35,6 +35,7 @@ export async function removeVm(tools: Tools, entry: JournalEntry, options: Clean
     return {
       entry,
       state: 'stuck',
+      found: true,
       message: `VM "${name}" (${first.id}) was left by a restore that failed, but it is ${first.status ?? 'in an odd state'}. Stop it to have it removed, or remove it yourself.`,
     };
   }
@@ -46,7 +47,7 @@ export async function removeVm(tools: Tools, entry: JournalEntry, options: Clean
   );
   return gone
     ? await settled(journal, entry)
-    : { entry, state: 'pending', message: `VM "${name}" (${first.id}) could not be removed yet.` };
+    : { entry, state: 'pending', found: true, message: `VM "${name}" (${first.id}) could not be removed yet.` };
 }
 
 /** Removes a disk that a restore made. The cancel of its upload does so too; seen to be gone either way. */
@@ -69,17 +70,17 @@ export async function removeDisk(tools: Tools, entry: JournalEntry, options: Cle
   );
   return gone
     ? await settled(journal, entry)
-    : { entry, state: 'pending', message: `Disk ${id} of a failed restore could not be removed yet.` };
+    : { entry, state: 'pending', found: true, message: `Disk ${id} of a failed restore could not be removed yet.` };
 }
 
 async function absent(tools: Tools, entry: JournalEntry): Promise<Settlement> {
-  if (tools.mayStillCome) return { entry, state: 'pending', message: 'Looked for, not there so far.' };
-  return await settled(tools.journal, entry);
+  if (tools.mayStillCome) return { entry, state: 'pending', found: false, message: 'Looked for, not there so far.' };
+  return await settled(tools.journal, entry, entry.state === 'created');
 }
 
-async function settled(journal: Journal, entry: JournalEntry): Promise<Settlement> {
+async function settled(journal: Journal, entry: JournalEntry, found = true): Promise<Settlement> {
   await journal.removed(entry.entryId);
-  return { entry, state: 'removed', message: '' };
+  return { entry, state: 'removed', found, message: '' };
 }
 
 async function removeAndWatch(

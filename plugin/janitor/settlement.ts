@@ -6,6 +6,8 @@ export type SettledState = 'removed' | 'pending' | 'stuck';
 export interface Settlement {
   readonly entry: JournalEntry;
   readonly state: SettledState;
+  /** The object was seen in the engine; else it was most likely never made, and is nobody's business. */
+  readonly found: boolean;
   /** For people; empty when removed without ado. */
   readonly message: string;
   /** What stands in the way, when that is another thing than the entry: disk-lock, snapshot, checkpoint. */

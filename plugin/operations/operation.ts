@@ -28,6 +28,8 @@ export interface OperationScope {
   /** Aborted by a cancel request or when the plug-in stops. */
   readonly signal: AbortSignal;
   phase(phase: Phase, waitingReason?: string): void;
+  /** Why it waits within its present phase; empty when it goes on. */
+  waiting(reason: string): void;
   progress(event: Omit<ProgressEvent, 'type'>): void;
   note(event: Omit<NoteEvent, 'type'>): void;
   /** Tells that the data is complete and waits for the host's verdict. Throws COMMIT_NOT_CONFIRMED, CANCELLED. */
@@ -88,6 +90,10 @@ export class Operation implements OperationScope {
     if (last?.type === 'state' && last.phase === phase && last.waitingReason === waitingReason) return;
     this.#phase = phase;
     this.#append({ type: 'state', phase, waitingReason });
+  }
+
+  waiting(reason: string): void {
+    this.phase(this.#phase, reason);
   }
 
   progress(event: Omit<ProgressEvent, 'type'>): void {

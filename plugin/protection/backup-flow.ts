@@ -9,7 +9,7 @@ import type { Journal } from '../journal/journal';
 import type { OperationScope } from '../operations/operation';
 import type { FlowResult } from '../operations/operation-registry';
 import type { PreflightVerdict } from '../preflight/finding';
-import type { Dispatcher, WaitingReason } from '../workers/dispatcher';
+import type { Dispatcher } from '../workers/dispatcher';
 import type { BackupRounds, RoundsResult } from './backup-rounds';
 import { CommittedCheckpoints } from './committed-checkpoints';
 import { writeConfiguration } from './configuration';
@@ -78,8 +78,8 @@ export class BackupFlow {
       notes.tell('ovf-missing', 'warning', 'The engine gave no OVF of the VM; its attributes are kept without it.');
     }
     const plan = await this.#plan(engine, request, selected, scope.signal);
-    const pool = new SlotPool(this.dispatcher, { platformId: vm.platformId, clusterId: picture.vm.clusterId }, (reason: WaitingReason) =>
-      scope.phase('preparing', reason),
+    const pool = new SlotPool(this.dispatcher, { platformId: vm.platformId, clusterId: picture.vm.clusterId }, (reason) =>
+      scope.waiting(reason),
     );
     held.pool = pool;
     await pool.reserve(scope.signal);

@@ -61,7 +61,7 @@ export class RestoreFlow {
 
   async run(scope: OperationScope, request: RestoreRequest, plan: RestorePlan): Promise<FlowResult> {
     const clusterId = plan.kind === 'new-vm' ? plan.clusterId : '';
-    const pool = new SlotPool(this.dispatcher, { platformId: request.platformId, clusterId }, (reason) => scope.phase('preparing', reason));
+    const pool = new SlotPool(this.dispatcher, { platformId: request.platformId, clusterId }, (reason) => scope.waiting(reason));
     const notes = new RunNotes(scope);
     try {
       await pool.reserve(scope.signal);
