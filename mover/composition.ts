@@ -11,19 +11,18 @@ import type { ProcessInfo } from '../proto/gen/tidemark/common/v1/ProcessInfo';
 import type { MoverConfig } from './config';
 import { DataPortServer } from './data-port/data-port-server';
 import { ControlServer } from './grpc/control-server';
-import { serveHealth } from './grpc/health-service';
+import { serveHealth } from '../common/rpc/health-service';
 import { serveRepositories } from './grpc/repository-service';
 import { serveSessions } from './grpc/session-service';
 import { HostLink } from './host/host-link';
 import { KnownTicketKeys } from './host/known-ticket-keys';
 import { VerifyOperations } from './maintenance/verify-operations';
-import { AttachedRepositories } from './repository/attached-repositories';
+import { AttachedRepositories, type RepositoryListener } from './repository/attached-repositories';
 import { SessionManager } from './sessions/session-manager';
 
 /** Contract packages and protocols spoken. */
 export const moverProtocols = ['tidemark.mover.v1', 'tidemark-data/1'] as const;
 export const moverCapabilities = ['directory-repository', 'verify'] as const;
-const attachRetryMs = 10_000;
 
 const tokens = {
   keys: Symbol('keys') as InjectionToken<KnownTicketKeys>,
@@ -70,10 +69,14 @@ export function composeMover(
   once(tokens.repositories, (c) => {
     const sessions = c.resolve(tokens.sessions);
     const verifications = c.resolve(tokens.verifications);
-    const listener = {
-      attached: (repository: Parameters<SessionManager['load']>[0]) => sessions.load(repository),
-      detaching: async (repository: Parameters<SessionManager['unload']>[0]) => {
+    const listener: RepositoryListener = {
+      attached: (repository) => sessions.load(repository),
+      detaching: async (repository) => {
         await sessions.unload(repository);
+        await verifications.stop(repository);
+      },
+      lost: async (repository) => {
+        await sessions.forget(repository);
         await verifications.stop(repository);
       },
     };
@@ -81,7 +84,7 @@ export function composeMover(
       dataFolder: config.dataFolder,
       instanceId: info.instanceId,
       lockLeaseMs: config.lockLeaseMs,
-      retryIntervalMs: attachRetryMs,
+      retryIntervalMs: Math.min(10_000, config.lockLeaseMs / 3),
     };
     return new AttachedRepositories(options, listener, logger);
   });
@@ -103,7 +106,7 @@ export function composeMover(
     const sessions = c.resolve(tokens.sessions);
     serveRepositories(control.server, repositories, sessions, c.resolve(tokens.verifications), options);
     serveSessions(control.server, repositories, sessions, options);
-    serveHealth(control.server, options);
+    serveHealth(control.server, ['host'], options);
     return control;
   });
   const endpoints = () => ({

@@ -9,7 +9,7 @@ import type { ServeOptions } from '../common/rpc/serve';
 import type { ProcessIdentity } from '../common/tls/identity';
 import type { ProcessInfo } from '../proto/gen/tidemark/common/v1/ProcessInfo';
 import type { PluginConfig } from './config';
-import { serveHealth } from './grpc/health-service';
+import { serveHealth } from '../common/rpc/health-service';
 import { serveIdentity } from './grpc/identity-service';
 import { serveInventory } from './grpc/inventory-service';
 import { servePlatforms } from './grpc/platform-service';
@@ -102,7 +102,7 @@ export function composePlugin(config: PluginConfig, logger: Logger, info: Proces
   const inventory = scope.resolve(tokens.inventory);
   const protection = scope.resolve(tokens.protection);
   const options: ServeOptions = { logger, domain: 'plugin' };
-  serveHealth(server.main, options);
+  serveHealth(server.main, ['host', 'worker'], options);
   serveIdentity(server.main, { process: info, pluginId, displayName: config.displayName }, options);
   servePlatforms(server.main, platforms, options);
   serveInventory(server.main, inventory, options);

@@ -31,7 +31,7 @@ export interface ObtainIdentityOptions {
   readonly process: ProcessInfo;
   readonly addresses: readonly string[];
   readonly logger: Logger;
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
   /** Makes the Enrol call of the right service. */
   apply(endpoint: string, credentials: ChannelCredentials, application: EnrolmentApplication): Promise<IssuedCertificate__Output | null>;
 }

@@ -4,9 +4,10 @@ import path from 'node:path';
 import { createCertificateRequest } from '../../common/tls/certificate-request';
 import { eventually } from '../testing/eventually';
 import { FakeHost } from '../testing/fake-host';
+import { enrolAtHost } from '../../common/tls/enrol-at-host';
+import type { Logger } from '../../common/log/logger';
 import { quietLogger } from '../testing/quiet-logger';
 import { EventOutbox } from './event-outbox';
-import { obtainIdentity } from './enrolment';
 import { HostLink } from './host-link';
 
 const info = {
@@ -125,7 +126,7 @@ describe('HostLink', () => {
   });
 });
 
-describe('obtainIdentity', () => {
+describe('enrolment', () => {
   const folders: string[] = [];
   const folder = () => {
     const made = fs.mkdtempSync(path.join(os.tmpdir(), 'tidemark-enrol-'));
@@ -135,42 +136,41 @@ describe('obtainIdentity', () => {
   afterEach(() => {
     for (const made of folders.splice(0)) fs.rmSync(made, { recursive: true, force: true });
   });
-  const options = (host: FakeHost, dataFolder: string, token: string | undefined) => ({
+  const options = (host: FakeHost, dataFolder: string, token: string | undefined, logger: Logger) => ({
     dataFolder,
-    enrolmentEndpoint: host.enrolmentEndpoint,
-    token: () => token,
+    settings: { enrolmentEndpoint: host.enrolmentEndpoint, enrolmentToken: token, enrolmentPatienceMs: 20_000 },
     process: info,
     addresses: ['127.0.0.1'],
-    patienceMs: 10_000,
+    logger,
   });
 
   it('enrols once with the token, and keeps the certificate', async () => {
     using host = await FakeHost.start();
     const { logger, lines } = quietLogger();
     const dataFolder = folder();
-    const identity = await obtainIdentity(options(host, dataFolder, host.token), logger);
+    const identity = await enrolAtHost(options(host, dataFolder, host.token, logger));
     expect(identity.self).toEqual({ role: 'plugin', id: 'plugin-1' });
-    const again = await obtainIdentity({ ...options(host, dataFolder, undefined), enrolmentEndpoint: undefined }, logger);
+    const again = await enrolAtHost({ ...options(host, dataFolder, undefined, logger), settings: { enrolmentPatienceMs: 0 } });
     expect(again.material).toEqual(identity.material);
     expect(JSON.stringify(lines)).not.toContain(host.token);
-    await expect(obtainIdentity(options(host, folder(), host.token), logger)).rejects.toMatchObject({ code: 'ENROLMENT_TOKEN_INVALID' });
+    await expect(enrolAtHost(options(host, folder(), host.token, logger))).rejects.toMatchObject({ code: 'ENROLMENT_TOKEN_INVALID' });
   });
 
   it('sends no token to a server with another CA, and says what is missing', async () => {
     using host = await FakeHost.start();
     using other = await FakeHost.start();
     const { logger } = quietLogger();
-    await expect(obtainIdentity(options(host, folder(), other.token), logger)).rejects.toMatchObject({
+    await expect(enrolAtHost(options(host, folder(), other.token, logger))).rejects.toMatchObject({
       code: 'TRUST_FINGERPRINT_MISMATCH',
     });
-    await expect(obtainIdentity(options(host, folder(), undefined), logger)).rejects.toMatchObject({ code: 'ENROLMENT_TOKEN_INVALID' });
+    await expect(enrolAtHost(options(host, folder(), undefined, logger))).rejects.toMatchObject({ code: 'ENROLMENT_TOKEN_INVALID' });
   });
 
   it('waits for a server that is still starting', async () => {
     using host = await FakeHost.start();
     host.stop();
     const { logger } = quietLogger();
-    const waiting = obtainIdentity(options(host, folder(), host.token), logger);
+    const waiting = enrolAtHost(options(host, folder(), host.token, logger));
     await new Promise((resolve) => setImmediate(resolve));
     await host.restart();
     await expect(waiting).resolves.toMatchObject({ self: { role: 'plugin' } });
