@@ -82,6 +82,6 @@ export function composeWorker(config: WorkerConfig, logger: Logger, info: Proces
   );
   once(tokens.renewal, (c) => new CertificateRenewal(identity, c.resolve(tokens.client), c.resolve(tokens.logger)));
   const pool = scope.resolve(tokens.pool);
-  const lanes: Service = { name: 'lane threads', start: async () => undefined, stop: () => pool.stop() };
+  const lanes: Service = { name: 'lane threads', start: async () => pool.start(), stop: () => pool.stop() };
   return { logger, services: [lanes, scope.resolve(tokens.renewal), scope.resolve(tokens.session)] };
 }

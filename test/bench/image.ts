@@ -51,10 +51,14 @@ function fillTree(tree: string, wantedBytes: number, random: () => number): numb
     .sort((a, b) => a.order - b.order);
   let bytes = 0;
   let number = 0;
+  const linked = new Set<number>();
   for (const { name } of folders) {
     for (const file of filesBelow(name)) {
-      const { size } = fs.lstatSync(file);
+      const { size, nlink, ino } = fs.lstatSync(file);
       if (size === 0 || bytes + size > wantedBytes) continue;
+      // A file with many names (git's commands) is one file on a disk, not a hundred copies.
+      if (nlink > 1 && linked.has(ino)) continue;
+      linked.add(ino);
       // A flat tree with many folders: names matter less than contents, and no path gets too long.
       const folder = path.join(tree, `d${number >> 9}`);
       if ((number & 511) === 0) fs.mkdirSync(folder);

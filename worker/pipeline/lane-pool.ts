@@ -39,7 +39,7 @@ interface Thread {
 const closePatienceMs = 8_000;
 
 /**
- * The lane threads of this worker: as many as told, however many tasks run, started at first use and kept. Each task has a lane in each, so that
+ * The lane threads of this worker: as many as told, however many tasks run, and kept. Each task has a lane in each, so that
  * one task alone uses all cores and many tasks share the same memory.
  */
 export class LanePool {
@@ -50,6 +50,11 @@ export class LanePool {
 
   constructor(readonly size = Math.max(2, os.availableParallelism())) {
     this.threads = Array.from({ length: size }, () => undefined);
+  }
+
+  /** Starts the threads ahead of the first task; a thread that ends is replaced when it is needed. */
+  start(): void {
+    for (let index = 0; index < this.size; index += 1) this.threads[index] ??= this.startThread(index);
   }
 
   /** One lane in each thread. */
@@ -95,7 +100,7 @@ export class LanePool {
 
   private ask(index: number, message: LaneStep & { lane: number }): Promise<unknown> {
     if (this.stopped) return Promise.reject(CommonErrors.CANCELLED({ what: 'the transfer' }));
-    const thread = (this.threads[index] ??= this.start(index));
+    const thread = (this.threads[index] ??= this.startThread(index));
     const request: LaneRequest = { ...message, request: this.nextRequest++ };
     return new Promise((resolve, reject) => {
       thread.waiting.set(request.request, { resolve, reject });
@@ -103,7 +108,7 @@ export class LanePool {
     });
   }
 
-  private start(index: number): Thread {
+  private startThread(index: number): Thread {
     // A small nursery: what little garbage there is has megabytes of buffers tied to it, which only frequent small collections free in time.
     const resourceLimits = { maxYoungGenerationSizeMb: 3 };
     const worker = new Worker(path.join(__dirname, 'lane-thread.js'), { name: `lane-${index}`, resourceLimits });
