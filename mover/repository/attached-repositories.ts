@@ -18,6 +18,8 @@ export interface RepositoryListener {
   attached(repository: Repository): Promise<void>;
   /** May refuse by throwing REPOSITORY_IN_USE. */
   detaching(repository: Repository): Promise<void>;
+  /** Another mover may have it by now: whatever works with it must stop. */
+  lost(repository: Repository): Promise<void>;
 }
 
 export interface AttachedRepositoriesOptions {
@@ -139,6 +141,7 @@ export class AttachedRepositories implements Service {
 
   private async attachMissing(): Promise<void> {
     await this.steps.run(async () => {
+      for (const repository of [...this.byId.values()]) if (repository.isLost) await this.letGo(repository);
       for (const location of this.locations) {
         if (this.stopped || [...this.byId.values()].some((r) => r.store.location === location)) continue;
         try {
@@ -148,6 +151,18 @@ export class AttachedRepositories implements Service {
         }
       }
     });
+  }
+
+  /** The lock was lost, probably because the storage hung: stop, and attach again once the lock can be had. */
+  private async letGo(repository: Repository): Promise<void> {
+    this.logger.warn('the lock of a repository was lost; it is attached again', { repositoryId: repository.id });
+    this.byId.delete(repository.id);
+    try {
+      await this.listener.lost(repository);
+      await repository.close();
+    } catch (error) {
+      this.logger.warn('letting go of a repository failed', { repositoryId: repository.id, error });
+    }
   }
 
   private get listFile(): string {

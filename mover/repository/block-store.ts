@@ -122,6 +122,11 @@ export class BlockStore {
     await this.writer.flush();
   }
 
+  /** Throws away what is not durable; for who may not write any more. */
+  async abandon(): Promise<void> {
+    await this.writer.abandon();
+  }
+
   /** Place of a durable block. Throws BLOCK_MISSING. */
   async locate(digest: Buffer): Promise<BlockLocation> {
     const location = await this.index.locate(digest);

@@ -89,6 +89,14 @@ export class PackWriter {
     await Promise.all(this.sealing);
   }
 
+  /** Throws away the open pack and lets sealing ones end; for who may not write any more. */
+  async abandon(): Promise<void> {
+    const pack = this.open;
+    this.open = undefined;
+    if (pack) await pack.writes.then((writer) => writer.abandon()).catch(() => undefined);
+    await Promise.all(this.sealing);
+  }
+
   private get available(): number {
     return this.freePieces.length + poolPieces - this.pieces;
   }

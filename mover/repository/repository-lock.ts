@@ -98,6 +98,11 @@ export class RepositoryLock {
     throw RepositoryErrors.REPOSITORY_LOCK_LOST({ repositoryId: this.repositoryId });
   }
 
+  /** True once the lease ran out or somebody else was seen to hold the lock; it does not come back. */
+  get isLost(): boolean {
+    return this.lost || (!this.released && performance.now() - this.renewedAt >= this.content.leaseDurationMs);
+  }
+
   /** Gives the lock up. */
   async release(): Promise<void> {
     this.released = true;

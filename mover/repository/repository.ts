@@ -132,9 +132,15 @@ export class Repository {
     await this.lock.assertHeld();
   }
 
-  /** Flushes packs, writes the index cache and gives the lock up. */
+  /** True when another mover may write here by now: nothing more must be written. */
+  get isLost(): boolean {
+    return this.lock?.isLost === true;
+  }
+
+  /** Makes what was taken durable, writes the index cache and gives the lock up. Writes nothing when the lock was lost. */
   async close(): Promise<void> {
-    await this.blocks.flush();
+    if (this.isLost) await this.blocks.abandon();
+    else await this.blocks.flush();
     await this.index.close(this.lock !== undefined);
     await this.lock?.release();
     await this.store.close();

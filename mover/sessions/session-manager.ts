@@ -33,6 +33,7 @@ export class SessionManager {
   private readonly budget = new PageBudget();
   private readonly now: () => number;
   private timer: NodeJS.Timeout | undefined;
+  private sweeping = false;
 
   constructor(
     private readonly options: SessionManagerOptions,
@@ -79,6 +80,11 @@ export class SessionManager {
   async unload(repository: Repository): Promise<void> {
     const openSessions = this.openCount(repository);
     if (openSessions > 0) throw RepositoryErrors.REPOSITORY_IN_USE({ repositoryId: repository.id, openSessions }, { retryDelayMs: 30_000 });
+    await this.forget(repository);
+  }
+
+  /** Lets go of the sessions of a repository, whatever their state; their records stay. */
+  async forget(repository: Repository): Promise<void> {
     for (const session of [...this.sessions.values()]) {
       if (session.repository !== repository) continue;
       await session.suspend();
@@ -150,6 +156,12 @@ export class SessionManager {
   }
 
   private async sweep(): Promise<void> {
+    if (this.sweeping) return;
+    this.sweeping = true;
+    await this.expire().finally(() => (this.sweeping = false));
+  }
+
+  private async expire(): Promise<void> {
     for (const session of [...this.sessions.values()]) {
       try {
         if (session.isExpired) {

@@ -88,6 +88,13 @@ export class TestRepository {
     return readImage(this.repository, (await this.repository.points.readDisk(pointId, diskId)).disk);
   }
 
+  /** Leaves everything as a kill would, except that the lock goes: its holder, this process, is alive. */
+  async vanish(): Promise<void> {
+    await this.repository.blocks.abandon();
+    await this.repository.store.delete('lock');
+    await this.repository.store.close();
+  }
+
   async close(): Promise<void> {
     await this.sessions.stop();
     await this.repository.close();
