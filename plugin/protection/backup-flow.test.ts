@@ -404,6 +404,16 @@ describe('a backup goes on', () => {
     expectClean(at, vm, [run.awaiting!.checkpointId]);
   });
 
+  it('when transfers cannot start for a moment, without taking it for a lost bitmap', async () => {
+    await using at = await bench({ major: 4, minor: 7 });
+    const vm = at.engine.addVm('web', [{}]);
+    const first = await runBackup(at, backupOf(vm));
+    at.engine.failingTransfers = 1;
+    const run = await runBackup(at, backupOf(vm, { base: baseOf(first) }));
+    expect(modesOf(run)).toEqual({ web_disk1: 'incremental' });
+    expect(run.result.outcome).toBe('success');
+  });
+
   it('although the engine forgets finished transfers and backups at once', async () => {
     await using at = await bench();
     at.engine.forgetful = true;

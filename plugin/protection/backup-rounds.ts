@@ -15,7 +15,7 @@ import { noBytes } from '../operations/events';
 import type { DiskOutcome, StoredDisk } from '../operations/events';
 import type { OperationScope } from '../operations/operation';
 import type { Slot } from '../workers/dispatcher';
-import type { DiskTaskResult, DiskTasks } from './disk-task';
+import type { DiskTaskOrder, DiskTaskResult, DiskTasks } from './disk-task';
 import type { EngineBackups, ReadyBackup } from './engine-backup';
 import type { EngineApi } from './engine-port';
 import type { Patience } from './patience';
@@ -174,39 +174,45 @@ export class BackupRounds {
     const tell = (counters: DiskTaskResult['counters']) =>
       scope.progress({ diskId, diskName: known.name, counters, totalBytes: sizeBytes, mode, reason });
     tell(noBytes);
-    let result: DiskTaskResult;
-    try {
-      result = await this.tasks.run(engine, {
-        transfer: {
-          operationId: request.operationId,
-          platformId: request.vm.platformId,
-          vmId: request.vm.vmId,
+    const order: DiskTaskOrder = {
+      transfer: {
+        operationId: request.operationId,
+        platformId: request.vm.platformId,
+        vmId: request.vm.vmId,
+        diskId,
+        direction: 'download',
+        backupId: ready.backup.id,
+        sizeBytes,
+      },
+      slot,
+      signal,
+      correlationId: request.operationId,
+      task: (imageTransfer) => ({
+        backupDisk: {
+          imageTransfer,
+          dataPath: request.dataPath,
           diskId,
-          direction: 'download',
-          backupId: ready.backup.id,
-          sizeBytes,
+          ...(mode === 'incremental'
+            ? { readScope: 'READ_SCOPE_CHANGED', basePointId: request.base?.pointId ?? '', baseDiskId: diskId }
+            : { readScope: 'READ_SCOPE_ALLOCATED', basePointId: '', baseDiskId: '' }),
         },
-        slot,
-        signal,
-        correlationId: request.operationId,
-        task: (imageTransfer) => ({
-          backupDisk: {
-            imageTransfer,
-            dataPath: request.dataPath,
-            diskId,
-            ...(mode === 'incremental'
-              ? { readScope: 'READ_SCOPE_CHANGED', basePointId: request.base?.pointId ?? '', baseDiskId: diskId }
-              : { readScope: 'READ_SCOPE_ALLOCATED', basePointId: '', baseDiskId: '' }),
-          },
-        }),
-        progress: tell,
-      });
-    } catch (error) {
-      if (mode === 'incremental' && hasCode(error, 'TRANSFER_NOT_STARTED', 'ENGINE_CHECKPOINT_UNUSABLE')) {
+      }),
+      progress: tell,
+    };
+    let result: DiskTaskResult | undefined;
+    for (let tried = 1; !result; tried += 1) {
+      try {
+        result = await this.tasks.run(engine, order);
+      } catch (error) {
+        if (!hasCode(error, 'TRANSFER_NOT_STARTED')) throw error;
         await this.#endTransfersOf(request.operationId, diskId, signal);
-        return { lost: error.code };
+        // An imageio daemon that restarts looks like a bitmap that is gone, but only for a moment.
+        if (tried >= (mode === 'incremental' ? 2 : 3)) {
+          if (mode === 'incremental') return { lost: error.code };
+          throw error;
+        }
+        await this.patience.clock.sleep(tried * 3000, signal);
       }
-      throw error;
     }
     const { failure, counters } = result;
     if (failure) {

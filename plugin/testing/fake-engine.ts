@@ -63,6 +63,8 @@ export class FakeEngine {
   ticketsStuck = false;
   /** The merge of a hybrid backup's snapshot fails this often. */
   failingMerges = 0;
+  /** So many transfers cannot start: no host, or its imageio is away. */
+  failingTransfers = 0;
   /** Finished rows are forgotten at once, as engines before 4.4.7 did. */
   forgetful = false;
   away = false;
@@ -499,7 +501,11 @@ export class FakeEngine {
     };
     this.transfersById.set(transfer.id, transfer);
     if (backup?.mode !== 'hybrid') disk.status = 'locked';
-    const broken = incremental && this.brokenBitmaps.has(`${disk.id}/${backup?.fromCheckpointId}`);
+    let broken = incremental && this.brokenBitmaps.has(`${disk.id}/${backup?.fromCheckpointId}`);
+    if (this.failingTransfers > 0) {
+      this.failingTransfers -= 1;
+      broken = true;
+    }
     this.#later(() => {
       if (transfer.phase !== 'initializing') return;
       if (broken) {
