@@ -66,28 +66,19 @@ export function printTables(report: BenchReport): void {
   const out = (text: string) => process.stdout.write(`${text}\n`);
   const size = `${Math.round(report.imageBytes / mib)} MiB image with ${Math.round(report.fileBytes / mib)} MiB of files`;
   out(`\n${size}, seed ${report.seed}, medians of ${report.rounds} alternating rounds: wall s / CPU s / peak MiB\n`);
-  const figures = new Table({ head: ['', ...cases, 'stored MiB'], style: { head: [], border: [] } });
-  for (const tool of report.tools) {
-    const cells = cases.map((name) => {
-      const found = tool.cases[name];
-      return found ? `${found.wallSeconds.toFixed(2)} / ${found.cpuSeconds.toFixed(2)} / ${Math.round(found.peakBytes / mib)}` : '–';
-    });
-    figures.push([tool.name, ...cells, String(Math.round(tool.storedBytes / mib))]);
-  }
-  out(figures.toString());
+  const imageio = (tool: ToolFigures) => tool.name.endsWith('imageio');
+  out(figuresTable(report.tools.filter((tool) => !imageio(tool))));
   const ours = report.tools.find((tool) => tool.name === 'tidemark');
-  if (ours && report.tools.length > 1) {
+  const peers = report.tools.filter((tool) => tool !== ours && !imageio(tool));
+  if (ours && peers.length > 0) {
     out('\nTimes as fast as each tool, wall (CPU); stored bytes as a share of the tool’s\n');
-    const ratios = new Table({ head: ['tidemark against', ...cases, 'stored'], style: { head: [], border: [] } });
-    for (const tool of report.tools.filter((other) => other !== ours)) {
-      const cells = cases.map((name) => {
-        const [theirs, own] = [tool.cases[name], ours.cases[name]];
-        if (!theirs || !own) return '–';
-        return `${(theirs.wallSeconds / own.wallSeconds).toFixed(2)} (${(theirs.cpuSeconds / own.cpuSeconds).toFixed(2)})`;
-      });
-      ratios.push([tool.name, ...cells, (ours.storedBytes / tool.storedBytes).toFixed(2)]);
-    }
-    out(ratios.toString());
+    out(ratiosTable(ours, peers));
+  }
+  const through = report.tools.filter(imageio);
+  if (through.length > 0) {
+    out('\nThrough oVirt’s image service (ovirt-imageio over qemu-nbd, whose own CPU is not counted)\n');
+    out(figuresTable(through));
+    for (const tool of through) if (peers.length > 0) out(ratiosTable(tool, peers));
   }
   out('\nTargets\n');
   const targets = new Table({ head: ['', 'found', 'wanted', ''], style: { head: [], border: [] } });
@@ -95,4 +86,29 @@ export function printTables(report: BenchReport): void {
     targets.push([target.what, target.found.toFixed(2), target.wanted, target.held ? 'held' : 'MISSED']);
   }
   out(targets.toString());
+}
+
+function figuresTable(tools: readonly ToolFigures[]): string {
+  const table = new Table({ head: ['', ...cases, 'stored MiB'], style: { head: [], border: [] } });
+  for (const tool of tools) {
+    const cells = cases.map((name) => {
+      const found = tool.cases[name];
+      return found ? `${found.wallSeconds.toFixed(2)} / ${found.cpuSeconds.toFixed(2)} / ${Math.round(found.peakBytes / mib)}` : '–';
+    });
+    table.push([tool.name, ...cells, String(Math.round(tool.storedBytes / mib))]);
+  }
+  return table.toString();
+}
+
+function ratiosTable(ours: ToolFigures, peers: readonly ToolFigures[]): string {
+  const table = new Table({ head: [`${ours.name} against`, ...cases, 'stored'], style: { head: [], border: [] } });
+  for (const peer of peers) {
+    const cells = cases.map((name) => {
+      const [theirs, own] = [peer.cases[name], ours.cases[name]];
+      if (!theirs || !own) return '–';
+      return `${(theirs.wallSeconds / own.wallSeconds).toFixed(2)} (${(theirs.cpuSeconds / own.cpuSeconds).toFixed(2)})`;
+    });
+    table.push([peer.name, ...cells, (ours.storedBytes / peer.storedBytes).toFixed(2)]);
+  }
+  return table.toString();
 }

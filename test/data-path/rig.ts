@@ -29,6 +29,11 @@ import { PluginRole } from './plugin-role';
 export type BackupOrder = Omit<BackupDiskTask, 'dataPath'>;
 export type RestoreOrder = Omit<RestoreDiskTask, 'dataPath'>;
 
+export interface MoverPorts {
+  readonly port: number;
+  readonly dataPort: number;
+}
+
 export class DataPathRig {
   readonly host = new HostRole();
   readonly plugin = new PluginRole();
@@ -68,10 +73,16 @@ export class DataPathRig {
     return [this.mover.pid, this.worker.pid];
   }
 
-  async startMover(): Promise<void> {
+  /** Where the mover listens, so that it can be started again in the same place. */
+  moverPorts(): MoverPorts {
+    const portOf = (endpoint: string | undefined) => Number(endpoint?.split(':').at(-1));
+    return { port: portOf(this.host.mover?.controlEndpoint), dataPort: portOf(this.host.mover?.dataEndpoints[0]) };
+  }
+
+  async startMover(ports: MoverPorts = { port: 0, dataPort: 0 }): Promise<void> {
     this.host.mover = undefined;
     const config = path.join(this.folder, 'mover.json');
-    fs.writeFileSync(config, JSON.stringify(moverConfig(path.join(this.folder, 'mover'), this.host.port)));
+    fs.writeFileSync(config, JSON.stringify(moverConfig(path.join(this.folder, 'mover'), this.host.port, ports)));
     this.mover = startNode(path.join(packageRoot, 'dist', 'mover', 'main.js'), ['--config', config], path.join(this.folder, 'mover.log'), {
       env: bareEnvironment(),
     });
@@ -186,12 +197,11 @@ function bareEnvironment(): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('TIDEMARK_')));
 }
 
-function moverConfig(dataFolder: string, hostPort: number): object {
+function moverConfig(dataFolder: string, hostPort: number, ports: MoverPorts): object {
   return {
     dataFolder,
-    listen: { address: '127.0.0.1', port: 0, dataPort: 0 },
+    listen: { address: '127.0.0.1', ...ports },
     addresses: ['127.0.0.1'],
     host: { endpoint: `127.0.0.1:${hostPort}` },
-    logLevel: 'debug',
   };
 }
