@@ -93,7 +93,7 @@ export class Connection implements Lane, FrameSink {
     socket.on('data', (chunk: Buffer) => {
       if (!this.closed) this.receive(() => this.reader.push(chunk));
     });
-    socket.on('error', (error) => context.logger.debug('data connection broke', { error: error.message }));
+    socket.on('error', (error: Error) => context.logger.debug('data connection broke', { error: error.message }));
     socket.on('end', () => socket.destroy());
     socket.on('close', () => this.onClosed());
   }

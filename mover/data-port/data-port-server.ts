@@ -1,5 +1,5 @@
 /** The mover's data port: TLS 1.3 with client certificates, limits, and one Connection per peer. */
-import net from 'node:net';
+import type net from 'node:net';
 import tls from 'node:tls';
 import type { Service } from '../../common/lifecycle/lifecycle';
 import type { Logger } from '../../common/log/logger';

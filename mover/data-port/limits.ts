@@ -1,4 +1,4 @@
-/** Bounds of the data port; defaults in docs/protocol/data-mover.md. */
+/** Bounds of the data port; defaults in config.ts, reasons in docs/protocol/data-mover.md. */
 export interface DataPortLimits {
   readonly maxConnections: number;
   readonly maxConnectionsPerSession: number;
@@ -9,12 +9,3 @@ export interface DataPortLimits {
   /** Entries of an Offer, blocks of a Read. */
   readonly maxBatch: number;
 }
-
-export const defaultLimits: DataPortLimits = {
-  maxConnections: 256,
-  maxConnectionsPerSession: 32,
-  helloTimeoutMs: 10_000,
-  idleTimeoutMs: 120_000,
-  maxPutsInFlight: 16,
-  maxBatch: 256,
-};

@@ -6,10 +6,8 @@ import { DIGEST_BYTES } from './block';
 export const PACK_HEADER_BYTES = 64;
 export const PACK_ENTRY_BYTES = 48;
 export const PACK_FOOTER_BYTES = 96;
-/** A pack is sealed when it has this many bytes … */
+/** A pack is sealed when it has this many bytes; one more block and the trailer keep it below 80 MiB. */
 export const PACK_TARGET_BYTES = 64 * 1024 * 1024;
-/** … and never has more than this. */
-export const PACK_MAX_BYTES = 80 * 1024 * 1024;
 const version = 1;
 const maxRawBytes = 4 * 1024 * 1024;
 

@@ -221,7 +221,7 @@ function* mergeSorted(sources: Generator<Buffer>[]): Generator<Buffer> {
       const head = heads[i] as IteratorResult<Buffer>;
       if (head.done === true) continue;
       const best = least < 0 ? undefined : ((heads[least] as IteratorResult<Buffer>).value as Buffer);
-      if (best === undefined || (head.value as Buffer).compare(best, 0, 32, 0, 32) < 0) least = i;
+      if (best === undefined || head.value.compare(best, 0, 32, 0, 32) < 0) least = i;
     }
     if (least < 0) return;
     yield (heads[least] as IteratorResult<Buffer>).value as Buffer;
