@@ -42,6 +42,8 @@ const maxClaims = 65_536;
 const maxHandles = 1024;
 const missingLimit = 65_536;
 const closeGraceMs = 1_000;
+/** Payload buffers kept for the next frame, over all connections. */
+const maxPooledPayloads = 32;
 
 /** What a connection needs of its port. */
 export interface ConnectionContext {
@@ -49,6 +51,8 @@ export interface ConnectionContext {
   readonly logger: Logger;
   /** For read groups; shared by all connections. */
   readonly readPool: BufferPool;
+  /** Free payload buffers, shared by all connections. */
+  readonly payloadPool: Buffer[];
   /** Claims of a genuine ticket. Throws TICKET_INVALID, TICKET_EXPIRED. */
   checkTicket(ticket: string): TicketClaims;
   /** Throws TICKET_INVALID when the session is not here, SESSION_ENDED. */
@@ -75,6 +79,7 @@ export class Connection implements Lane, FrameSink {
   private readonly images = new Map<number, ImageReader>();
   private readonly asked = new Map<string, Claim>();
   private nextImage = 1;
+  private payloadBuffer: Buffer | undefined;
   private background = 0;
   private backgroundFree: (() => void) | undefined;
   private reads: Promise<void> = Promise.resolve();
@@ -139,11 +144,31 @@ export class Connection implements Lane, FrameSink {
       const handler = this.handlers[type] as ((header: unknown, payload: Buffer) => void | Promise<void>) | undefined;
       if (!handler) throw DataPortErrors.FRAME_UNEXPECTED({ problem: `type ${type} is the mover's to send` });
       const waiting = handler(fields, payload);
-      if (waiting) this.hold(waiting.catch((error: unknown) => this.fail(sequence, error)));
-      else if (this.socket.writableLength > maxUnsentBytes) this.hold(this.drained());
+      if (waiting) {
+        this.hold(waiting.catch((error: unknown) => this.fail(sequence, error)).finally(() => this.releasePayload()));
+        return;
+      }
+      this.releasePayload();
+      if (this.socket.writableLength > maxUnsentBytes) this.hold(this.drained());
     } catch (error) {
+      this.releasePayload();
       this.fail(sequence, error);
     }
+  }
+
+  /** Memory for a payload in pieces: lanes share buffers, so that an idle connection holds none. */
+  payloadTarget(_type: FrameType, _header: Buffer, length: number): Buffer {
+    const { payloadPool } = this.context;
+    // One at a time is in use: the frame before it was handled.
+    this.payloadBuffer ??= payloadPool.pop() ?? Buffer.allocUnsafeSlow(Math.max(length, this.reader.maxPayloadBytes));
+    if (this.payloadBuffer.length < length) this.payloadBuffer = Buffer.allocUnsafeSlow(this.reader.maxPayloadBytes);
+    return this.payloadBuffer;
+  }
+
+  private releasePayload(): void {
+    const { payloadPool } = this.context;
+    if (this.payloadBuffer && payloadPool.length < maxPooledPayloads) payloadPool.push(this.payloadBuffer);
+    this.payloadBuffer = undefined;
   }
 
   private table(): Handlers {

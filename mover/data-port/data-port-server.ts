@@ -46,6 +46,7 @@ export class DataPortServer implements Service {
     this.context = {
       limits: options.limits,
       logger,
+      payloadPool: [],
       readPool: new BufferPool(readBufferBytes, readBuffers),
       checkTicket: (ticket) => checkTicket(ticket, this.keys, new Date()),
       findSession: (claims) => this.findSession(claims),

@@ -159,9 +159,10 @@ function isDead(holder: LockContent): boolean {
   return processStartedAt(holder.processId) !== holder.processStartedAt;
 }
 
+/** This machine since its boot, as far as process ids are comparable: containers of one machine have their own. */
 function hostBootId(): string {
   try {
-    return fs.readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+    return `${fs.readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()} ${fs.readlinkSync('/proc/self/ns/pid')}`;
   } catch {
     return '';
   }

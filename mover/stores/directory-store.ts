@@ -7,7 +7,7 @@ import { constants } from 'node:fs';
 import fs from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import path from 'node:path';
-import { isTidemarkError } from '../../common/errors/tidemark-error';
+import { hasCode, isTidemarkError } from '../../common/errors/tidemark-error';
 import { RepositoryErrors } from '../errors/mover-errors';
 import { OpenFiles } from './open-files';
 import type { ObjectWriter, Store } from './store';
@@ -32,14 +32,14 @@ export class DirectoryStore implements Store {
   }
 
   async put(name: string, content: Uint8Array): Promise<void> {
-    await this.guard(name, async () => {
+    await this.guardWrite(name, async () => {
       const temporary = await this.writeTemporary(name, content);
       await this.publish(temporary, name);
     });
   }
 
   async putNew(name: string, content: Uint8Array): Promise<boolean> {
-    return this.guard(name, async () => {
+    return this.guardWrite(name, async () => {
       const temporary = await this.writeTemporary(name, content);
       try {
         await this.ensureFolder(path.dirname(name));
@@ -75,7 +75,7 @@ export class DirectoryStore implements Store {
   }
 
   async create(name: string): Promise<ObjectWriter> {
-    return this.guard(name, async () => {
+    return this.guardWrite(name, async () => {
       const temporary = await this.temporaryPath();
       this.step('open', name);
       const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL;
@@ -212,12 +212,12 @@ export class DirectoryStore implements Store {
     };
     return {
       append: (piece) =>
-        this.guard(name, async () => {
+        this.guardWrite(name, async () => {
           await writeFully(piece, piece.length);
           position += piece.length;
         }),
       finish: (piece, length) =>
-        this.guard(name, async () => {
+        this.guardWrite(name, async () => {
           const padded = Math.ceil(length / directAlignmentBytes) * directAlignmentBytes;
           piece.fill(0, length, padded);
           await writeFully(piece, padded);
@@ -251,6 +251,17 @@ export class DirectoryStore implements Store {
       await handle.sync();
     } finally {
       await handle.close();
+    }
+  }
+
+  /** A missing folder under a write is no missing object: the file system was taken away. */
+  private async guardWrite<T>(name: string, work: () => Promise<T>): Promise<T> {
+    try {
+      return await this.guard(name, work);
+    } catch (error) {
+      if (!hasCode(error, 'OBJECT_NOT_FOUND')) throw error;
+      this.knownFolders.clear();
+      throw RepositoryErrors.REPOSITORY_IO({ what: name, reason: 'ENOENT' }, { cause: error });
     }
   }
 
