@@ -6,7 +6,10 @@ export const migrations: Record<string, Migration> = {
   '0001-first': {
     async up(db: Kysely<unknown>): Promise<void> {
       const table = (name: string) => db.schema.createTable(name);
-      await table('setting').addColumn('name', 'text', (c) => c.primaryKey()).addColumn('valueJson', 'text', (c) => c.notNull()).execute();
+      await table('setting')
+        .addColumn('name', 'text', (c) => c.primaryKey())
+        .addColumn('valueJson', 'text', (c) => c.notNull())
+        .execute();
       await table('user')
         .addColumn('id', 'text', (c) => c.primaryKey())
         .addColumn('name', 'text', (c) => c.notNull().unique())

@@ -160,7 +160,12 @@ export class SessionStore {
   async releaseEnded(): Promise<void> {
     await this.db
       .deleteFrom('vmLease')
-      .where('taskId', 'not in', (e) => e.selectFrom('task').select('task.id').where('task.state', 'in', [...activeStates]))
+      .where('taskId', 'not in', (e) =>
+        e
+          .selectFrom('task')
+          .select('task.id')
+          .where('task.state', 'in', [...activeStates]),
+      )
       .execute();
   }
 

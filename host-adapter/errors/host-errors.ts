@@ -118,7 +118,8 @@ export const HostErrors = defineErrors({
     kind: 'failure',
     retry: 'never',
     status: 'NOT_FOUND',
-    message: (m: { vm: string }) => `There is no VM "${m.vm}". "tidemark vm list" shows them; "tidemark platform rescan" reads them afresh.`,
+    message: (m: { vm: string }) =>
+      `There is no VM "${m.vm}". "tidemark vm list" shows them; "tidemark platform rescan" reads them afresh.`,
   },
   REPOSITORY_UNKNOWN: {
     kind: 'failure',
@@ -240,7 +241,8 @@ export const HostErrors = defineErrors({
     kind: 'operational',
     retry: 'same-request',
     status: 'UNAVAILABLE',
-    message: (m: { reason: string; waitedMs: number }) => `Waited ${Math.round(Number(m.waitedMs) / 1000)} s (${m.reason}); the condition did not pass.`,
+    message: (m: { reason: string; waitedMs: number }) =>
+      `Waited ${Math.round(Number(m.waitedMs) / 1000)} s (${m.reason}); the condition did not pass.`,
   },
   VM_NOT_PROTECTABLE: {
     kind: 'failure',

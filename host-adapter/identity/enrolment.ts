@@ -38,9 +38,7 @@ export class Enrolment {
     request?: { readonly id: string; readonly by: string },
   ): Promise<{ token: string; expiresAt: Date }> {
     const now = this.now();
-    const token = request
-      ? this.authority.deriveToken(`${request.by}/${request.id}`)
-      : createToken(this.authority.certificatePem);
+    const token = request ? this.authority.deriveToken(`${request.by}/${request.id}`) : createToken(this.authority.certificatePem);
     const known = request && (await this.store.tokenByHash(hash(token)));
     if (known) return { token, expiresAt: new Date(known.expiresAt) };
     const expiresAt = new Date(now.getTime() + lifetimeMs);

@@ -42,7 +42,10 @@ export class Platforms {
     return { row, platform: present(reply.platform, request.name) };
   }
 
-  async change(reference: string, change: { username?: string | undefined; password?: string | undefined; caFingerprint?: string | undefined }) {
+  async change(
+    reference: string,
+    change: { username?: string | undefined; password?: string | undefined; caFingerprint?: string | undefined },
+  ) {
     const { row, platform } = await this.show(reference);
     const client = await this.plugins.of(row.pluginId);
     const reply = await client.platforms.call(
@@ -80,7 +83,13 @@ export class Platforms {
   async show(reference: string): Promise<{ row: PlatformRow; platform: Platform__Output }> {
     const row = await this.row(reference);
     const client = await this.plugins.of(row.pluginId);
-    return { row, platform: present((await platformsOf(client)).find((platform) => platform.platformId === row.id), reference) };
+    return {
+      row,
+      platform: present(
+        (await platformsOf(client)).find((platform) => platform.platformId === row.id),
+        reference,
+      ),
+    };
   }
 
   async remove(reference: string): Promise<void> {

@@ -51,7 +51,7 @@ async function readAll(client: PluginClient, platformId: string): Promise<Vm__Ou
   for (let restarts = 0; ; restarts += 1) {
     const found: Vm__Output[] = [];
     try {
-      for (let pageToken = ''; ; ) {
+      for (let pageToken = ''; ;) {
         const reply = await client.inventory.call('ListVms', { platformId, pageSize, pageToken }, { deadlineMs: 30_000, attempts: 2 });
         found.push(...reply.vms);
         if (reply.nextPageToken === '') return found;

@@ -110,7 +110,10 @@ export class BackupFlow implements TaskFlow {
         for (const finding of blocking) {
           context.note({ code: finding.code, message: finding.message, diskId: finding.diskId, severity: 'blocking' });
         }
-        return { state: 'skipped', failure: HostErrors.VM_NOT_PROTECTABLE({ code, text: `${first?.message ?? ''} ${first?.advice ?? ''}`.trim() }) };
+        return {
+          state: 'skipped',
+          failure: HostErrors.VM_NOT_PROTECTABLE({ code, text: `${first?.message ?? ''} ${first?.advice ?? ''}`.trim() }),
+        };
       }
       const waitedMs = context.now().getTime() - began;
       if (waitedMs > context.settings.current.waitLimitMs) throw HostErrors.WAITED_TOO_LONG({ reason: code, waitedMs });
@@ -128,7 +131,10 @@ export class BackupFlow implements TaskFlow {
     );
     const newest = base
       .filter((point) => !point.damaged && point.platformId === task.platformId)
-      .reduce<(typeof base)[number] | undefined>((best, point) => (best && best.pointInTime >= point.pointInTime ? best : point), undefined);
+      .reduce<(typeof base)[number] | undefined>(
+        (best, point) => (best && best.pointInTime >= point.pointInTime ? best : point),
+        undefined,
+      );
     task.operationId = randomUUID();
     task.moverSessionId = randomUUID();
     task.pointId = randomUUID();
@@ -264,7 +270,7 @@ export class BackupFlow implements TaskFlow {
 
   async #conclude(context: TaskContext, committed: boolean): Promise<void> {
     const { task } = context;
-    for (const began = context.now().getTime(); context.now().getTime() - began < concludePatienceMs; ) {
+    for (const began = context.now().getTime(); context.now().getTime() - began < concludePatienceMs;) {
       try {
         const plugin = await this.platforms.pluginOf(task.platformId);
         await plugin.protection.call('ConcludeBackup', { operationId: task.operationId ?? '', committed }, { deadlineMs: 10_000 });

@@ -56,7 +56,10 @@ function parseTerm(term: string, expression: string, platformIds: ReadonlyMap<st
 }
 
 function glob(pattern: string): (text: string) => boolean {
-  const source = pattern.replace(/[.+^${}()|[\]\\]/g, '\\$&').replace(/\*+/g, '.*').replaceAll('?', '.');
+  const source = pattern
+    .replace(/[.+^${}()|[\]\\]/g, '\\$&')
+    .replace(/\*+/g, '.*')
+    .replaceAll('?', '.');
   const expression = new RegExp(`^${source}$`, 'is');
   return (text) => expression.test(text);
 }

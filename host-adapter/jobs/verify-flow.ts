@@ -21,7 +21,8 @@ export class VerifyFlow implements TaskFlow {
   async attempt(context: TaskContext): Promise<FlowEnd> {
     const { task, session } = context;
     const pointId = session.order.kind === 'verify' ? session.order.pointId : '';
-    const reasonOf = (error: Parameters<typeof Repositories.reasonOf>[0]) => (isTransient(error) ? Repositories.reasonOf(error) : undefined);
+    const reasonOf = (error: Parameters<typeof Repositories.reasonOf>[0]) =>
+      isTransient(error) ? Repositories.reasonOf(error) : undefined;
     await context.enter('preparing');
     for (;;) {
       const mover = await context.patiently(() => this.repositories.mover(session.repositoryId), reasonOf);

@@ -54,7 +54,14 @@ export class MoverSessions {
     const ticket = signTicket({ sessionId, repositoryId, rights, expiresAt, pointIds }, this.ticketKey);
     return {
       moverId: mover.id,
-      dataPath: { endpoints: [...mover.dataEndpoints], serverName: '', ticket, sessionId, repositoryId, expiresAt: timestampToWire(expiresAt) },
+      dataPath: {
+        endpoints: [...mover.dataEndpoints],
+        serverName: '',
+        ticket,
+        sessionId,
+        repositoryId,
+        expiresAt: timestampToWire(expiresAt),
+      },
     };
   }
 

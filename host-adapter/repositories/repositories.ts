@@ -112,7 +112,8 @@ export class Repositories {
   /** Why a repository cannot be used, as a waiting reason. */
   static reasonOf(thrown: unknown): string {
     const error = toTidemarkError(thrown, 'using a repository');
-    if (error.code === 'MOVER_LOST' || error.code === 'PEER_UNAVAILABLE' || error.code === 'DEADLINE_EXCEEDED') return 'repository-mover-lost';
+    if (error.code === 'MOVER_LOST' || error.code === 'PEER_UNAVAILABLE' || error.code === 'DEADLINE_EXCEEDED')
+      return 'repository-mover-lost';
     if (error.code === 'REPOSITORY_FULL') return 'repo-full';
     return error.code === 'REPOSITORY_LOCKED' ? 'repo-locked' : `repository-${error.code.toLowerCase().replaceAll('_', '-')}`;
   }

@@ -1,0 +1,122 @@
+import { toTidemarkError } from '../../common/errors/common-errors';
+import type { ProcessIdentity } from '../../common/tls/identity';
+import type { Platforms } from '../inventory/platforms';
+import type { MoverRegistry } from '../registry/mover-registry';
+import type { PluginConnections } from '../registry/plugin-connections';
+import type { PluginRegistry } from '../registry/plugin-registry';
+import type { Repositories } from '../repositories/repositories';
+
+interface Check {
+  readonly check: string;
+  readonly passed: boolean;
+  readonly message: string;
+  readonly advice: string;
+}
+
+const warnDays = 7;
+const dayMs = 86_400_000;
+
+/** Looks at everything that the installation needs, and says what to do about what is wrong. */
+export class Doctor {
+  constructor(
+    private readonly own: ProcessIdentity,
+    private readonly plugins: PluginRegistry,
+    private readonly movers: MoverRegistry,
+    private readonly connections: PluginConnections,
+    private readonly platforms: Platforms,
+    private readonly repositories: Repositories,
+    private readonly now: () => Date,
+  ) {}
+
+  async examine(): Promise<{ passed: boolean; checks: Check[] }> {
+    const checks = [
+      this.#certificate(),
+      ...(await this.#plugins()),
+      ...(await this.#movers()),
+      ...(await this.#guard('platforms', () => this.#platforms())),
+      ...(await this.#guard('repositories', () => this.#repositories())),
+      ...(await this.#guard('workers', () => this.#workers())),
+    ];
+    return { passed: checks.every((check) => check.passed), checks };
+  }
+
+  #certificate(): Check {
+    const expires = new Date(this.own.certificate.validTo);
+    const left = Math.floor((expires.getTime() - this.now().getTime()) / dayMs);
+    const advice = 'It is renewed by itself at two thirds of its life; if not, restart the server and look into its log.';
+    return check('certificate', left > warnDays, `The server's certificate is valid for ${left} more days.`, advice);
+  }
+
+  async #plugins(): Promise<Check[]> {
+    const all = await this.plugins.list();
+    if (all.length === 0) return [check('plugins', false, 'No plug-in is enrolled.', 'Run "tidemark plugin enrol".')];
+    return all.flatMap(({ identity, connected, enabled }) => [
+      check(
+        `plugin ${identity.id}: connected`,
+        connected,
+        connected ? 'It keeps its lease.' : 'It is not connected.',
+        'Check that it runs.',
+      ),
+      check(
+        `plugin ${identity.id}: enabled`,
+        enabled,
+        enabled ? 'It is used.' : 'It is not used.',
+        `Run "tidemark plugin enable ${identity.id}".`,
+      ),
+    ]);
+  }
+
+  async #movers(): Promise<Check[]> {
+    const all = await this.movers.list();
+    if (all.length === 0) return [check('movers', false, 'No mover is enrolled.', 'Run "tidemark mover enrol".')];
+    return all.map(({ identity, connected }) =>
+      check(
+        `mover ${identity.id}: connected`,
+        connected,
+        connected ? 'It keeps its lease.' : 'It is not connected.',
+        'Check that it runs.',
+      ),
+    );
+  }
+
+  async #platforms(): Promise<Check[]> {
+    return (await this.platforms.list()).map(({ row, platform }) => {
+      const fault = platform ? platform.unavailable : undefined;
+      const message = platform ? (fault?.message ?? 'The engine answers.') : 'Its plug-in cannot be asked.';
+      return check(`platform ${row.name}`, platform !== undefined && !fault, message, `Run "tidemark platform test ${row.name}".`);
+    });
+  }
+
+  async #repositories(): Promise<Check[]> {
+    const all = await this.repositories.list();
+    if (all.length === 0) return [check('repositories', false, 'There is no repository.', 'Run "tidemark repository add".')];
+    return all.map(({ row, unavailable }) =>
+      check(`repository ${row.name}`, !unavailable, unavailable?.message ?? 'It can be used.', 'Check its mover and its location.'),
+    );
+  }
+
+  async #workers(): Promise<Check[]> {
+    const checks: Check[] = [];
+    for (const client of await this.connections.usable()) {
+      const { workers } = await client.workers.call('ListWorkers', {}, { deadlineMs: 5_000 });
+      const connected = workers.filter((worker) => worker.state === 'connected').length;
+      checks.push(
+        check(`plugin ${client.id}: workers`, connected > 0, `${connected} workers are connected.`, 'Run "tidemark worker enrol-token".'),
+      );
+    }
+    return checks;
+  }
+
+  async #guard(what: string, look: () => Promise<Check[]>): Promise<Check[]> {
+    try {
+      return await look();
+    } catch (thrown) {
+      // A part that cannot be asked is a finding, not the end of the examination.
+      return [check(what, false, toTidemarkError(thrown, what).message, 'Mend what the message names, then try again.')];
+    }
+  }
+}
+
+function check(name: string, passed: boolean, message: string, advice: string): Check {
+  return { check: name, passed, message, advice: passed ? '' : advice };
+}

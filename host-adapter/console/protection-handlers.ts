@@ -1,0 +1,166 @@
+import { randomUUID } from 'node:crypto';
+import type { JobStore, StoredJob } from '../catalogue/job-store';
+import type { PointStore, StoredPoint } from '../catalogue/point-store';
+import type { SessionStore } from '../catalogue/session-store';
+import { HostErrors } from '../errors/host-errors';
+import type { JobDefinition } from '../jobs/job-definition';
+import { checkSchedule } from '../jobs/schedule';
+import { parseExpression } from '../jobs/selector';
+import type { SessionEngine } from '../jobs/session-engine';
+import type { SessionRecord } from '../jobs/session-record';
+import type { Platforms } from '../inventory/platforms';
+import type { Repositories } from '../repositories/repositories';
+import type { PlannedRestore, RestorePlanner } from '../restores/restore-planner';
+import type { Handlers } from './handler-types';
+import { jobView, pointView, repositoryView, sessionView, taskView } from './views';
+
+type Names =
+  | `repository${'Add' | 'List' | 'Show' | 'Verify' | 'Remove'}`
+  | `point${'List' | 'Show' | 'Verify'}`
+  | `job${'Create' | 'List' | 'Show' | 'Edit' | 'Run' | 'Enable' | 'Disable' | 'Remove'}`
+  | `session${'List' | 'Show' | 'Stop' | 'Retry'}`
+  | `restore${'Vm' | 'Disk' | 'File'}`;
+
+/** Repositories, points, jobs, sessions and restores. */
+export function protectionHandlers(parts: {
+  readonly repositories: Repositories;
+  readonly points: PointStore;
+  readonly jobs: JobStore;
+  readonly sessions: SessionStore;
+  readonly engine: SessionEngine;
+  readonly platforms: Platforms;
+  readonly planner: RestorePlanner;
+  now(): Date;
+}): Pick<Handlers, Names> {
+  const { repositories, points, jobs, sessions, engine, platforms, planner, now } = parts;
+
+  const session = async (record: SessionRecord) => sessionView(record, await sessions.tasks(record.id));
+  const pointBy = async (id: string): Promise<StoredPoint> => {
+    const point = await points.find(id);
+    if (!point) throw HostErrors.POINT_UNKNOWN({ point: id });
+    return point;
+  };
+  const names = async () => new Map((await repositories.list()).map(({ row }) => [row.id, row.name]));
+  const jobBy = async (reference: string): Promise<StoredJob> => {
+    const job = await jobs.find(reference);
+    if (!job) throw HostErrors.JOB_NOT_FOUND({ job: reference });
+    return job;
+  };
+  const view = async (job: StoredJob) => {
+    const repository = await repositories.row(job.repositoryId);
+    return jobView(job, repository.name, (await sessions.lastOfJobs()).get(job.id), now());
+  };
+  const put = async (job: StoredJob) => {
+    const taken = await jobs.find(job.name);
+    if (taken && taken.id !== job.id) throw HostErrors.NAME_TAKEN({ what: 'job', name: job.name });
+    const { selector, schedule } = job.definition;
+    for (const expression of [...selector.include, ...selector.exclude]) parseExpression(expression);
+    if (schedule) checkSchedule(schedule);
+    await jobs.put(job);
+    return view(job);
+  };
+  const setEnabled = async (reference: string, enabled: boolean) => {
+    const job = await jobBy(reference);
+    // What was due while it was disabled is not made up for.
+    return put({ ...job, enabled, scheduledAt: enabled && !job.enabled ? now().toISOString() : job.scheduledAt });
+  };
+  const restore = async ({ order, point }: PlannedRestore) =>
+    session(await engine.startRestore(order, { repositoryId: point.repositoryId, vm: point }));
+
+  return {
+    repositoryAdd: async ({ body }) => repositoryView(await repositories.add(body)),
+    repositoryList: async () => ({ items: (await repositories.list()).map(repositoryView) }),
+    repositoryShow: async ({ id }) => repositoryView(await repositories.show(id)),
+    repositoryVerify: async ({ id }) => {
+      const row = await repositories.row(id);
+      const vm = { platformId: '', vmId: '', vmName: row.name };
+      return session(await engine.startVerify({ kind: 'verify', pointId: '' }, { repositoryId: row.id, vm }));
+    },
+    repositoryRemove: async ({ id }) => {
+      const row = await repositories.row(id);
+      const user = (await jobs.all()).find((job) => job.repositoryId === row.id);
+      if (user) throw HostErrors.IN_USE({ what: `Repository ${row.name}`, usedBy: `job ${user.name}` });
+      await repositories.remove(row.id);
+    },
+
+    pointList: async ({ query }) => {
+      const repositoryId = query.repository === undefined ? undefined : (await repositories.row(query.repository)).id;
+      const platformId = query.platform === undefined ? undefined : (await platforms.row(query.platform)).id;
+      if (query.refresh) {
+        for (const { row } of await repositories.list()) {
+          if (repositoryId === undefined || row.id === repositoryId) await repositories.refreshPoints(row.id);
+        }
+      }
+      const found = await points.list(query.limit, query.pageToken, { repositoryId, platformId, vm: query.vm });
+      const known = await names();
+      const last = found.at(-1);
+      return {
+        items: found.map((point) => pointView(point, known.get(point.repositoryId) ?? '')),
+        nextPageToken: last && found.length === query.limit ? `${last.pointInTime}~${last.id}` : null,
+      };
+    },
+    pointShow: async ({ id }) => {
+      const point = await pointBy(id);
+      return pointView(point, (await names()).get(point.repositoryId) ?? '');
+    },
+    pointVerify: async ({ id }) => {
+      const point = await pointBy(id);
+      return session(await engine.startVerify({ kind: 'verify', pointId: point.id }, { repositoryId: point.repositoryId, vm: point }));
+    },
+
+    jobCreate: async ({ body: { name, repository, enabled, ...definition } }) => {
+      const at = now().toISOString();
+      const repositoryId = (await repositories.row(repository)).id;
+      return put({ id: randomUUID(), name, repositoryId, enabled, definition, createdAt: at, scheduledAt: at });
+    },
+    jobList: async () => {
+      const known = await names();
+      const last = await sessions.lastOfJobs();
+      return { items: (await jobs.all()).map((job) => jobView(job, known.get(job.repositoryId) ?? '', last.get(job.id), now())) };
+    },
+    jobShow: async ({ id }) => view(await jobBy(id)),
+    jobEdit: async ({ id, body: { name, repository, enabled, ...change } }) => {
+      const job = await jobBy(id);
+      const given = Object.fromEntries(Object.entries(change).filter(([, value]) => value !== undefined)) as Partial<JobDefinition>;
+      const rescheduled = given.schedule !== undefined || (enabled === true && !job.enabled);
+      return put({
+        ...job,
+        name: name ?? job.name,
+        enabled: enabled ?? job.enabled,
+        repositoryId: repository === undefined ? job.repositoryId : (await repositories.row(repository)).id,
+        definition: { ...job.definition, ...given },
+        scheduledAt: rescheduled ? now().toISOString() : job.scheduledAt,
+      });
+    },
+    jobRun: async ({ id, body }) => session(await engine.startBackup(id, body, 'user')),
+    jobEnable: ({ id }) => setEnabled(id, true),
+    jobDisable: ({ id }) => setEnabled(id, false),
+    jobRemove: async ({ id }) => {
+      const job = await jobBy(id);
+      const running = await sessions.runningOfJob(job.id);
+      if (running) throw HostErrors.IN_USE({ what: `Job ${job.name}`, usedBy: `session ${running.id}` });
+      await jobs.remove(job.id);
+    },
+
+    sessionList: async ({ query }) => {
+      const jobId = query.job === undefined ? undefined : (await jobBy(query.job)).id;
+      const found = await sessions.list(query.limit, query.pageToken, { jobId, kind: query.kind, state: query.state });
+      const last = found.at(-1);
+      return {
+        items: await Promise.all(found.map(session)),
+        nextPageToken: last && found.length === query.limit ? `${last.startedAt}~${last.id}` : null,
+      };
+    },
+    sessionShow: async ({ id }) => {
+      const record = await engine.get(id);
+      const tasks = await sessions.tasks(id);
+      return { ...sessionView(record, tasks), tasks: tasks.map(taskView) };
+    },
+    sessionStop: async ({ id }) => session(await engine.stopSession(id)),
+    sessionRetry: async ({ id }) => session(await engine.retrySession(id)),
+
+    restoreVm: async ({ body }) => restore(await planner.vm(body)),
+    restoreDisk: async ({ body }) => restore(await planner.disk(body)),
+    restoreFile: async ({ body }) => restore(await planner.file(body)),
+  };
+}
