@@ -89,7 +89,7 @@ export class AllInOne implements Service {
     this.#keepPorts({
       plugin: plugin['endpoint'],
       pluginEnrolment: plugin['enrolmentEndpoint'],
-      mover: mover['endpoint'],
+      mover: mover['controlEndpoint'],
       moverData: (mover['dataEndpoints'] as unknown[] | undefined)?.[0],
     });
     if (!this.#stopping) await this.#children.worker.start();
