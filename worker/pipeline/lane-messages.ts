@@ -2,8 +2,8 @@
 import type { BlockPlanData } from '../extents/block-plan';
 import type { ErrorMessage } from '../errors/error-message';
 import type { MoverAddress } from '../mover-client/mover-connection';
-import type { SourceDescription } from '../sources/block-source';
-import type { TargetDescription } from '../targets/block-target';
+import type { SourceDescription } from '../sources/open-source';
+import type { TargetDescription } from '../targets/open-target';
 
 interface LaneBasics {
   readonly address: MoverAddress;

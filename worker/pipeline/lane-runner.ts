@@ -1,9 +1,9 @@
 import { CommonErrors } from '../../common/errors/common-errors';
 import { BlockPlan } from '../extents/block-plan';
 import { WorkCursor } from '../extents/work-cursor';
-import { openSource } from '../sources/block-source';
+import { openSource } from '../sources/open-source';
 import type { BlockSource } from '../sources/block-source';
-import { openTarget } from '../targets/block-target';
+import { openTarget } from '../targets/open-target';
 import type { BlockTarget } from '../targets/block-target';
 import { BackupLane } from './backup-lane';
 import { PlanFeed } from './block-feed';

@@ -8,7 +8,7 @@ import type { CounterName, SharedCounters } from '../pipeline/counters';
 import type { Lane, LanePool } from '../pipeline/lane-pool';
 import type { OpenBackup, OpenedBackup } from '../pipeline/lane-messages';
 import { FileSource } from '../sources/file-source';
-import type { SourceDescription } from '../sources/block-source';
+import type { SourceDescription } from '../sources/open-source';
 import { connectionsPerLane, usableLanes } from './disk-task';
 import type { BackupDisk, ImageTransfer, TaskContext } from './disk-task';
 

@@ -4,7 +4,7 @@ import { choosePath } from '../imageio/choose-path';
 import { ImageErrors } from '../errors/worker-errors';
 import type { OpenRestore, OpenedRestore, RunRestore } from '../pipeline/lane-messages';
 import type { Lane, LanePool } from '../pipeline/lane-pool';
-import type { TargetDescription } from '../targets/block-target';
+import type { TargetDescription } from '../targets/open-target';
 import { LocalFile } from '../targets/local-file';
 import { allOrFirstFailure } from './backup-disk';
 import { connectionsPerLane, usableLanes } from './disk-task';

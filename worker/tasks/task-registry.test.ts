@@ -1,0 +1,97 @@
+import { CommonErrors } from '../../common/errors/common-errors';
+import { loggerTo } from '../../common/log/logger';
+import type { StartTask__Output } from '../../proto/gen/tidemark/worker/v1/StartTask';
+import type { TaskResult } from '../../proto/gen/tidemark/worker/v1/TaskResult';
+import type { DiskTask, TaskContext } from './disk-task';
+import { TaskRegistry } from './task-registry';
+
+interface Running {
+  readonly context: TaskContext;
+  finish(): void;
+  fail(error: unknown): void;
+}
+
+function registryOf(slots: number) {
+  const running: Running[] = [];
+  const results: TaskResult[] = [];
+  const lines: string[] = [];
+  const registry = new TaskRegistry(
+    {
+      read: () => ({ kind: 'backup', diskId: 'd', source: { kind: 'device', path: 'p', sizeBytes: 9 } }) as unknown as DiskTask,
+      run: (_task, context) =>
+        new Promise<void>((finish, fail) => {
+          running.push({ context, finish, fail });
+          context.signal.addEventListener('abort', () => fail(CommonErrors.CANCELLED({ what: 'the backup' })));
+        }),
+    },
+    slots,
+    loggerTo((_level, text, fields) => lines.push(`${text} ${JSON.stringify(fields)}`)),
+  );
+  registry.onResult = (result) => results.push(result);
+  return { registry, running, results, lines };
+}
+
+const start = (taskId: string) => ({ taskId, correlationId: 'c' }) as StartTask__Output;
+const settled = () => new Promise((resolve) => setImmediate(resolve));
+
+describe('task registry', () => {
+  it('answers a finished task again until its result is stored', async () => {
+    const { registry, running, results } = registryOf(2);
+    registry.start(start('a'), true);
+    registry.start(start('a'), true);
+    expect(running).toHaveLength(1);
+    running[0]?.context.counters.add('readBytes', 5);
+    running[0]?.finish();
+    await settled();
+    registry.start(start('a'), true);
+    expect(results.map((r) => [r.taskId, r.counters?.readBytes, r.failure])).toEqual([
+      ['a', '5', undefined],
+      ['a', '5', undefined],
+    ]);
+    expect(registry.taskIds).toEqual(['a']);
+    registry.forget('a');
+    expect(registry.taskIds).toEqual([]);
+  });
+
+  it('answers a cancelled task with CANCELLED, also one that it never heard of', async () => {
+    const { registry, results } = registryOf(2);
+    registry.start(start('a'), true);
+    registry.cancel('a');
+    registry.cancel('unknown');
+    await settled();
+    expect(results.map((r) => [r.taskId, r.failure?.code]).sort()).toEqual([
+      ['a', 'CANCELLED'],
+      ['unknown', 'CANCELLED'],
+    ]);
+  });
+
+  it('refuses what is beyond its slots, and everything while it drains, with a delay', async () => {
+    const { registry, results } = registryOf(1);
+    registry.start(start('a'), true);
+    registry.start(start('b'), true);
+    registry.start(start('c'), false);
+    await settled();
+    expect(results.map((r) => [r.taskId, r.failure?.code, r.failure?.retry])).toEqual([
+      ['b', 'WORKER_BUSY', 'RETRY_ADVICE_AFTER_DELAY'],
+      ['c', 'WORKER_BUSY', 'RETRY_ADVICE_AFTER_DELAY'],
+    ]);
+    registry.cancelAll();
+    await settled();
+  });
+
+  it('takes anything foreign for a defect and keeps the correlation id', async () => {
+    const { registry, running, results } = registryOf(1);
+    registry.start(start('a'), true);
+    running[0]?.fail(new RangeError('oops'));
+    await settled();
+    expect(results[0]?.failure).toMatchObject({ code: 'INTERNAL', kind: 'FAILURE_KIND_BUG', correlationId: 'c' });
+  });
+
+  it('reports the progress of what runs', () => {
+    const { registry, running } = registryOf(1);
+    registry.start(start('a'), true);
+    running[0]?.context.counters.add('transferredBytes', 3);
+    expect(registry.progress()).toMatchObject([{ taskId: 'a', counters: { transferredBytes: '3' }, totalBytes: '9' }]);
+    registry.cancelAll();
+  });
+});
