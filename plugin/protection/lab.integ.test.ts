@@ -1,0 +1,214 @@
+/**
+ * The flows against the lab's engine, whose states, locks, delays and refusals are not ours: what the engine in memory of the unit tests
+ * claims must hold there too. The worker is in memory and moves no data; that the data is right is the business of `test/e2e`.
+ */
+import { randomUUID } from 'node:crypto';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { request } from 'undici';
+import { Secret } from '../../common/log/redact';
+import { Engine } from '../engine/engine';
+import { inspectEngine } from '../engine/engine-trust';
+import { startProgram } from '../testing/child-process';
+import type { RunningProgram } from '../testing/child-process';
+import { eventually } from '../testing/eventually';
+import type { FakeEngine } from '../testing/fake-engine';
+import { MemoryJournalFile } from '../testing/memory-journal-file';
+import { Mortal } from '../testing/mortal';
+import { platformId, runBackup, runRestore, startBench } from '../testing/protection-bench';
+import type { Bench, Run } from '../testing/protection-bench';
+import { QuickClock } from '../testing/quick-clock';
+import { quietLogger } from '../testing/quiet-logger';
+import type { BackupRequest } from './requests';
+
+const plan = {
+  clusters: [
+    { name: 'hybrid', level: '4.7', hosts: ['host-1'] },
+    { name: 'live', level: '4.6', hosts: ['host-2'] },
+  ],
+  vms: ['hybrid', 'live'].map((cluster) => ({
+    name: cluster,
+    cluster,
+    memoryMib: 64,
+    nics: 1,
+    tags: ['gold'],
+    disks: [
+      { name: 'system', sizeMib: 32, format: 'cow' },
+      { name: 'data', sizeMib: 16, format: 'raw', domain: 'data-2' },
+      { name: 'more', sizeMib: 16, format: 'cow' },
+    ],
+  })),
+};
+
+/** The lab's engine hurries, so the flows look more often. */
+const clock = new QuickClock(6);
+
+let folder: string;
+let lab: RunningProgram;
+let engine: Engine;
+let control: (route: string, body: object) => Promise<void>;
+
+beforeAll(async () => {
+  folder = fs.mkdtempSync(path.join(os.tmpdir(), 'tidemark-protection-'));
+  const [readyFile, seedFile] = [path.join(folder, 'ready.json'), path.join(folder, 'seed.json')];
+  fs.writeFileSync(seedFile, JSON.stringify(plan));
+  lab = startProgram('lab/main.js', [
+    '--data-dir',
+    path.join(folder, 'lab'),
+    '--seed-file',
+    seedFile,
+    '--clock-factor',
+    '40',
+    '--ready-file',
+    readyFile,
+  ]);
+  await eventually('the lab is up', () => fs.existsSync(readyFile) || lab.child.exitCode !== null, 60_000);
+  if (!fs.existsSync(readyFile)) throw new Error(`the lab did not start:\n${lab.errors()}`);
+  const access = JSON.parse(fs.readFileSync(readyFile, 'utf8')) as {
+    engineUrl: string;
+    user: string;
+    password: string;
+    controlUrl: string;
+  };
+  engine = Engine.connect(
+    { ...(await inspectEngine(access.engineUrl)), username: access.user, password: new Secret(access.password) },
+    quietLogger().logger,
+  );
+  control = async (route, body) => {
+    const answer = await request(`${access.controlUrl.replace(/\/$/, '')}${route}`, {
+      method: 'POST',
+      body: JSON.stringify(body),
+      headers: { 'content-type': 'application/json' },
+    });
+    if (answer.statusCode !== 200) throw new Error(`${route}: ${answer.statusCode} ${await answer.body.text()}`);
+    await answer.body.dump();
+  };
+}, 90_000);
+
+afterAll(async () => {
+  await engine.close();
+  await lab.end();
+  fs.rmSync(folder, { recursive: true, force: true });
+}, 60_000);
+
+function bench(file?: MemoryJournalFile, mortal?: Mortal): Promise<Bench> {
+  const real = { asEngine: () => engine } as unknown as FakeEngine;
+  return startBench({ engine: real, clock, ...(file ? { file } : {}), ...(mortal ? { mortal } : {}) });
+}
+
+function order(vmId: string, run?: Run): BackupRequest {
+  return {
+    operationId: randomUUID(),
+    vm: { platformId, vmId },
+    jobName: 'lab',
+    sessionId: randomUUID(),
+    dataPath: { endpoints: ['mover:1'] },
+    base: run?.awaiting && { pointId: 'p', checkpointId: run.awaiting.checkpointId, diskIds: run.awaiting.disks.map((d) => d.disk.diskId) },
+    forceFull: false,
+    excludedDiskIds: [],
+    requireConsistency: false,
+    diskParallel: 3,
+  };
+}
+
+const modes = (run: Run) => Object.fromEntries(run.awaiting?.disks.map((d) => [d.disk.name, `${d.mode} ${d.reason}`.trim()]) ?? []);
+
+/** What is in the engine that should not be. */
+async function leftovers(): Promise<string[]> {
+  const left = (await engine.transfers.list()).flatMap((t) =>
+    ['finished_success', 'finished_failure'].includes(t.phase) ? [] : [`transfer ${t.phase}`],
+  );
+  for await (const page of engine.vms.pages({ with: ['snapshots'] })) {
+    for (const vm of page) {
+      for (const b of await engine.backups.list(vm.id))
+        if (!['succeeded', 'failed'].includes(b.phase)) left.push(`backup ${vm.name} ${b.phase}`);
+      for (const s of vm.snapshots ?? []) if (s.type !== 'active') left.push(`snapshot ${vm.name} ${s.description}`);
+    }
+  }
+  for await (const page of engine.disks.pages())
+    for (const disk of page) if (disk.status !== 'ok') left.push(`disk ${disk.name} ${disk.status}`);
+  return left;
+}
+
+it.each(['hybrid', 'live'])(
+  '%s: full, incremental, a lost bitmap, a kill, and a restore',
+  async (name) => {
+    const { id: vmId } = (await engine.vms.findByName(name))!;
+    await engine.vms.start(vmId);
+    await eventually('the VM to be up', async () => (await engine.vms.find(vmId))?.status === 'up', 60_000);
+    const file = new MemoryJournalFile();
+    let second: Run;
+    {
+      await using at = await bench();
+      const first = await runBackup(at, order(vmId));
+      expect(first.result).toMatchObject({ outcome: 'success', leftForJanitor: [] });
+      expect(modes(first)).toEqual({ system: 'full first-backup', data: 'full cbt-raw', more: 'full first-backup' });
+      second = await runBackup(at, order(vmId, first));
+      expect(modes(second)).toEqual({ system: 'incremental', data: 'digest-compare cbt-raw', more: 'incremental' });
+      expect(second.result.outcome).toBe('success');
+      expect((await engine.checkpoints.list(vmId)).map((c) => c.id)).toEqual([second.awaiting?.checkpointId]);
+
+      const lost = second.awaiting!.disks.find((d) => d.disk.name === 'more')!.disk.diskId;
+      await control(`/disks/${lost}/bitmaps/damage`, { checkpoint: second.awaiting!.checkpointId, how: 'inconsistent' });
+      second = await runBackup(at, order(vmId, second));
+      expect(second.result).toMatchObject({ outcome: 'warning', leftForJanitor: [] });
+      expect(modes(second)).toMatchObject({ data: 'digest-compare cbt-raw', more: 'full cbt-bitmap-invalid' });
+      expect(await leftovers()).toEqual([]);
+    }
+    {
+      const dead = await bench(file, new Mortal());
+      dead.worker.answer = () => 'hang';
+      await dead.protection.startBackup(order(vmId, second), 'f');
+      await eventually('the tasks', () => dead.worker.tasks.length === 3, 30_000);
+      dead.mortal.kill();
+      await dead[Symbol.asyncDispose]();
+      expect((await leftovers()).length).toBeGreaterThan(0);
+    }
+    await using at = await bench(file);
+    at.janitor.start();
+    await eventually('a clean engine', async () => at.journal.openEntries().length === 0 && (await leftovers()).length === 0, 60_000);
+    expect((await engine.checkpoints.list(vmId)).map((c) => c.id)).toEqual([second.awaiting?.checkpointId]);
+
+    const target = {
+      kind: 'new-vm' as const,
+      name: `${name}-copy`,
+      clusterId: '',
+      storageDomainId: '',
+      storageDomains: new Map(),
+      vnicProfiles: new Map(),
+      macPolicy: 'keep-if-free' as const,
+      powerOn: false,
+    };
+    const restore = (more: object) => ({
+      operationId: randomUUID(),
+      platformId,
+      sessionId: randomUUID(),
+      dataPath: { endpoints: ['mover:1'] },
+      pointId: 'p',
+      disks: second.awaiting!.disks.map((d) => d.disk),
+      configuration: second.awaiting!.configuration,
+      target,
+      ...more,
+    });
+    const cancelled = restore({ target: { ...target, name: `${name}-half` } });
+    const half = await runRestore(at, cancelled, {
+      each: (event) => {
+        if (event.type === 'progress') at.protection.cancel(cancelled.operationId);
+      },
+    });
+    expect(half.result).toMatchObject({ outcome: 'cancelled', leftForJanitor: [] });
+    expect(await engine.vms.findByName(`${name}-half`)).toBeUndefined();
+    const run = await runRestore(at, restore({}));
+    expect(run.result).toMatchObject({ outcome: 'success', leftForJanitor: [] });
+    const made = await engine.vms.find(run.result.createdId, { with: ['diskAttachments', 'tags', 'nics'] });
+    expect(made).toMatchObject({ name: `${name}-copy`, status: 'down', tags: [{ name: 'gold' }] });
+    expect(made?.diskAttachments?.map((a) => [a.disk?.name, a.disk?.format, a.bootable]).sort()).toEqual([
+      ['data', 'raw', false],
+      ['more', 'cow', false],
+      ['system', 'cow', true],
+    ]);
+    expect(await leftovers()).toEqual([]);
+  },
+  120_000,
+);
