@@ -3,6 +3,7 @@ import { CommonErrors } from '../../common/errors/common-errors';
 import { failureMessage } from '../../common/rpc/failure-message';
 import { loadService } from '../../proto/loader';
 import type { WorkerFleetServiceDefinition } from '../../proto/gen/tidemark/plugin/v1/WorkerFleetService';
+import type { WorkerEnrolmentServiceDefinition } from '../../proto/gen/tidemark/worker/v1/WorkerEnrolmentService';
 import { systemClock } from '../operations/clock';
 import { eventually } from '../testing/eventually';
 import { quietLogger } from '../testing/quiet-logger';
@@ -12,7 +13,7 @@ import { Dispatcher } from '../workers/dispatcher';
 import { Fleet } from '../workers/fleet';
 import type { TaskOutcome } from '../workers/tasks';
 import { serveWorkerFleet } from './worker-fleet-service';
-import { serveWorkers } from './worker-services';
+import { serveWorkerEnrolment, serveWorkers } from './worker-services';
 import type { WorkerCertificates } from './worker-services';
 
 const { logger } = quietLogger();
@@ -286,6 +287,54 @@ describe('WorkerService', () => {
       kind: 'operational',
       retry: 'same-request',
       meta: { peer: 'mover' },
+    });
+  });
+});
+
+describe('WorkerEnrolmentService', () => {
+  const application = { token: 'tmk1.secret.ca', certificateRequestPem: 'csr', addresses: ['worker'] };
+
+  async function enrolment(certificates: Partial<WorkerCertificates>) {
+    const refuse = () => Promise.reject(CommonErrors.PEER_UNAVAILABLE({ peer: 'host' }));
+    const at = await secureServer((server) =>
+      serveWorkerEnrolment(server, { enrolWorker: refuse, renewWorkerCertificate: refuse, ...certificates }, options),
+    );
+    const { service } = loadService('tidemark/worker/v1/worker_service.proto', 'tidemark.worker.v1.WorkerEnrolmentService');
+    const client = new RpcClient<WorkerEnrolmentServiceDefinition>(service, at.endpoint, await at.credentialsFor('worker', 'w'));
+    return {
+      client,
+      [Symbol.dispose]: () => {
+        client.close();
+        at[Symbol.dispose]();
+      },
+    };
+  }
+
+  it('passes the application on to the host and its answer back', async () => {
+    using at = await enrolment({
+      enrolWorker: async (given) => ({
+        certificate: { certificateChainPem: `for ${given.certificateRequestPem}`, trustBundlePem: given.token },
+        workerId: 'w7',
+      }),
+    });
+    await expect(at.client.call('Enrol', { application }, { deadlineMs: 3000 })).resolves.toEqual({
+      certificate: { certificateChainPem: 'for csr', trustBundlePem: 'tmk1.secret.ca' },
+      workerId: 'w7',
+    });
+    await expect(at.client.call('Enrol', {}, { deadlineMs: 3000 })).rejects.toMatchObject({ code: 'ARGUMENT_INVALID' });
+  });
+
+  it('hands on refusals of the host, and says when the host is away', async () => {
+    using refused = await enrolment({ enrolWorker: () => Promise.reject(CommonErrors.ENROLMENT_TOKEN_INVALID({ why: 'used' })) });
+    await expect(refused.client.call('Enrol', { application }, { deadlineMs: 3000 })).rejects.toMatchObject({
+      code: 'ENROLMENT_TOKEN_INVALID',
+      status: 'UNAUTHENTICATED',
+    });
+    using away = await enrolment({});
+    await expect(away.client.call('Enrol', { application }, { deadlineMs: 3000 })).rejects.toMatchObject({
+      code: 'HOST_UNREACHABLE',
+      status: 'UNAVAILABLE',
+      retry: 'same-request',
     });
   });
 });
