@@ -22,7 +22,7 @@ export const workerConfigSchema = z.strictObject({
     .prefault({}),
   /** Disk tasks at the same time. */
   taskSlots: z.int().min(1).max(16).default(4),
-  /** Threads that read, hash and compress; 0: one per core, at least 2. */
+  /** Threads that read, hash and compress; 0: one per core, from 2 to 4. */
   threads: z.int().min(0).max(64).default(0),
   /** Where it runs; empty beside the server. */
   platformId: z.string().default(''),

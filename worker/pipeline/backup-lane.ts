@@ -29,8 +29,8 @@ import { Wake } from './wake';
 import { compressBound, createCompressor } from './zstd-stream';
 import type { BlockCompressor } from './zstd-stream';
 
-/** Raw bytes of one batch: the range of one read, the blocks of one offer. */
-const batchBytes = 4 * 1024 * 1024;
+/** Raw bytes of one batch: the range of one read, the blocks of one offer. Larger ones are not faster and cost memory in every lane. */
+const batchBytes = 2 * 1024 * 1024;
 /** Stored blocks on their way; more only help a slow network. */
 const putBuffers = 4;
 /** A put that arrives damaged is sent again this often. */

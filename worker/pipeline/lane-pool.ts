@@ -48,7 +48,7 @@ export class LanePool {
   private nextRequest = 0;
   private stopped = false;
 
-  constructor(readonly size = Math.max(2, os.availableParallelism())) {
+  constructor(readonly size = defaultThreads()) {
     this.threads = Array.from({ length: size }, () => undefined);
   }
 
@@ -131,4 +131,9 @@ export class LanePool {
     for (const waiting of thread.waiting.values()) waiting.reject(error);
     thread.waiting.clear();
   }
+}
+
+/** One per core, at least 2 so that one waits while the other works, and no more than feed one mover: each takes some 30 MiB. */
+function defaultThreads(): number {
+  return Math.min(4, Math.max(2, os.availableParallelism()));
 }

@@ -16,9 +16,9 @@ import { createDecompressor, decompressOnce } from './zstd-stream';
 import type { BlockDecompressor } from './zstd-stream';
 
 /** Raw bytes of one Read and of one write. */
-const batchBytes = 4 * 1024 * 1024;
-/** Reads under way: one arriving, one being written. */
-const readsInFlight = 3;
+const batchBytes = 2 * 1024 * 1024;
+/** Batches under way: some asked for, some being written. The mover takes four reads at a time. */
+const batchesInFlight = 4;
 
 export interface RestoreLaneOptions {
   readonly address: MoverAddress;
@@ -73,7 +73,7 @@ export class RestoreLane {
   async run(cursor: WorkCursor, target: BlockTarget): Promise<void> {
     const partBlocks = Math.max(1, Math.min(Math.floor(batchBytes / this.blockSizeBytes), this.connection.terms.maxBatch));
     this.decompressor ??= createDecompressor();
-    for (let made = 0; made < readsInFlight; made += 1) {
+    for (let made = 0; made < batchesInFlight; made += 1) {
       const buffer = takeBuffer(partBlocks * this.blockSizeBytes);
       this.free.push({ buffer, firstBlock: 0, blockCount: 0, present: [], problem: undefined });
     }
