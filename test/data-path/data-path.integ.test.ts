@@ -191,6 +191,30 @@ describe('a device of the worker’s machine', () => {
     await expectPoint(await rig.commit(sessionId, 'd', sizeMib * mib), 'told.raw');
   });
 
+  it('drops its tasks when the plug-in falls silent, since others may do them by then', async () => {
+    const { dataPath } = await rig.openBackup(repositoryId);
+    const limits = { rateBytesPerSecond: String(5 * mib) };
+    const task = rig.plugin.run({ backupDisk: { ...order(), readScope: 'READ_SCOPE_ALLOCATED', dataPath, limits } });
+    rig.plugin.beats = false;
+    // Heartbeats were agreed each second; three missed ones are the end.
+    const result = await task.result;
+    rig.plugin.beats = true;
+    expect(result.failure?.code).toBe('CANCELLED');
+  });
+
+  it('finishes what runs when it is drained, and takes nothing new', async () => {
+    const { sessionId, dataPath } = await rig.openBackup(repositoryId);
+    const task = rig.plugin.run({ backupDisk: { ...order(), readScope: 'READ_SCOPE_ALLOCATED', dataPath } });
+    const drained = rig.plugin.drain();
+    expect((await task.result).failure).toBeNull();
+    await drained;
+    const refused = await rig.plugin.run({ backupDisk: { ...order(), readScope: 'READ_SCOPE_ALLOCATED', dataPath } }).result;
+    expect(refused.failure?.code).toBe('WORKER_BUSY');
+    await rig.sessions.call('AbortSession', { sessionId }, { deadlineMs: 15_000 });
+    await rig.worker.stop();
+    await rig.startWorker();
+  });
+
   it('runs again after the worker was killed in the middle', async () => {
     const { sessionId, dataPath } = await rig.openBackup(repositoryId);
     let read = 0;

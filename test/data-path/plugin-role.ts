@@ -26,6 +26,9 @@ export class PluginRole {
   private outbox: ConnectResponse[] = [];
   private wake: () => void = () => undefined;
   private connected = 0;
+  private onDrained: () => void = () => undefined;
+  /** False: the plug-in is silent, as one that hangs. */
+  beats = true;
   /** Ids in the last Hello. */
   reportedTaskIds: string[] = [];
   port = 0;
@@ -73,6 +76,13 @@ export class PluginRole {
     this.say({ cancelTask: { taskId } });
   }
 
+  /** Resolves when the worker says that it has drained. */
+  drain(): Promise<void> {
+    const drained = new Promise<void>((resolve) => (this.onDrained = resolve));
+    this.say({ drain: {} });
+    return drained;
+  }
+
   /** Ends the worker's stream, as a restarted plug-in would. */
   dropConnection: () => void = () => undefined;
 
@@ -94,7 +104,7 @@ export class PluginRole {
     this.dropConnection = end;
     signal.addEventListener('abort', end);
     void this.listen(requests).then(end, end);
-    const beat = setInterval(() => this.say({ heartbeat: { residentMemoryBytes: '0' } }), 500);
+    const beat = setInterval(() => this.beats && this.say({ heartbeat: { residentMemoryBytes: '0' } }), 500);
     try {
       for (;;) {
         const message = this.outbox.shift();
@@ -115,6 +125,8 @@ export class PluginRole {
         this.say({ welcome: { heartbeatInterval: durationToWire(1_000) } });
       } else if (message.progress) {
         this.waiting.get(message.progress.taskId)?.onProgress?.(message.progress);
+      } else if (message.drained) {
+        this.onDrained();
       } else if (message.result) {
         if (!this.acknowledges) continue;
         const { taskId } = message.result;

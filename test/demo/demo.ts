@@ -281,10 +281,10 @@ class Demo {
     this.report.comparison(`${expected.size} files inside shop-system, by SHA-256`, difference);
   }
 
-  /** Kills the worker while it reads, and shows what the janitor does about it. */
+  /** Kills the worker while it reads, and the plug-in with it so that nobody is left who knows of the run; then the janitor's turn. */
   async #killWorker(): Promise<void> {
     const { lab, installation, report } = this;
-    report.step('killing the worker in the middle of a run');
+    report.step('killing the worker, and the plug-in with it, in the middle of a run');
     await installation.cli('config', 'set', 'retryAttempts', '1');
     const host = await this.#hostOf(vmName);
     const started = await installation.json<Session>('job', 'run', 'nightly', '--full', '--no-watch');
@@ -296,6 +296,7 @@ class Demo {
     );
     await lab.control('POST', `/hosts/${host}/imageio/stall`, { stalled: true });
     installation.kill('worker');
+    installation.kill('plugin');
     await lab.control('POST', `/hosts/${host}/imageio/stall`, { stalled: false });
     const left = await leftovers(lab);
     report.note(`in the engine right after the kill:\n${left.map((line) => `  ${line}`).join('\n')}`);
@@ -304,8 +305,12 @@ class Demo {
       const found = JSON.parse(session.stdout) as Session;
       return found.endedAt ? found : undefined;
     });
-    report.session('worker killed', ended);
+    report.session('killed', ended);
     await engineClean(lab, 60_000);
+    await eventually('the janitor to settle what it found', 60_000, async () => {
+      const { leftovers: found } = await installation.json<{ leftovers: { state: string }[] }>('janitor', 'report');
+      return (found.length > 0 && found.every(({ state }) => state === 'removed')) || undefined;
+    });
     report.note((await installation.tryCli('janitor', 'report')).stdout.trimEnd());
     report.comparison('engine without leftovers after the crash', (await leftovers(lab)).join('; ') || undefined);
     await installation.cli('config', 'set', 'retryAttempts', '3');

@@ -28,8 +28,23 @@ export class Installation {
   async start(): Promise<void> {
     fs.mkdirSync(this.folder, { recursive: true });
     const config = path.join(this.folder, 'server.json');
-    const ports = this.#knownPorts();
-    fs.writeFileSync(config, JSON.stringify(ports));
+    // Free ports at the first start; the same ones again after it, so that whoever knows them finds the server.
+    const known = this.#endpoints();
+    const port = (endpoint: string | undefined) => Number(/:(\d+)$/.exec(endpoint ?? '')?.[1] ?? 0);
+    fs.writeFileSync(
+      config,
+      JSON.stringify({
+        listen: {
+          address: '127.0.0.1',
+          port: port(known?.console),
+          controlPort: port(known?.control),
+          enrolmentPort: port(known?.enrolment),
+        },
+        addresses: ['127.0.0.1', 'localhost'],
+        children: { pluginPort: 0, pluginEnrolmentPort: 0, moverPort: 0, moverDataPort: 0 },
+      }),
+    );
+    fs.rmSync(this.#endpointsFile(), { force: true });
     const child = startNode(
       launcher,
       ['server', '--all-in-one', '--config', config, '--data-dir', this.dataDir],
@@ -43,7 +58,7 @@ export class Installation {
     });
     await eventually('the server', 60_000, () => {
       if (ended) throw new Error(`the server ended; see ${path.join(this.folder, 'server.log')}`);
-      return this.#endpoints()?.pid === child.pid || undefined;
+      return this.#endpoints() !== undefined || undefined;
     });
     await this.login();
   }
@@ -51,7 +66,7 @@ export class Installation {
   async login(): Promise<void> {
     await eventually('login', 30_000, async () => {
       const result = await this.tryCli(
-        ...['login', '--server', `https://${this.#endpoints()?.console ?? ''}`, '--ca', path.join(this.dataDir, 'ca.pem')],
+        ...['login', '--server', this.#endpoints()?.console ?? '', '--ca', path.join(this.dataDir, 'ca.pem')],
         ...['--password-file', path.join(this.dataDir, 'initial-admin-password')],
       );
       if (result.code !== 0) throw new Error(result.stderr);
@@ -118,15 +133,13 @@ export class Installation {
     return { ...process.env, TIDEMARK_CLI_CONFIG: path.join(this.folder, 'cli.json') };
   }
 
-  /** After the first start the same ports are used again, so that children find the server. */
-  #knownPorts(): object {
-    const endpoints = this.#endpoints();
-    return endpoints?.settings ?? {};
+  #endpointsFile(): string {
+    return path.join(this.dataDir, 'endpoints.json');
   }
 
-  #endpoints(): { pid: number; console: string; settings?: object } | undefined {
+  #endpoints(): { console: string; control: string; enrolment: string } | undefined {
     try {
-      return JSON.parse(fs.readFileSync(path.join(this.dataDir, 'endpoints.json'), 'utf8')) as { pid: number; console: string };
+      return JSON.parse(fs.readFileSync(this.#endpointsFile(), 'utf8')) as { console: string; control: string; enrolment: string };
     } catch {
       return undefined;
     }
