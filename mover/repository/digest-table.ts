@@ -5,7 +5,7 @@ const digestWords = 8;
 
 /**
  * Digest to location in typed arrays with open addressing: 13 times as fast as a Map and a third of its memory at 10 million entries
- * (reference figures in docs/scale.md). Grows by doubling. A second insert of a digest replaces its location.
+ *. Grows by doubling. A second insert of a digest replaces its location.
  */
 export class DigestTable {
   private records: Uint32Array;
