@@ -25,8 +25,6 @@ const streamIdleMs = 300_000;
 const progressEveryMs = 1_000;
 /** Silence of so many heartbeat intervals means lost. */
 const silentIntervals = 3;
-/** Work that nobody waits for any more is stopped when the plug-in stays away this long. */
-const abandonAfterMs = 120_000;
 const backOffMs = [200, 500, 1_000, 2_000, 5_000];
 
 export class WorkerSession implements Service {
@@ -35,7 +33,8 @@ export class WorkerSession implements Service {
   private stream: Stream | undefined;
   private draining = false;
   private loop: Promise<void> | undefined;
-  private lostAt = Date.now();
+  /** Runs from the last message on, over reconnections: after it the plug-in has taken the tasks back. */
+  private lost: NodeJS.Timeout | undefined;
 
   constructor(
     private readonly client: RpcClient<WorkerServiceDefinition>,
@@ -53,6 +52,7 @@ export class WorkerSession implements Service {
   }
 
   async stop(): Promise<void> {
+    clearTimeout(this.lost);
     this.tasks.cancelAll();
     const until = Date.now() + 3_000;
     while (this.tasks.runningCount > 0 && Date.now() < until) await pause(50);
@@ -78,7 +78,6 @@ export class WorkerSession implements Service {
         }
       }
       this.stream = undefined;
-      if (Date.now() - this.lostAt > abandonAfterMs) this.tasks.cancelAll();
       await pause(backOffMs[Math.min(attempt, backOffMs.length - 1)] as number, signal).catch(() => undefined);
     }
   }
@@ -104,11 +103,13 @@ export class WorkerSession implements Service {
           report = setInterval(() => this.reportProgress(), progressEveryMs);
           clearTimeout(watch);
           watch = setTimeout(() => stopped.abort(), intervalMs * silentIntervals);
+          clearTimeout(this.lost);
+          this.lost = setTimeout(() => this.abandon(), intervalMs * silentIntervals);
         } else {
           this.take(message);
         }
-        this.lostAt = Date.now();
         watch.refresh();
+        this.lost?.refresh();
       }
       throw CommonErrors.PEER_UNAVAILABLE({ peer: this.client.endpoint });
     } finally {
@@ -117,6 +118,13 @@ export class WorkerSession implements Service {
       clearTimeout(watch);
       stream.cancel();
     }
+  }
+
+  /** Nobody waits for the tasks any more; others may do them by now. */
+  private abandon(): void {
+    if (this.tasks.runningCount === 0) return;
+    this.logger.warn('the plug-in is lost; its tasks are cancelled', { tasks: this.tasks.runningCount });
+    this.tasks.cancelAll();
   }
 
   private take(message: ConnectResponse__Output): void {
