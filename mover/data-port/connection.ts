@@ -4,7 +4,7 @@
  *   hello ──valid Hello──▶ ready ──Bye, fatal error, session's end──▶ closed
  *
  * Frames are handled one after the other; a handler that must wait pauses the reader and the socket, which is all the backpressure there is.
- * Commits and reads run beside, a bounded number of them.
+ * Commits and reads run beside, a bounded number of them. The file is long because it is one state machine: all frames share its state.
  */
 import type { TLSSocket } from 'node:tls';
 import { CommonErrors } from '../../common/errors/common-errors';
@@ -15,23 +15,18 @@ import type { TicketClaims, TicketRight } from '../../common/tickets/ticket';
 import { decodeHeader, encodeFrame, encodeFrameHead, FrameViolation } from '../../proto/data-mover/frame-codec';
 import { encodeBlockList, newPutBitmap, offerBlock, offerDigest, offerEntryCount, setPutBit } from '../../proto/data-mover/frame-payloads';
 import { FrameReader, type FrameSink } from '../../proto/data-mover/frame-reader';
-import {
-  DATA_MOVER_VERSION,
-  DIGEST_BYTES,
-  FrameType,
-  PAYLOAD_SLACK_BYTES,
-  type FrameHeaders,
-  type PutFrame,
-} from '../../proto/data-mover/frame-types';
+import { DATA_MOVER_VERSION, FrameType, PAYLOAD_SLACK_BYTES, type FrameHeaders, type PutFrame } from '../../proto/data-mover/frame-types';
 import { BlockErrors, DataPortErrors, SessionErrors } from '../errors/mover-errors';
-import { BlockCodec, BlockKind, hexOf, isZero, payloadCheck } from '../format/block';
+import { BlockKind } from '../format/block';
 import { rawLengthOf } from '../format/index-page';
 import type { DiskDraft } from '../sessions/disk-draft';
 import type { Lane, Session } from '../sessions/session';
 import type { BufferPool } from '../repository/buffer-pool';
 import { closesConnection, errorFrame, frameError } from './frame-errors';
 import { ImageReader, type StoredBlockView } from '../repository/image-reader';
+import { judgePut } from './judge-put';
 import type { DataPortLimits } from './limits';
+import type { PayloadBuffers } from './payload-buffers';
 
 /** Answers that wait in the socket before it is no longer read. */
 const maxUnsentBytes = 4 * 1024 * 1024;
@@ -42,8 +37,6 @@ const maxClaims = 65_536;
 const maxHandles = 1024;
 const missingLimit = 65_536;
 const closeGraceMs = 1_000;
-/** Payload buffers kept for the next frame, over all connections. */
-const maxPooledPayloads = 32;
 
 /** What a connection needs of its port. */
 export interface ConnectionContext {
@@ -51,8 +44,8 @@ export interface ConnectionContext {
   readonly logger: Logger;
   /** For read groups; shared by all connections. */
   readonly readPool: BufferPool;
-  /** Free payload buffers, shared by all connections. */
-  readonly payloadPool: Buffer[];
+  /** For frames that arrive in pieces; shared by all connections. */
+  readonly payloads: PayloadBuffers;
   /** Claims of a genuine ticket. Throws TICKET_INVALID, TICKET_EXPIRED. */
   checkTicket(ticket: string): TicketClaims;
   /** Throws TICKET_INVALID when the session is not here, SESSION_ENDED. */
@@ -158,16 +151,12 @@ export class Connection implements Lane, FrameSink {
 
   /** Memory for a payload in pieces: lanes share buffers, so that an idle connection holds none. */
   payloadTarget(_type: FrameType, _header: Buffer, length: number): Buffer {
-    const { payloadPool } = this.context;
-    // One at a time is in use: the frame before it was handled.
-    this.payloadBuffer ??= payloadPool.pop() ?? Buffer.allocUnsafeSlow(Math.max(length, this.reader.maxPayloadBytes));
-    if (this.payloadBuffer.length < length) this.payloadBuffer = Buffer.allocUnsafeSlow(this.reader.maxPayloadBytes);
+    this.payloadBuffer = this.context.payloads.take(Math.max(length, this.reader.maxPayloadBytes));
     return this.payloadBuffer;
   }
 
   private releasePayload(): void {
-    const { payloadPool } = this.context;
-    if (this.payloadBuffer && payloadPool.length < maxPooledPayloads) payloadPool.push(this.payloadBuffer);
+    if (this.payloadBuffer) this.context.payloads.give(this.payloadBuffer);
     this.payloadBuffer = undefined;
   }
 
@@ -259,7 +248,8 @@ export class Connection implements Lane, FrameSink {
     const { sequence } = put;
     const key = Buffer.from(put.digest).toString('latin1');
     const claim = this.asked.get(key);
-    this.judgePut(put, payload, session, claim);
+    const expected = claim ? rawLengthOf(claim.block, claim.draft.request.sizeBytes, session.repository.blockSizeBytes) : undefined;
+    judgePut(put, payload, session.repository.blockSizeBytes, expected);
     const waiting = session.repository.blocks.putBlock({
       digest: Buffer.from(put.digest),
       codec: put.codec,
@@ -272,19 +262,6 @@ export class Connection implements Lane, FrameSink {
     const reply = encodeFrame(FrameType.putReply, { sequence });
     if (!waiting) return this.send(reply);
     return waiting.then(() => this.send(reply));
-  }
-
-  /** Throws BLOCK_CORRUPT unless the stored form is what it says, as far as that can be told without decompressing. */
-  private judgePut(put: PutFrame, payload: Buffer, session: Session, claim: Claim | undefined): void {
-    const corrupt = (problem: string) => BlockErrors.BLOCK_CORRUPT({ digest: hexOf(put.digest), problem });
-    if (put.digest.length !== DIGEST_BYTES || isZero(put.digest as Buffer)) throw corrupt('its digest is not one of a block');
-    const { blockSizeBytes } = session.repository;
-    const expected = claim ? rawLengthOf(claim.block, claim.draft.request.sizeBytes, blockSizeBytes) : undefined;
-    if (put.rawLength < 1 || put.rawLength > blockSizeBytes || (expected !== undefined && put.rawLength !== expected))
-      throw corrupt(`a block of ${put.rawLength} bytes does not belong there`);
-    if (put.codec !== BlockCodec.none && put.codec !== BlockCodec.zstd) throw corrupt(`unknown codec ${put.codec}`);
-    if (payload.length === 0 || (put.codec === BlockCodec.none && payload.length !== put.rawLength)) throw corrupt('its length is wrong');
-    if (!payloadCheck(payload).equals(put.payloadCheck)) throw corrupt('it was changed on its way');
   }
 
   private onCommitDisk(commit: FrameHeaders[typeof FrameType.commitDisk]): void | Promise<void> {

@@ -14,6 +14,7 @@ import type { SessionManager } from '../sessions/session-manager';
 import { BufferPool } from '../repository/buffer-pool';
 import { Connection, type ConnectionContext } from './connection';
 import type { DataPortLimits } from './limits';
+import { PayloadBuffers } from './payload-buffers';
 import { checkTicket, type TicketKeys } from './ticket-check';
 
 /** Read groups: 4 MiB and a little, at most 16 for all connections. */
@@ -46,7 +47,7 @@ export class DataPortServer implements Service {
     this.context = {
       limits: options.limits,
       logger,
-      payloadPool: [],
+      payloads: new PayloadBuffers(),
       readPool: new BufferPool(readBufferBytes, readBuffers),
       checkTicket: (ticket) => checkTicket(ticket, this.keys, new Date()),
       findSession: (claims) => this.findSession(claims),

@@ -218,6 +218,13 @@ export const DataPortErrors = defineErrors({
     status: 'RESOURCE_EXHAUSTED',
     message: (m: { limit: number }) => `There are ${m.limit} connections already. Try again later.`,
   },
+  MOVER_STOPPING: {
+    kind: 'operational',
+    retry: 'same-request',
+    status: 'UNAVAILABLE',
+    message: (m: { sessionId: string }) =>
+      `The data mover stops. Session ${m.sessionId} stays open on its disk; connect again when the mover is back.`,
+  },
   CONNECTION_IDLE: {
     kind: 'operational',
     retry: 'same-request',

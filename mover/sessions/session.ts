@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CommonErrors } from '../../common/errors/common-errors';
-import { RepositoryErrors, SessionErrors } from '../errors/mover-errors';
+import { DataPortErrors, RepositoryErrors, SessionErrors } from '../errors/mover-errors';
 import type { PointRecord } from '../format/manifest';
 import { encodeSession, sessionName, type CommittedDisk, type SessionRecord } from '../format/session-record';
 import type { Repository } from '../repository/repository';
@@ -209,9 +209,9 @@ export class Session {
 
   /** Lets go of memory and connections, leaving the record: the mover stops, or detaches the repository. */
   async suspend(): Promise<void> {
-    this.closeLanes(SessionErrors.SESSION_ENDED({ sessionId: this.id, state: 'mover stopping' }));
+    this.closeLanes(DataPortErrors.MOVER_STOPPING({ sessionId: this.id }));
     await Promise.race([this.steps.run(() => Promise.resolve()), sleep(5_000, undefined, { ref: false })]);
-    this.release(SessionErrors.SESSION_ENDED({ sessionId: this.id, state: 'mover stopping' }));
+    this.release(DataPortErrors.MOVER_STOPPING({ sessionId: this.id }));
   }
 
   private assertOpen(): void {
