@@ -141,7 +141,10 @@ describe('a device of the worker’s machine', () => {
     await expectPoint(first, 'again.raw');
   });
 
-  it('survives a mover that is killed in the middle and started again', async () => {
+  it.each([
+    ['killed', () => rig.mover.kill()],
+    ['stopped', () => rig.mover.stop()],
+  ])('survives a mover that is %s in the middle and started again', async (_name, end) => {
     fill('device', sizeMib);
     const { sessionId, dataPath } = await rig.openBackup(repositoryId);
     let sent = 0;
@@ -153,7 +156,7 @@ describe('a device of the worker’s machine', () => {
     );
     await eventually('some blocks are sent', 20_000, () => sent > 10 * mib || undefined, 20);
     const { port, dataPort } = rig.moverPorts();
-    await rig.mover.kill();
+    await end();
     await rig.startMover({ port, dataPort });
     const result = await task.result;
     expect(result.failure).toBeNull();

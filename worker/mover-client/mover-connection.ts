@@ -70,7 +70,7 @@ const empty = Buffer.alloc(0);
 
 /** Any of these on a connection means: open another one and repeat. */
 export function isConnectionLoss(error: unknown): boolean {
-  return hasCode(error, 'MOVER_CONNECTION_LOST', 'MOVER_UNREACHABLE', 'TOO_MANY_CONNECTIONS', 'CONNECTION_IDLE');
+  return hasCode(error, 'MOVER_CONNECTION_LOST', 'MOVER_UNREACHABLE', 'TOO_MANY_CONNECTIONS', 'CONNECTION_IDLE', 'MOVER_STOPPING');
 }
 
 /** One lane to the mover, past its handshake. After it was lost every request rejects with what lost it. */

@@ -36,6 +36,8 @@ const putBuffers = 4;
 /** A put that arrives damaged is sent again this often. */
 const maxPutTries = 3;
 const maxCommitRounds = 5;
+/** Connections that may break one after the other without a single batch getting through. */
+const maxFruitlessConnections = 10;
 /** A compressed form must save 5 % or the block is stored as it is. */
 const worthCompressing = 0.95;
 
@@ -68,6 +70,8 @@ export class BackupLane {
   private failure: unknown;
   /** Counts connections, so that late answers of an old one are told apart. */
   private epoch = 0;
+  /** Connections lost since the last batch was answered. */
+  private fruitless = 0;
   private compressor: BlockCompressor | undefined;
 
   private constructor(
@@ -154,6 +158,8 @@ export class BackupLane {
       } catch (error) {
         if (isStateLoss(error)) throw WorkerErrors.MOVER_STATE_LOST({ diskId: this.options.disk.diskId }, { cause: error });
         if (!isConnectionLoss(error) || this.options.signal.aborted) throw error;
+        this.fruitless += 1;
+        if (this.fruitless > maxFruitlessConnections) throw error;
         this.epoch += 1;
         await this.disk.reopen();
         this.failure = undefined;
@@ -295,6 +301,7 @@ export class BackupLane {
 
   private finishIfAnswered(batch: Batch): void {
     if (batch.sent && batch.unanswered === 0) {
+      this.fruitless = 0;
       this.batches.delete(batch);
       this.freeSlabs.push(batch.slab);
     }

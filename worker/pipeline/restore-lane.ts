@@ -19,6 +19,8 @@ import type { BlockDecompressor } from './zstd-stream';
 const batchBytes = 2 * 1024 * 1024;
 /** Batches under way: some asked for, some being written. The mover takes four reads at a time. */
 const batchesInFlight = 4;
+/** Connections that may break one after the other without a single batch getting through. */
+const maxFruitlessConnections = 10;
 
 export interface RestoreLaneOptions {
   readonly address: MoverAddress;
@@ -48,6 +50,8 @@ export class RestoreLane {
   /** Parts whose connection broke before their answer was complete. */
   private readonly again: Part[] = [];
   private reopening: Promise<void> | undefined;
+  /** Connections lost since the last batch was written. */
+  private fruitless = 0;
 
   private constructor(
     private readonly options: RestoreLaneOptions,
@@ -114,6 +118,7 @@ export class RestoreLane {
   }
 
   private finish(part: Part): void {
+    this.fruitless = 0;
     part.blockCount = 0;
     this.free.push(part);
     this.running -= 1;
@@ -128,7 +133,7 @@ export class RestoreLane {
       this.wake.raise();
       return;
     }
-    this.reopening ??= this.reopen().finally(() => (this.reopening = undefined));
+    this.reopening ??= this.reopen(error).finally(() => (this.reopening = undefined));
     this.reopening
       .then(
         () => this.again.push(part),
@@ -140,7 +145,9 @@ export class RestoreLane {
       });
   }
 
-  private async reopen(): Promise<void> {
+  private async reopen(cause: unknown): Promise<void> {
+    this.fruitless += 1;
+    if (this.fruitless > maxFruitlessConnections) throw cause;
     this.connection.close();
     const { connection, image } = await dial(this.options);
     this.connection = connection;

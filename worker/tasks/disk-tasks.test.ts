@@ -254,6 +254,15 @@ describe('backup of a disk', () => {
     expect(mover.content('d1').equals(disk)).toBe(true);
   });
 
+  it('gives up when connections only ever break', async () => {
+    await startMover();
+    mover.fault = (type, _double, socket) => {
+      if (type === FrameType.put) socket.destroy();
+      return type === FrameType.put;
+    };
+    await expect(backupDisk(await fileBackup(sampleDisk(20)), pool, context())).rejects.toMatchObject({ code: 'MOVER_CONNECTION_LOST' });
+  });
+
   it('stops within seconds when it is cancelled while the mover is silent', async () => {
     await startMover();
     mover.fault = (type) => type === FrameType.put;
