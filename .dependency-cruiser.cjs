@@ -18,15 +18,30 @@ module.exports = {
       to: { path: except(name, 'common', 'proto') },
     })),
     { name: 'lab-stands-alone', severity: 'error', from: { path: '^lab/' }, to: { path: except('lab', 'common', 'proto') } },
-    { name: 'test-and-scripts-are-black-box', severity: 'error', from: { path: '^(test|scripts)/' }, to: { path: `^(${processes.join('|')}|lab)/` } },
+    {
+      name: 'test-and-scripts-are-black-box',
+      severity: 'error',
+      from: { path: '^(test|scripts)/' },
+      to: { path: `^(${processes.join('|')}|lab)/` },
+    },
     {
       name: 'source-never-imports-tests',
       severity: 'error',
       from: { path: `^(${ours.join('|')})/`, pathNot: '(\\.test\\.ts$|/testing/|/fidelity/|^test/)' },
       to: { path: '(\\.test\\.ts$|/testing/)' },
     },
-    { name: 'only-roots-see-the-container', severity: 'error', from: { pathNot: '(composition|register|main)[^/]*\\.ts$' }, to: { path: 'node_modules/tsyringe' } },
-    { name: 'no-circles', severity: 'error', from: { pathNot: '^proto/gen/' }, to: { circular: true, viaOnly: { pathNot: '^proto/gen/' } } },
+    {
+      name: 'only-roots-see-the-container',
+      severity: 'error',
+      from: { pathNot: '(composition|register|main)[^/]*\\.ts$' },
+      to: { path: 'node_modules/tsyringe' },
+    },
+    {
+      name: 'no-circles',
+      severity: 'error',
+      from: { pathNot: '^proto/gen/' },
+      to: { circular: true, viaOnly: { pathNot: '^proto/gen/' } },
+    },
   ],
   options: {
     doNotFollow: { path: 'node_modules' },

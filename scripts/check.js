@@ -10,7 +10,7 @@ const root = path.join(__dirname, '..');
 const folders = ['proto', 'common', 'host-adapter', 'plugin', 'worker', 'mover', 'lab', 'test'];
 const checks = [
   ['format', 'prettier', ['--check', '--log-level', 'warn', ...folders, 'scripts', '*.ts', '*.json', '*.mjs', '*.cjs']],
-  ['lint', 'eslint', ['--max-warnings', '0', ...folders]],
+  ['lint', 'eslint', ['--max-warnings', '0', '--cache', '--cache-location', '.cache/eslint', ...folders]],
   ['import rules', 'depcruise', ['--config', '.dependency-cruiser.cjs', '--output-type', 'err', ...folders]],
   ['dead exports', 'knip', ['--no-progress', '--no-config-hints']],
   ['contract lint', 'buf', ['lint', 'proto']],

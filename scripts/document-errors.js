@@ -3,27 +3,30 @@
  * Writes docs/errors.md from the declared errors of all processes (compiled output). `--check` compares instead, exit code 1 when the page
  * is out of date: a code without a page, or a page without a code, must not land.
  */
+const { execFileSync } = require('node:child_process');
 const fs = require('node:fs');
 const path = require('node:path');
 
 const root = path.join(__dirname, '..');
 const dist = path.join(root, 'dist');
 const folders = ['common', 'mover', 'worker', 'plugin', 'host-adapter'];
-const owner = new Map();
-const { declaredErrors } = require(path.join(dist, 'common/errors/define-errors.js'));
 
-for (const folder of folders) {
-  if (!fs.existsSync(path.join(dist, folder))) continue;
-  const files = fs
+/** Codes that one process may raise; asked of a program of its own, since a code may be declared once in each. */
+function codesOf(folder) {
+  const modules = fs
     .readdirSync(path.join(dist, folder), { recursive: true })
     .filter((name) => name.endsWith('.js') && !name.endsWith('.test.js') && !name.includes('testing'))
-    .filter((name) => fs.readFileSync(path.join(dist, folder, name), 'utf8').includes('defineErrors)('));
-  for (const file of files.sort()) {
-    require(path.join(dist, folder, file));
-    for (const code of declaredErrors().keys()) if (!owner.has(code)) owner.set(code, folder);
-  }
+    .map((name) => path.join(dist, folder, name))
+    .filter((file) => fs.readFileSync(file, 'utf8').includes('defineErrors)('))
+    .sort();
+  const program = `
+    for (const file of ${JSON.stringify(modules)}) require(file);
+    const { declaredErrors } = require(${JSON.stringify(path.join(dist, 'common/errors/define-errors.js'))});
+    process.stdout.write(JSON.stringify([...declaredErrors().values()]), () => process.exit(0));`;
+  return JSON.parse(execFileSync(process.execPath, ['-e', program], { encoding: 'utf8', maxBuffer: 16 * 1024 * 1024 }));
 }
 
+const documented = new Set();
 const advice = {
   never: 'do not repeat',
   'same-request': 'repeated by itself, with back-off',
@@ -41,10 +44,14 @@ const lines = [
   '',
 ];
 for (const folder of folders) {
-  const codes = [...declaredErrors().values()].filter((e) => owner.get(e.code) === folder).sort((a, b) => (a.code < b.code ? -1 : 1));
+  const codes = codesOf(folder)
+    .filter((e) => !documented.has(e.code))
+    .sort((a, b) => (a.code < b.code ? -1 : 1));
+  for (const e of codes) documented.add(e.code);
   if (codes.length === 0) continue;
   lines.push(`## ${folder}`, '');
-  for (const e of codes) lines.push(`### ${e.code}`, '', `> ${e.sample.replace(/\n/g, ' ')}`, '', `${e.kind} · gRPC ${e.status} · ${advice[e.retry]}`, '');
+  for (const e of codes)
+    lines.push(`### ${e.code}`, '', `> ${e.sample.replace(/\n/g, ' ')}`, '', `${e.kind} · gRPC ${e.status} · ${advice[e.retry]}`, '');
 }
 const page = `${lines.join('\n').trimEnd()}\n`;
 const file = path.join(root, 'docs', 'errors.md');

@@ -25,5 +25,8 @@ if (fs.existsSync(stamp) && fs.readFileSync(stamp, 'utf8') === wanted) process.e
 fs.rmSync(out, { recursive: true, force: true });
 const options = ['--longs=String', '--enums=String', '--defaults', '--arrays', '--oneofs', '--grpcLib=@grpc/grpc-js'];
 const generator = path.join(root, 'node_modules', '.bin', 'proto-loader-gen-types');
-execFileSync(generator, [...options, '--includeDirs=proto', `--outDir=${out}`, ...protos], { cwd: root, stdio: ['ignore', 'ignore', 'inherit'] });
+execFileSync(generator, [...options, '--includeDirs=proto', `--outDir=${out}`, ...protos], {
+  cwd: root,
+  stdio: ['ignore', 'ignore', 'inherit'],
+});
 fs.writeFileSync(stamp, wanted);
