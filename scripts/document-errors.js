@@ -51,7 +51,14 @@ for (const folder of folders) {
   if (codes.length === 0) continue;
   lines.push(`## ${folder}`, '');
   for (const e of codes)
-    lines.push(`### ${e.code}`, '', `> ${e.sample.replace(/\n/g, ' ')}`, '', `${e.kind} · gRPC ${e.status} · ${advice[e.retry]}`, '');
+    lines.push(
+      `### ${e.code}`,
+      '',
+      `> ${e.sample.replace(/\n/g, ' ').replace(/NaN/g, '<n>')}`,
+      '',
+      `${e.kind} · gRPC ${e.status} · ${advice[e.retry]}`,
+      '',
+    );
 }
 const page = `${lines.join('\n').trimEnd()}\n`;
 const file = path.join(root, 'docs', 'errors.md');
