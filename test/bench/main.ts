@@ -145,6 +145,8 @@ async function main(args: string[]): Promise<number> {
     return 2;
   }
   const say = (text: string) => process.stderr.write(`${text}\n`);
+  const load = os.loadavg()[0] ?? 0;
+  if (load > 0.5) say(`others keep this machine busy (load ${load.toFixed(1)}): trust CPU seconds, not wall seconds`);
   const folder = path.join(settings.folder, runName());
   fs.mkdirSync(folder, { recursive: true });
   try {
