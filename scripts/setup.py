@@ -18,7 +18,7 @@ SYSTEM_PYTHON = "/usr/bin/python3"
 
 
 def say(text):
-    print(f"setup: {text}", flush=True)
+    print(f"setup: {text}", file=sys.stderr, flush=True)
 
 
 def fail(text):
@@ -85,7 +85,7 @@ def install_npm_packages():
     value = digest(ROOT / "package.json", ROOT / "package-lock.json")
     if not up_to_date(stamp, value):
         say("installing npm packages")
-        run(["npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"])
+        run(["npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"], stdout=sys.stderr)
         stamp.write_text(value)
     node = ROOT / "node_modules" / ".bin" / "node"
     if not node.exists():
@@ -104,7 +104,8 @@ def install_python_packages():
     say("making the lab's Python venv")
     shutil.rmtree(venv, ignore_errors=True)
     run([SYSTEM_PYTHON, "-m", "venv", str(venv)])
-    run([str(venv / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check", "-r", str(requirements)])
+    run([str(venv / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check", "-r", str(requirements)],
+        stdout=sys.stderr)
     stamp.write_text(value)
 
 

@@ -9,7 +9,7 @@ export const workerConfigSchema = z.strictObject({
   plugin: z
     .strictObject({
       /** host:port of the plug-in's worker service. */
-      endpoint: endpoint.default('localhost:8445'),
+      endpoint: endpoint.default('localhost:8446'),
       /** host:port of its enrolment port; needed until enrolled. */
       enrolmentEndpoint: endpoint.optional(),
       /** One-time token; needed until enrolled. */

@@ -11,8 +11,8 @@ const usage = `usage: tidemark worker [--config FILE] [--end-with-parent]
 
 Runs a worker in the foreground. Configuration: a JSON file and TIDEMARK_… variables, for example
   TIDEMARK_DATA_FOLDER=/var/lib/tidemark-worker
-  TIDEMARK_PLUGIN__ENDPOINT=backup.example.com:8445
-  TIDEMARK_PLUGIN__ENROLMENT_ENDPOINT=backup.example.com:8446
+  TIDEMARK_PLUGIN__ENDPOINT=backup.example.com:8446
+  TIDEMARK_PLUGIN__ENROLMENT_ENDPOINT=backup.example.com:8448
   TIDEMARK_PLUGIN__ENROLMENT_TOKEN_FILE=/etc/tidemark/worker-token   (until enrolled; made by "tidemark worker enrol")
 `;
 
