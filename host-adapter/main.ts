@@ -7,8 +7,9 @@ import { parseArgs } from 'node:util';
 import { loadConfig } from '../common/config/load-config';
 import { toTidemarkError } from '../common/errors/common-errors';
 import { redactText } from '../common/log/redact';
-import { runAsProgram } from '../common/lifecycle/role-main';
+import { runAsProgram, tellWaiting } from '../common/lifecycle/role-main';
 import { runRole } from '../common/lifecycle/run-role';
+import { becomeSoleProcess } from '../common/lifecycle/sole-process';
 import { composeServer } from './composition';
 import { serverConfigSchema } from './config';
 
@@ -61,6 +62,7 @@ export async function main(argv: readonly string[]): Promise<number> {
       environment: Object.fromEntries(Object.entries(process.env).filter(([name]) => environmentNames.test(name))),
       overrides: overridesOf(options),
     });
+    await becomeSoleProcess(config.dataFolder, { waiting: () => tellWaiting('server') });
     const server = await composeServer({ ...config, dataFolder: path.resolve(config.dataFolder) });
     return await runRole({
       role: 'server',

@@ -35,6 +35,13 @@ export const CommonErrors = defineErrors({
     status: 'INVALID_ARGUMENT',
     message: (m: { problems: string }) => `The configuration cannot be used:\n${m.problems}`,
   },
+  DATA_FOLDER_IN_USE: {
+    kind: 'failure',
+    retry: 'after-operator',
+    status: 'FAILED_PRECONDITION',
+    message: (m: { folder: string }) =>
+      `Another Tidemark process runs on the data folder ${m.folder}. Stop it first, or give this one a folder of its own.`,
+  },
   REQUEST_ID_REUSED: {
     kind: 'bug',
     retry: 'never',

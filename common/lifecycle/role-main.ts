@@ -4,10 +4,14 @@ import { loadConfig } from '../config/load-config';
 import { toTidemarkError } from '../errors/common-errors';
 import type { Logger } from '../log/logger';
 import { runRole } from './run-role';
+import { becomeSoleProcess } from './sole-process';
 import type { Service } from './lifecycle';
 
+/** Every role keeps its data in a folder of its own. */
+type RoleSchema = z.ZodType<{ readonly dataFolder: string }>;
+
 /** What is special about one role. */
-export interface RoleProgram<T extends z.ZodType> {
+export interface RoleProgram<T extends RoleSchema> {
   /** plugin, mover, worker. */
   readonly role: string;
   readonly usage: string;
@@ -24,7 +28,7 @@ export interface RoleProgram<T extends z.ZodType> {
  * The main program of a role: arguments, configuration, then running until told to stop. Resolves with the exit code: 0 stopped, 1 failed, 2 usage.
  * The only place of these processes that looks at arguments, environment and signals.
  */
-export async function roleMain<T extends z.ZodType>(argv: readonly string[], program: RoleProgram<T>): Promise<number> {
+export async function roleMain<T extends RoleSchema>(argv: readonly string[], program: RoleProgram<T>): Promise<number> {
   let options: { config?: string; 'end-with-parent'?: boolean; help?: boolean };
   try {
     options = parseArgs({
@@ -54,6 +58,7 @@ export async function roleMain<T extends z.ZodType>(argv: readonly string[], pro
       // Not read by the loader: the file may be gone once the process is enrolled.
       overrides: enrolmentTokenFile === undefined ? {} : { [program.enrolmentSection]: { enrolmentTokenFile } },
     });
+    await becomeSoleProcess(config.dataFolder, { waiting: () => tellWaiting(program.role) });
     const composed = await program.compose(config);
     process.stdin.off('end', leave);
     return await runRole({ role: program.role, ...composed, endWithParent, ready: () => composed.ready() });
@@ -62,6 +67,11 @@ export async function roleMain<T extends z.ZodType>(argv: readonly string[], pro
     process.stderr.write(`tidemark ${program.role}: ${error.code}: ${error.message}\n`);
     return 1;
   }
+}
+
+/** For whoever starts a process by hand and wonders. */
+export function tellWaiting(role: string): void {
+  process.stderr.write(`tidemark ${role}: waits for the process before this one, which still has the data folder\n`);
 }
 
 /** Runs a role as this program: its exit code becomes the process's. Sockets that linger do not keep it alive. */
