@@ -1,15 +1,34 @@
 /**
  * SIGKILL of any one process at seeded moments of a backup or a restore. Each time: older points stay readable, the engine is clean within a minute,
- * the repository verifies, and the next run succeeds. `TIDEMARK_SEED` chooses other moments.
+ * the repository verifies, and the next run succeeds. `TIDEMARK_SEED` chooses other moments; four seeds in a row meet every process at every
+ * stage.
  */
+import fs from 'node:fs';
+import path from 'node:path';
 import { eventually } from '../harness/child';
+import { imageDifference } from '../harness/compare';
 import { engineClean } from '../harness/engine-state';
 import { Site } from '../harness/site';
 import type { Session, Task } from '../harness/site';
 
 const seed = Number(process.env['TIDEMARK_SEED'] ?? '1');
-const victims = ['server', 'plugin', 'worker', 'mover', 'imageio', 'qemu', 'engine'] as const;
-type Victim = (typeof victims)[number];
+const duringBackup = ['server', 'plugin', 'worker', 'engine', 'mover', 'qemu', 'imageio'] as const;
+const duringRestore = ['plugin', 'server', 'mover', 'imageio', 'worker', 'engine'] as const;
+type Victim = (typeof duringBackup)[number];
+
+const stages = ['transferring', 'starting', 'transferring', 'ending'] as const;
+type Stage = (typeof stages)[number];
+
+/** Each victim with the stage that the seed gives it. */
+function atStages(victims: readonly Victim[]): [Victim, Stage][] {
+  return victims.map((victim, index) => [victim, stages[(index + seed - 1) % stages.length] ?? 'transferring']);
+}
+
+interface Transfer {
+  readonly id: string;
+  readonly phase: string;
+  readonly hostId?: string;
+}
 
 const plan = {
   vms: [
@@ -17,12 +36,14 @@ const plan = {
       name: 'prey',
       cluster: 'Level46',
       disks: [
-        { name: 'prey-a', sizeMib: 512, format: 'cow' },
+        { name: 'prey-a', sizeMib: 256, format: 'cow' },
         { name: 'prey-b', sizeMib: 128, format: 'cow', domain: 'data-2' },
       ],
     },
   ],
 };
+
+const diskCount = plan.vms.flatMap((vm) => vm.disks).length;
 
 /** The same numbers for the same seed (mulberry32). */
 function random(from: number): () => number {
@@ -54,15 +75,35 @@ describe(`kill -9 (seed ${seed})`, () => {
     await site[Symbol.asyncDispose]();
   }, 60_000);
 
+  const transfers = () => site.lab.entities<Transfer>('transfers');
+
+  /** Waits for a moment of the stage, in what was started when only the `earlier` transfers were there. */
+  async function momentOf(stage: Stage, earlier: ReadonlySet<string>): Promise<void> {
+    if (stage !== 'starting') {
+      await eventually(
+        `the stage ${stage}`,
+        60_000,
+        async () => {
+          const ours = (await transfers()).filter(({ id }) => !earlier.has(id));
+          if (stage === 'transferring') return ours.some(({ phase }) => phase === 'transferring');
+          return ours.filter(({ phase }) => phase.startsWith('finished')).length === diskCount;
+        },
+        20,
+      );
+    }
+    const withinMs = { starting: 2000, transferring: 500, ending: 700 }[stage];
+    await new Promise((resolve) => setTimeout(resolve, next() * withinMs));
+  }
+
   async function kill(victim: Victim): Promise<void> {
     switch (victim) {
-      case 'imageio':
-      case 'qemu': {
+      case 'imageio': {
+        const [transfer] = (await transfers()).filter(({ phase }) => phase === 'transferring');
         const vm = (await site.lab.entities<{ name: string; hostId?: string }>('vms')).find(({ name }) => name === 'prey');
-        if (victim === 'qemu') await site.lab.control('POST', '/vms/prey/kill');
-        else await site.lab.control('POST', `/hosts/${vm?.hostId}/imageio/kill`);
-        return;
+        return site.lab.control('POST', `/hosts/${transfer?.hostId ?? vm?.hostId}/imageio/kill`);
       }
+      case 'qemu':
+        return site.lab.control('POST', '/vms/prey/kill');
       case 'engine':
         return site.lab.kill();
       default:
@@ -80,12 +121,11 @@ describe(`kill -9 (seed ${seed})`, () => {
     if (victim === 'imageio') {
       for (const { id } of await site.lab.entities<{ id: string }>('hosts')) await site.lab.control('POST', `/hosts/${id}/start`);
     }
-    const vm = (await site.lab.entities<{ name: string; status: string }>('vms')).find(({ name }) => name === 'prey');
-    if (vm?.status !== 'up') {
-      await eventually('the VM to be down', 60_000, async () => {
-        const now = (await site.lab.entities<{ name: string; status: string }>('vms')).find(({ name }) => name === 'prey');
-        return now?.status === 'down' || now?.status === 'up' || undefined;
-      });
+    if (victim === 'qemu') {
+      const status = async () =>
+        (await site.lab.entities<{ name: string; status: string }>('vms')).find(({ name }) => name === 'prey')?.status;
+      await eventually('the engine to see that the VM is down', 60_000, async () => (await status()) === 'down' || undefined);
+      // Refused as long as the interrupted backup has its disks.
       await eventually('the VM to start', 60_000, async () => {
         await site.lab.startVm('prey');
         return true;
@@ -105,6 +145,11 @@ describe(`kill -9 (seed ${seed})`, () => {
     );
   }
 
+  /** Copies that the plug-in keeps of a journal that it could not read whole. */
+  function damagedJournals(): string[] {
+    return fs.readdirSync(path.join(site.installation.dataDir, 'plugin', 'journal')).filter((name) => name.includes('damaged'));
+  }
+
   async function expectSound(what: string): Promise<void> {
     await engineClean(site.lab, 60_000);
     expect([what, await site.pointDifferences(oldest)]).toEqual([what, []]);
@@ -114,47 +159,67 @@ describe(`kill -9 (seed ${seed})`, () => {
     const verified = await site.session('repository', 'verify', 'main');
     expect([what, verified.state]).toEqual([what, 'success']);
     await engineClean(site.lab, 60_000);
+    expect([what, damagedJournals()]).toEqual([what, []]);
   }
 
-  it.each(victims)(
-    'of the %s in the middle of a backup loses nothing',
-    async (victim) => {
-      await site.dirty('prey', 'prey-a', 128 + Math.floor(next() * 200), 8, Math.floor(next() * 1e6));
-      const started = await site.session('job', 'run', 'prey', '--full', '--no-watch');
-      await new Promise((resolve) => setTimeout(resolve, 100 + next() * 2500));
-      await kill(victim);
-      await bringBack(victim);
-      await ended(started.id);
+  /** Every disk of the oldest point against that of a VM restored from it; the differences, empty when there is none. */
+  async function restoredDifferences(vmId: string | undefined): Promise<string[]> {
+    const attachments = await site.lab.entities<{ vmId: string; diskId: string }>('attachments');
+    const mine = new Set(attachments.filter((attachment) => attachment.vmId === vmId).map(({ diskId }) => diskId));
+    const disks = (await site.lab.entities<{ id: string; name: string }>('disks')).filter(({ id }) => mine.has(id));
+    const differences: string[] = [];
+    for (const { name, diskId } of oldest.disks) {
+      const file = path.join(site.folder, 'restored.raw');
+      await site.lab.control('POST', `/disks/${disks.find((disk) => disk.name === name)?.id}/dump`, { file });
+      const difference = await imageDifference(site.captureOf(oldest.sessionId, diskId), file);
+      if (difference !== undefined) differences.push(`${name}: ${difference}`);
+      fs.rmSync(file);
+    }
+    return differences;
+  }
+
+  /** Starts something, kills in the middle of it, and gives the session as it ended. */
+  async function interrupted(victim: Victim, stage: Stage, start: () => Promise<Session>): Promise<Session> {
+    const earlier = new Set((await transfers()).map(({ id }) => id));
+    const started = await start();
+    await momentOf(stage, earlier);
+    const killedAt = Date.now();
+    await kill(victim);
+    await bringBack(victim);
+    const session = await ended(started.id);
+    expect(Date.parse(session.endedAt ?? '')).toBeGreaterThan(killedAt);
+    return session;
+  }
+
+  it.each(atStages(duringBackup))(
+    'of the %s while a backup is %s loses nothing',
+    async (victim, stage) => {
+      await site.dirty('prey', 'prey-a', 128 + Math.floor(next() * 100), 8, Math.floor(next() * 1e6));
+      await interrupted(victim, stage, () => site.session('job', 'run', 'prey', '--full', '--no-watch'));
       await expectSound(victim);
     },
     240_000,
   );
 
-  it.each(['plugin', 'worker', 'mover', 'engine'] as const)(
-    'of the %s in the middle of a restore leaves no half VM',
-    async (victim) => {
+  it.each(atStages(duringRestore))(
+    'of the %s while a restore is %s leaves no half VM',
+    async (victim, stage) => {
       const name = `copy-${victim}`;
-      const started = await site.session('restore', 'vm', oldest.pointId ?? '', '--name', name, '--no-watch');
-      await new Promise((resolve) => setTimeout(resolve, 200 + next() * 1500));
-      await kill(victim);
-      await bringBack(victim);
-      const session = await ended(started.id);
+      const session = await interrupted(victim, stage, () =>
+        site.session('restore', 'vm', oldest.pointId ?? '', '--name', name, '--no-watch'),
+      );
       await engineClean(site.lab, 60_000);
       const vms = await site.lab.entities<{ id: string; name: string }>('vms');
-      const disks = await site.lab.entities<{ name: string }>('disks');
-      const copies = disks.filter((disk) => disk.name === 'prey-a').length - 1;
+      const made = vms.filter((vm) => vm.name === name);
+      const copies = async () =>
+        (await site.lab.entities<{ name: string }>('disks')).filter((disk) => disk.name.startsWith('prey-')).length - diskCount;
       if (session.state === 'success' || session.state === 'warning') {
-        const made = vms.find((vm) => vm.name === name);
-        expect(made).toBeDefined();
-        await site.lab.api('DELETE', `/vms/${made?.id}`);
-        await eventually(
-          'the copy to be gone',
-          60_000,
-          async () => (await site.lab.entities<{ name: string }>('vms')).every((vm) => vm.name !== name) || undefined,
-        );
+        expect([made.length, await copies()]).toEqual([1, diskCount]);
+        expect(await restoredDifferences(made[0]?.id)).toEqual([]);
+        await site.lab.api('DELETE', `/vms/${made[0]?.id}`);
+        await eventually('the copy to be gone', 60_000, async () => (await copies()) === 0 || undefined);
       } else {
-        expect(vms.some((vm) => vm.name === name)).toBe(false);
-        expect(copies).toBe(0);
+        expect([made.length, await copies()]).toEqual([0, 0]);
       }
     },
     240_000,
