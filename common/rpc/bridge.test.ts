@@ -145,6 +145,13 @@ describe('serve and call', () => {
     client.close();
   });
 
+  it.each([undefined, 0, -1, Number.NaN, Number.POSITIVE_INFINITY])('refuse a call whose deadline is %s', async (deadlineMs) => {
+    using at = await fixture({});
+    const client = await at.clientFor<SessionServiceDefinition>('host');
+    await expect(client.call('GetSession', {}, { deadlineMs } as never)).rejects.toThrow('needs a deadline');
+    client.close();
+  });
+
   it('refuse a role that the method does not name', async () => {
     using at = await fixture({});
     const client = await at.clientFor<SessionServiceDefinition>('worker');

@@ -63,6 +63,8 @@ export class RpcClient<S> {
 
   /** Throws the server's TidemarkError, DEADLINE_EXCEEDED, CANCELLED or PEER_UNAVAILABLE. */
   async call<K extends MethodName<S>>(method: K, request: SentOf<S[K]>, settings: CallSettings): Promise<ReceivedOf<S[K]>> {
+    // The type says so too; a value from elsewhere (a setting, plain JavaScript) must not make a call that waits for ever.
+    if (!(settings.deadlineMs > 0 && settings.deadlineMs < 2 ** 31)) throw new TypeError(`${method}: a call needs a deadline`);
     const attempts = settings.attempts ?? 1;
     for (let attempt = 1; ; attempt += 1) {
       try {

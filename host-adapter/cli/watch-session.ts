@@ -1,4 +1,4 @@
-/** Follows a session: bars with rate and time left on a terminal, plain lines elsewhere, nothing with --json. */
+/** Follows a session: bars with rate and time left on a terminal, plain lines elsewhere, nothing there with --json. */
 import { MultiBar, Presets } from 'cli-progress';
 import type { SingleBar } from 'cli-progress';
 import { exitCodeOfState } from './exit-code';
@@ -12,14 +12,12 @@ interface ProgressView {
   end(): void;
 }
 
+const silent: ProgressView = { task: () => undefined, end: () => undefined };
+
 /** Watches to the end and prints the result; the exit code is the session's. Ctrl-C stops watching, not the session. */
 export async function watchSession(context: CommandContext, sessionId: string): Promise<number> {
   const { api, output, process } = context;
-  const view = output.json
-    ? { task: () => undefined, end: () => undefined }
-    : output.stderr.isTTY
-      ? bars(output.stderr)
-      : lines(output.stderr);
+  const view = output.stderr.isTTY ? bars(output.stderr) : output.json ? silent : lines(output.stderr);
   const stop = new AbortController();
   const interrupt = () => {
     stop.abort();

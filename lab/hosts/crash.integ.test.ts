@@ -36,6 +36,25 @@ describe('crashes', () => {
     await fleet.stopLiveBackup(`backup-${name}`, true);
   };
 
+  test('a stalled VM, and one on a stalled host, does nothing until it goes on', async () => {
+    const { fleet } = harness;
+    const disk = await makeDisk(fleet, 'cow', 8 * mib);
+    const vm = vmOf([disk]);
+    await fleet.startVm(hostId, vm);
+    const stalls = [(stalled: boolean) => fleet.stallVm(vm.vmId, stalled), (stalled: boolean) => fleet.stallHost(hostId, stalled)];
+    for (const stall of stalls) {
+      await stall(true);
+      let written = false;
+      const write = fleet.writeBlocks(vm.vmId, disk.diskId, { offsetBytes: 0, lengthBytes: mib, pattern: 7 }).then(() => {
+        written = true;
+      });
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      expect(written).toBe(false);
+      await stall(false);
+      await write;
+    }
+  });
+
   test('a killed VM leaves stored bitmaps inconsistent and loses new ones; both can be told and removed', async () => {
     const { fleet } = harness;
     const disk = await makeDisk(fleet, 'cow', 8 * mib);

@@ -143,6 +143,10 @@ export interface HostFleet {
   killImageio(hostId: string): Promise<void>;
   /** SIGSTOP or SIGCONT of the host's imageio. */
   stallImageio(hostId: string, stalled: boolean): Promise<void>;
+  /** SIGSTOP or SIGCONT of everything that runs on the host: imageio, VMs, exports. */
+  stallHost(hostId: string, stalled: boolean): Promise<void>;
+  /** SIGSTOP or SIGCONT of a VM's process. */
+  stallVm(vmId: string, stalled: boolean): Promise<void>;
   startProxy(): Promise<ImageioEndpoint>;
 
   createVolume(spec: VolumeSpec): Promise<void>;

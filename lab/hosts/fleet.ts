@@ -117,6 +117,18 @@ class RealHostFleet implements RunningHostFleet {
     this.#daemon(hostId).stall(stalled);
   }
 
+  async stallHost(hostId: string, stalled: boolean): Promise<void> {
+    await this.#adopted;
+    for (const { name, hostId: owner } of this.#processes.records('')) {
+      if (owner === hostId) this.#processes.signal(name, stalled ? 'SIGSTOP' : 'SIGCONT');
+    }
+  }
+
+  async stallVm(vmId: string, stalled: boolean): Promise<void> {
+    await this.#adopted;
+    this.#processes.signal(this.#machines.require(vmId).processName, stalled ? 'SIGSTOP' : 'SIGCONT');
+  }
+
   // --- volumes -------------------------------------------------------------------------------------------------------------------
 
   async createVolume(spec: VolumeSpec): Promise<void> {

@@ -82,12 +82,6 @@ export const ProtectionErrors = defineErrors({
     status: 'INVALID_ARGUMENT',
     message: (m: { name: string }) => `"${m.name}" cannot be the name of a VM: 1 to 64 letters, digits, points, hyphens and underscores.`,
   },
-  TARGET_EXISTS: {
-    kind: 'failure',
-    retry: 'after-operator',
-    status: 'ALREADY_EXISTS',
-    message: (m: { path: string }) => `${m.path} exists already. Choose another path, or move the file away.`,
-  },
   TARGET_PATH_INVALID: {
     kind: 'failure',
     retry: 'after-operator',

@@ -158,6 +158,14 @@ function hostRoutes(run: Run, fleet: HostFleet): ControlRoute[] {
     },
     {
       method: 'POST',
+      pattern: '/hosts/:host/stall',
+      does: 'stops or continues every process of the host: {stalled}',
+      handle: async ([name = ''], body) => {
+        await fleet.stallHost(host(name).id, body['stalled'] === true);
+      },
+    },
+    {
+      method: 'POST',
       pattern: '/hosts/:host/imageio/kill',
       does: 'kills the imageio of the host; tickets are lost',
       handle: async ([name = '']) => {
@@ -216,6 +224,14 @@ function machineRoutes(run: Run, fleet: HostFleet, crashVm: (vmId: string) => vo
       does: 'the qemu process of the VM dies; bitmaps become inconsistent',
       handle: ([name = '']) => {
         crashVm(vm(name).id);
+      },
+    },
+    {
+      method: 'POST',
+      pattern: '/vms/:vm/stall',
+      does: 'stops or continues the qemu process of the VM: {stalled}',
+      handle: async ([name = ''], body) => {
+        await fleet.stallVm(vm(name).id, body['stalled'] === true);
       },
     },
     {

@@ -135,6 +135,14 @@ export class FakeFleet implements HostFleet {
     await this.record('stallImageio', [hostId, stalled]);
   }
 
+  async stallHost(hostId: string, stalled: boolean): Promise<void> {
+    await this.record('stallHost', [hostId, stalled]);
+  }
+
+  async stallVm(vmId: string, stalled: boolean): Promise<void> {
+    await this.record('stallVm', [vmId, stalled]);
+  }
+
   async startProxy(): Promise<ImageioEndpoint> {
     await this.record('startProxy', []);
     return { baseUrl: 'https://engine.lab:54323' };
