@@ -139,7 +139,7 @@ describe('REST API', () => {
     const held = new Promise<void>((resolve) => (release = resolve));
     plugin.at = (moment) => (moment === 'transferring' ? held : Promise.resolve());
     const { body } = await at.api('POST', '/jobs/nightly/run', { vms: ['web1'] });
-    const first = await events(at, body.id, '0', (list) => list.some((event) => event.data.state === 'transferring'));
+    const first = await events(at, body.id, '0', (list) => list.some((event) => event.data['state'] === 'transferring'));
     const seen = Number(first.at(-1)?.id);
     expect(first.some((event) => event.event === 'task')).toBe(true);
     release();
