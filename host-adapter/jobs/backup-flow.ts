@@ -245,8 +245,8 @@ export class BackupFlow implements TaskFlow {
         break;
       }
       try {
-        const point = pointOf(context, event);
-        const made = await this.moverSessions.commit(session.repositoryId, task.moverSessionId ?? '', point, event.configuration);
+        const content = { point: pointOf(context, event), configuration: event.configuration };
+        const made = await this.moverSessions.commit(session.repositoryId, task.moverSessionId ?? '', content, context.shutdown);
         await this.points.put(pointFrom(session.repositoryId, made));
         task.pointId = made.pointId;
         task.step = 'committed';
@@ -273,7 +273,8 @@ export class BackupFlow implements TaskFlow {
     for (const began = context.now().getTime(); context.now().getTime() - began < concludePatienceMs;) {
       try {
         const plugin = await this.platforms.pluginOf(task.platformId);
-        await plugin.protection.call('ConcludeBackup', { operationId: task.operationId ?? '', committed }, { deadlineMs: 10_000 });
+        const settings = { deadlineMs: 10_000, signal: context.shutdown };
+        await plugin.protection.call('ConcludeBackup', { operationId: task.operationId ?? '', committed }, settings);
         break;
       } catch (error) {
         if (context.shutdown.aborted) throw error;

@@ -89,8 +89,11 @@ export function serveRegistry(
       StreamEvents: {
         roles: ['plugin'],
         bidi: async function* (requests, context) {
-          for await (const request of requests) {
-            yield { acknowledgedSequence: await plugins.takeEvents(idOf(context), request.leaseId, request.events) };
+          // Not for-await: leaving such a loop by a throw destroys the stream, and the refusal would never reach the plug-in.
+          const iterator = requests[Symbol.asyncIterator]();
+          for (let next = await iterator.next(); next.done !== true; next = await iterator.next()) {
+            const { leaseId, events } = next.value;
+            yield { acknowledgedSequence: await plugins.takeEvents(idOf(context), leaseId, events) };
           }
         },
       },

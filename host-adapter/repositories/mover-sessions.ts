@@ -72,9 +72,14 @@ export class MoverSessions {
   }
 
   /** Makes the point visible; can be repeated. */
-  async commit(repositoryId: string, sessionId: string, point: Point, configuration: string): Promise<Point__Output> {
+  async commit(
+    repositoryId: string,
+    sessionId: string,
+    content: { readonly point: Point; readonly configuration: string },
+    signal: AbortSignal,
+  ): Promise<Point__Output> {
     const mover = await this.#of(repositoryId);
-    const reply = await mover.sessions.call('CommitSession', { sessionId, point, configuration }, { deadlineMs: 120_000 });
+    const reply = await mover.sessions.call('CommitSession', { sessionId, ...content }, { deadlineMs: 120_000, signal });
     if (!reply.point) throw HostErrors.MOVER_SESSION_LOST({ sessionId });
     return reply.point;
   }
