@@ -25,8 +25,9 @@ export const EngineErrors = defineErrors({
     retry: 'after-operator',
     status: 'FAILED_PRECONDITION',
     message: (m: { engine: string; expected: string; found: string }) =>
-      `The oVirt engine ${m.engine} presents a CA with fingerprint ${m.found}, but ${m.expected} was confirmed when it was connected. ` +
-      'If its certificates were renewed on purpose, compare the new fingerprint on the engine and connect it again; else somebody may be in between.',
+      `The oVirt engine ${m.engine} presents a CA with fingerprint ${m.found}, but ${m.expected} was confirmed for it. ` +
+      'If its certificates were renewed on purpose, compare the new fingerprint on the engine and give it with "tidemark platform edit"; ' +
+      'else somebody may be in between.',
   },
   ENGINE_CERTIFICATE_INVALID: {
     kind: 'failure',

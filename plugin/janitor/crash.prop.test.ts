@@ -6,7 +6,8 @@
 import { randomUUID } from 'node:crypto';
 import fc from 'fast-check';
 import { eventually } from '../testing/eventually';
-import type { FakeEngine, FakeVm } from '../testing/fake-engine';
+import type { FakeEngine } from '../testing/fake-engine';
+import type { FakeVm } from '../testing/fake-rows';
 import { MemoryJournalFile } from '../testing/memory-journal-file';
 import { Mortal } from '../testing/mortal';
 import { backupOf, newEngine, platformId, runBackup, startBench } from '../testing/protection-bench';

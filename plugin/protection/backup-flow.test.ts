@@ -2,7 +2,7 @@ import { CommonErrors } from '../../common/errors/common-errors';
 import { defineErrors } from '../../common/errors/define-errors';
 import { EngineErrors } from '../engine/engine-errors';
 import { eventually } from '../testing/eventually';
-import type { FakeVm } from '../testing/fake-engine';
+import type { FakeVm } from '../testing/fake-rows';
 import { backupOf, newEngine, quick, runBackup, startBench } from '../testing/protection-bench';
 import type { Bench, Run } from '../testing/protection-bench';
 import type { BasePoint } from './requests';

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { CommonErrors } from '../../common/errors/common-errors';
 import { EngineErrors } from '../engine/engine-errors';
 import { eventually } from '../testing/eventually';
-import type { FakeVm } from '../testing/fake-engine';
+import type { FakeVm } from '../testing/fake-rows';
 import { backupOf, platformId, runBackup, runRestore, startBench } from '../testing/protection-bench';
 import type { Bench } from '../testing/protection-bench';
 import type { NewVmTarget, RestoreRequest } from './requests';

@@ -18,30 +18,9 @@ import type { Snapshot } from '../engine/snapshots';
 import type { Vm } from '../engine/vms';
 import type { Clock } from '../operations/clock';
 import { emptyAttachment, emptyDisk, emptyVm } from './fake-rows';
+import type { FakeBackup, FakeTransfer, FakeVm, Mutable } from './fake-rows';
 
-type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 export type Hook = (call: string, args: readonly unknown[]) => void;
-
-export interface FakeVm {
-  vm: Mutable<Vm>;
-  attachments: Mutable<DiskAttachment>[];
-  nics: Nic[];
-  tags: string[];
-  snapshots: Mutable<Snapshot>[];
-  checkpoints: (Mutable<Checkpoint> & { diskIds: string[] })[];
-  backups: FakeBackup[];
-}
-
-interface FakeBackup extends Mutable<EngineBackup> {
-  disks: Disk[];
-  mode: 'live' | 'cold' | 'hybrid';
-  stopping: boolean;
-}
-
-interface FakeTransfer extends Mutable<ImageTransfer> {
-  backupId: string | undefined;
-  incremental: boolean;
-}
 
 const finalBackup = ['succeeded', 'failed'];
 const finalTransfer = ['finished_success', 'finished_failure'];

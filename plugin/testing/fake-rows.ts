@@ -1,6 +1,35 @@
+import type { EngineBackup } from '../engine/backups';
+import type { Checkpoint } from '../engine/checkpoints';
 import type { DiskAttachment } from '../engine/disk-attachments';
 import type { Disk } from '../engine/disks';
+import type { ImageTransfer } from '../engine/image-transfers';
+import type { Nic } from '../engine/nics';
+import type { Snapshot } from '../engine/snapshots';
 import type { Vm } from '../engine/vms';
+
+export type Mutable<T> = { -readonly [K in keyof T]: T[K] };
+/** A VM and everything that hangs on it. */
+export interface FakeVm {
+  vm: Mutable<Vm>;
+  attachments: Mutable<DiskAttachment>[];
+  nics: Nic[];
+  tags: string[];
+  snapshots: Mutable<Snapshot>[];
+  checkpoints: (Mutable<Checkpoint> & { diskIds: string[] })[];
+  backups: FakeBackup[];
+}
+
+/** A backup with what the engine keeps of it inside. */
+export interface FakeBackup extends Mutable<EngineBackup> {
+  disks: Disk[];
+  mode: 'live' | 'cold' | 'hybrid';
+  stopping: boolean;
+}
+
+export interface FakeTransfer extends Mutable<ImageTransfer> {
+  backupId: string | undefined;
+  incremental: boolean;
+}
 
 /** Rows of the engine in memory, before a test says what is special about them. */
 export const emptyVm: Vm = {

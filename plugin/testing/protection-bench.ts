@@ -24,7 +24,7 @@ import { Dispatcher } from '../workers/dispatcher';
 import { Fleet } from '../workers/fleet';
 import { eventually } from './eventually';
 import { FakeEngine } from './fake-engine';
-import type { FakeVm } from './fake-engine';
+import type { FakeVm } from './fake-rows';
 import { MemoryJournalFile } from './memory-journal-file';
 import { MemoryWorker } from './memory-worker';
 import { Mortal } from './mortal';
