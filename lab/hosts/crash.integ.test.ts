@@ -55,6 +55,25 @@ describe('crashes', () => {
     }
   });
 
+  test('what was written to a disk survives a killed VM', async () => {
+    const { fleet } = harness;
+    const disk = await makeDisk(fleet, 'cow', 8 * mib);
+    const vm = vmOf([disk]);
+    await fleet.startVm(hostId, vm);
+    await fleet.writeBlocks(vm.vmId, disk.diskId, { offsetBytes: mib, lengthBytes: 2 * mib, pattern: 'random', seed: 3 });
+    await fleet.writeBlocks(vm.vmId, disk.diskId, { offsetBytes: 2 * mib, lengthBytes: mib, pattern: 'zero' });
+    const [before, after] = [join(harness.directory, 'before'), join(harness.directory, 'after')];
+    await fleet.dumpDisk(disk, before);
+    await fleet.stopVm(vm.vmId, false);
+    await fleet.dumpDisk(disk, after);
+    expect(readFileSync(after).equals(readFileSync(before))).toBe(true);
+    expect(
+      readFileSync(after)
+        .subarray(mib, mib + 4096)
+        .some((byte) => byte !== 0),
+    ).toBe(true);
+  });
+
   test('a killed VM leaves stored bitmaps inconsistent and loses new ones; both can be told and removed', async () => {
     const { fleet } = harness;
     const disk = await makeDisk(fleet, 'cow', 8 * mib);

@@ -179,7 +179,7 @@ export interface HostFleet {
   freeze(vmId: string): Promise<void>;
   thaw(vmId: string): Promise<void>;
 
-  /** Dirties a running VM's disk as a guest would; `pattern` fills, 'random' uses `seed`, 'zero' discards. */
+  /** Dirties a running VM's disk as a guest that syncs would: it survives qemu. `pattern` fills, 'random' uses `seed`, 'zero' discards. */
   writeBlocks(
     vmId: string,
     diskId: string,

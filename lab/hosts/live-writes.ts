@@ -16,16 +16,18 @@ export async function writeToDisk(vm: VirtualMachine, diskId: string, write: Par
   for (let done = 0; done < write.lengthBytes; done += stepBytes) {
     const length = Math.min(stepBytes, write.lengthBytes - done);
     const range = `${write.offsetBytes + done} ${length}`;
-    if (write.pattern === 'zero') await qemuIo(vm, disk, `write -z -u ${range}`);
+    // The last one with a flush behind it: without it qcow2 keeps its tables in memory, and qemu's death would empty the disk.
+    const force = done + length === write.lengthBytes ? '-f ' : '';
+    if (write.pattern === 'zero') await qemuIo(vm, disk, `write -z -u ${force}${range}`);
     else if (write.pattern === 'random') {
       const file = vm.paths.socket('data', vm.vmId); // a short path without blanks
       await writeFile(file, seededBytes(write.seed ?? 0, write.offsetBytes + done, length));
       try {
-        await qemuIo(vm, disk, `write -s ${file} ${range}`);
+        await qemuIo(vm, disk, `write ${force}-s ${file} ${range}`);
       } finally {
         rmSync(file, { force: true });
       }
-    } else await qemuIo(vm, disk, `write -P ${write.pattern & 0xff} ${range}`);
+    } else await qemuIo(vm, disk, `write ${force}-P ${write.pattern & 0xff} ${range}`);
   }
 }
 
