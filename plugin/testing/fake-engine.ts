@@ -6,8 +6,7 @@
 import { randomUUID } from 'node:crypto';
 import { Secret } from '../../common/log/redact';
 import type { EngineBackup, NewBackup } from '../engine/backups';
-import type { Checkpoint } from '../engine/checkpoints';
-import type { DiskAttachment, NewAttachment } from '../engine/disk-attachments';
+import type { NewAttachment } from '../engine/disk-attachments';
 import type { Disk, NewDisk } from '../engine/disks';
 import type { Engine } from '../engine/engine';
 import { EngineErrors } from '../engine/engine-errors';
