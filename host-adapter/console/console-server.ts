@@ -50,7 +50,7 @@ export class ConsoleServer implements Service {
       bodyLimit: bodyLimitBytes,
       forceCloseConnections: true,
       genReqId: (request: IncomingMessage) => correlationOf(request),
-    }) as unknown as FastifyInstance;
+    });
     this.#build();
   }
 

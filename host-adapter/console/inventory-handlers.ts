@@ -21,7 +21,7 @@ export function inventoryHandlers(parts: {
   readonly vms: VirtualMachines;
   readonly points: PointStore;
   readonly sessions: SessionStore;
-  now(): Date;
+  readonly now: () => Date;
 }): Pick<Handlers, Names> {
   const { platforms, vms, points, sessions, now } = parts;
   const facts = async (): Promise<ProtectionFacts> => ({

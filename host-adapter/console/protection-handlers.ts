@@ -30,7 +30,7 @@ export function protectionHandlers(parts: {
   readonly engine: SessionEngine;
   readonly platforms: Platforms;
   readonly planner: RestorePlanner;
-  now(): Date;
+  readonly now: () => Date;
 }): Pick<Handlers, Names> {
   const { repositories, points, jobs, sessions, engine, platforms, planner, now } = parts;
 

@@ -119,7 +119,7 @@ export class SupervisedChild implements Service {
       return;
     }
     if (this.#child !== child || typeof parsed !== 'object' || parsed === null || !('ready' in parsed)) return;
-    this.#ready = parsed as Readonly<Record<string, unknown>>;
+    this.#ready = parsed;
     for (const waiting of this.#waiting) waiting(this.#ready);
     this.#waiting.clear();
     this.options.logger.info('child is ready', { child: this.name });
