@@ -21,7 +21,8 @@ export function nextRun(schedule: Schedule, after: Date): Date | undefined {
     const options = schedule.timeZone === undefined ? {} : { timezone: schedule.timeZone };
     return new Cron(schedule.cron, { ...options, paused: true }).nextRun(after) ?? undefined;
   } catch (cause) {
-    throw HostErrors.SCHEDULE_INVALID({ cron: schedule.cron, problem: cause instanceof Error ? cause.message : 'unknown' }, { cause });
+    const problem = (cause instanceof Error ? cause.message : 'unknown').replace(/\.+$/, '');
+    throw HostErrors.SCHEDULE_INVALID({ field: 'schedule', cron: schedule.cron, problem }, { cause });
   }
 }
 

@@ -40,17 +40,24 @@ function parseTerm(term: string, expression: string, platformIds: ReadonlyMap<st
     const inner = parseTerm(negated[1] ?? '', expression, platformIds);
     return (vm) => !inner(vm);
   }
-  if (term === '') throw HostErrors.SELECTOR_INVALID({ expression, problem: 'a term is empty' });
+  if (term === '') throw HostErrors.SELECTOR_INVALID({ field: 'selector', expression, problem: 'a term is empty' });
   const [, field, pattern] = /^([a-z]+):(.*)$/is.exec(term) ?? [];
   if (field === undefined || pattern === undefined) {
+    if (/\s|^(and|not)$/i.test(term))
+      throw HostErrors.SELECTOR_INVALID({ expression, problem: `"${term}" is no name; join terms by "and"` });
     const matches = glob(term);
     return (vm) => matches(vm.name) || matches(vm.vmId);
   }
   const values = fields[field.toLowerCase()];
   if (!values) {
-    throw HostErrors.SELECTOR_INVALID({ expression, problem: `"${field}" is none of ${Object.keys(fields).join(', ')}` });
+    throw HostErrors.SELECTOR_INVALID({
+      field: 'selector',
+      expression,
+      problem: `"${field}" is none of ${Object.keys(fields).join(', ')}`,
+    });
   }
-  if (pattern.trim() === '') throw HostErrors.SELECTOR_INVALID({ expression, problem: `nothing stands behind "${field}:"` });
+  if (pattern.trim() === '')
+    throw HostErrors.SELECTOR_INVALID({ field: 'selector', expression, problem: `nothing stands behind "${field}:"` });
   const matches = glob(field.toLowerCase() === 'platform' ? (platformIds.get(pattern.trim()) ?? pattern.trim()) : pattern.trim());
   return (vm) => values(vm).some(matches);
 }

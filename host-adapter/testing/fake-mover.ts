@@ -45,13 +45,9 @@ export class FakeMover {
   async start(hostEndpoint: () => string): Promise<void> {
     this.#serve();
     const port = await bind(this.#server, this.identity);
-    this.#registration = keepRegistered(async () => {
-      const client = hostClient<MoverRegistryServiceDefinition>(
-        'mover_registry_service',
-        'MoverRegistryService',
-        hostEndpoint(),
-        this.identity,
-      );
+    const connect = () =>
+      hostClient<MoverRegistryServiceDefinition>('mover_registry_service', 'MoverRegistryService', hostEndpoint(), this.identity);
+    this.#registration = keepRegistered(connect, async (client) => {
       const reply = await client.call(
         'RegisterMover',
         {
@@ -194,7 +190,7 @@ export class FakeMover {
           unary: async (request) => {
             this.calls.push('abort');
             const session = this.sessions.get(request.sessionId);
-            if (session?.state === 'COMMITTED') throw FakeMoverErrors.FAKE_SESSION_ENDED({}) as TidemarkError;
+            if (session?.state === 'COMMITTED') throw FakeMoverErrors.FAKE_SESSION_ENDED({});
             if (session) session.state = 'ABORTED';
             return {};
           },

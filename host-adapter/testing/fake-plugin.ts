@@ -63,13 +63,9 @@ export class FakePlugin {
   async start(hostEndpoint: () => string): Promise<void> {
     this.#serve();
     const endpoint = `127.0.0.1:${await bind(this.#server, this.identity)}`;
-    this.#registration = keepRegistered(async () => {
-      const client = hostClient<PluginRegistryServiceDefinition>(
-        'plugin_registry_service',
-        'PluginRegistryService',
-        hostEndpoint(),
-        this.identity,
-      );
+    const connect = () =>
+      hostClient<PluginRegistryServiceDefinition>('plugin_registry_service', 'PluginRegistryService', hostEndpoint(), this.identity);
+    this.#registration = keepRegistered(connect, async (client) => {
       const { leaseId } = await client.call(
         'RegisterPlugin',
         {
@@ -95,7 +91,10 @@ export class FakePlugin {
 
   /** As if it had been restarted: it knows nothing any more. */
   forgetOperations(): void {
-    for (const operation of this.operations.values()) operation.ended = true;
+    for (const operation of this.operations.values()) {
+      operation.ended = true;
+      operation.cancel.abort();
+    }
     this.operations.clear();
     this.#tell();
   }

@@ -1,7 +1,7 @@
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { Server } from '@grpc/grpc-js';
+import type { Server } from '@grpc/grpc-js';
 import { loggerTo } from '../../common/log/logger';
 import { RpcClient } from '../../common/rpc/call';
 import { mutualClientCredentials, mutualServerCredentials } from '../../common/tls/credentials';
@@ -54,25 +54,31 @@ export function bind(server: Server, identity: ProcessIdentity): Promise<number>
 }
 
 /** Keeps a registration alive until stopped; the host may come and go. */
-export function keepRegistered(register: () => Promise<() => Promise<void>>): { stop(): void } {
+export function keepRegistered<S>(
+  connect: () => RpcClient<S>,
+  register: (client: RpcClient<S>) => Promise<() => Promise<void>>,
+): { stop(): void } {
   let stopped = false;
   let timer: NodeJS.Timeout | undefined;
   let heartbeat: (() => Promise<void>) | undefined;
+  const client = connect();
   const turn = async (): Promise<void> => {
     try {
       if (heartbeat) await heartbeat();
-      else heartbeat = await register();
+      else heartbeat = await register(client);
     } catch {
       // The host is away, or forgot us: register anew.
       heartbeat = undefined;
     }
-    if (!stopped) timer = setTimeout(() => void turn(), heartbeat ? 500 : 50);
+    if (stopped) client.close();
+    else timer = setTimeout(() => void turn(), heartbeat ? 500 : 50);
   };
   void turn();
   return {
     stop: () => {
       stopped = true;
       clearTimeout(timer);
+      client.close();
     },
   };
 }
