@@ -210,14 +210,15 @@ export const HostErrors = defineErrors({
     kind: 'failure',
     retry: 'never',
     status: 'INVALID_ARGUMENT',
-    message: (m: { expression: string; problem: string }) =>
+    message: (m: { field: string; expression: string; problem: string }) =>
       `The expression "${m.expression}" cannot be read: ${m.problem}. Example: tag:prod and not name:test*`,
   },
   SCHEDULE_INVALID: {
     kind: 'failure',
     retry: 'never',
     status: 'INVALID_ARGUMENT',
-    message: (m: { cron: string; problem: string }) => `The schedule "${m.cron}" cannot be read: ${m.problem}. Example: 0 22 * * 1-5`,
+    message: (m: { field: string; cron: string; problem: string }) =>
+      `The schedule "${m.cron}" cannot be read: ${m.problem}. Example: 0 22 * * 1-5`,
   },
   OPERATION_LOST: {
     kind: 'operational',

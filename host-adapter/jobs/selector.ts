@@ -44,7 +44,7 @@ function parseTerm(term: string, expression: string, platformIds: ReadonlyMap<st
   const [, field, pattern] = /^([a-z]+):(.*)$/is.exec(term) ?? [];
   if (field === undefined || pattern === undefined) {
     if (/\s|^(and|not)$/i.test(term))
-      throw HostErrors.SELECTOR_INVALID({ expression, problem: `"${term}" is no name; join terms by "and"` });
+      throw HostErrors.SELECTOR_INVALID({ field: 'selector', expression, problem: `"${term}" is no name; join terms by "and"` });
     const matches = glob(term);
     return (vm) => matches(vm.name) || matches(vm.vmId);
   }

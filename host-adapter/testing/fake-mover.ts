@@ -1,6 +1,5 @@
 import { Server } from '@grpc/grpc-js';
 import { defineErrors } from '../../common/errors/define-errors';
-import type { TidemarkError } from '../../common/errors/tidemark-error';
 import { timestampToWire } from '../../common/rpc/bytes';
 import { serve } from '../../common/rpc/serve';
 import { verifyTicket } from '../../common/tickets/ticket';
