@@ -62,6 +62,8 @@ describe('tidemark.mover.v1', () => {
       const invalid = { code: 'REPOSITORY_LOCATION_INVALID', status: 'INVALID_ARGUMENT', meta: { field: 'location' } };
       await expect(create(mover.location('a-file'))).rejects.toMatchObject(invalid);
       await expect(create(mover.location('a-file/below'))).rejects.toMatchObject(invalid);
+      // A folder that says ENOENT to whoever makes one in it; the mover goes on with the next request.
+      await expect(create('directory:/proc/nothing/repository')).rejects.toMatchObject(invalid);
       await expect(create('directory:relative')).rejects.toMatchObject(invalid);
       await expect(create('s3://bucket')).rejects.toMatchObject(invalid);
       await expect(create(mover.location('full'))).rejects.toMatchObject({ code: 'REPOSITORY_LOCATION_NOT_EMPTY' });
@@ -91,6 +93,16 @@ describe('tidemark.mover.v1', () => {
       await expect(
         mover.repositories.call('AttachRepository', { location: mover.location('nowhere') }, { deadlineMs }),
       ).rejects.toMatchObject({ code: 'REPOSITORY_NOT_FOUND' });
+      fs.writeFileSync(path.join(scratch.folder, 'no-folder'), 'x');
+      fs.cpSync(path.join(scratch.folder, 'moved'), path.join(scratch.folder, 'copy'), { recursive: true });
+      for (const name of ['no-folder', 'copy']) {
+        await expect(mover.repositories.call('AttachRepository', { location: mover.location(name) }, { deadlineMs })).rejects.toMatchObject(
+          {
+            code: 'REPOSITORY_LOCATION_INVALID',
+            meta: { field: 'location' },
+          },
+        );
+      }
     });
 
     test('a repository that another mover holds is refused until its lock is gone', async () => {

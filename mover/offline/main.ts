@@ -10,6 +10,7 @@ import { toTidemarkError } from '../../common/errors/common-errors';
 import { hasCode } from '../../common/errors/tidemark-error';
 import { loggerTo } from '../../common/log/logger';
 import { Repository } from '../repository/repository';
+import { requireFolder } from '../repository/repository-folder';
 import { DirectoryStore } from '../stores/directory-store';
 import { exportDisk } from './export-disk';
 
@@ -61,6 +62,7 @@ export async function main(argv: string[]): Promise<number> {
     const logger = loggerTo((level, text, fields) => {
       if (level === 'warn' || level === 'error') process.stderr.write(`${text}: ${JSON.stringify({ ...fields, error: undefined })}\n`);
     });
+    await requireFolder(path.resolve(folder), folder);
     repository = await Repository.open(new DirectoryStore(path.resolve(folder)), { cacheFolder: scratch, logger });
     if (verb === 'list') return await list(repository, options.json === true);
     return await read(repository, {
@@ -75,6 +77,7 @@ export async function main(argv: string[]): Promise<number> {
     const error = toTidemarkError(thrown, `point ${verb}`);
     if (options.json === true) process.stdout.write(`${JSON.stringify({ error: { code: error.code, message: error.message } })}\n`);
     process.stderr.write(`tidemark: ${error.code}: ${error.message}\n`);
+    if (hasCode(error, 'REPOSITORY_LOCATION_INVALID')) return exitCodes.usage;
     return hasCode(error, 'POINT_NOT_FOUND', 'REPOSITORY_NOT_FOUND') ? exitCodes.notFound : exitCodes.failed;
   } finally {
     await repository?.close();

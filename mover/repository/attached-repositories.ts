@@ -10,6 +10,7 @@ import { RepositoryErrors } from '../errors/mover-errors';
 import { HEADER_NAME, isBlockSize } from '../format/repository-header';
 import { DirectoryStore } from '../stores/directory-store';
 import type { Store } from '../stores/store';
+import { directoryOf, prepareFolder, requireFolder } from './repository-folder';
 import { createRepository, readHeader, Repository, type RepositorySettings } from './repository';
 import { SerialQueue } from './serial-queue';
 
@@ -94,11 +95,20 @@ export class AttachedRepositories implements Service {
   /** Opens a repository and serves it from now on. Throws as RepositoryService.AttachRepository says. */
   attach(location: string, expectedRepositoryId: string): Promise<Repository> {
     return this.steps.run(async () => {
-      const store = new DirectoryStore(directoryOf(location));
+      const folder = directoryOf(location);
+      await requireFolder(folder, location);
+      const store = new DirectoryStore(folder);
       const header = await readHeader(store);
       if (expectedRepositoryId !== '' && header.repositoryId !== expectedRepositoryId)
         throw RepositoryErrors.REPOSITORY_NOT_FOUND({ repository: expectedRepositoryId });
-      return this.byId.get(header.repositoryId) ?? this.open(store);
+      const attached = this.byId.get(header.repositoryId);
+      if (attached && attached.store.location !== store.location)
+        throw RepositoryErrors.REPOSITORY_LOCATION_INVALID({
+          field: 'location',
+          location,
+          problem: `it is repository ${header.repositoryId} like ${attached.store.location}, which is in use; remove that first`,
+        });
+      return attached ?? this.open(store);
     });
   }
 
@@ -192,38 +202,8 @@ export class AttachedRepositories implements Service {
   }
 }
 
-/** Folder of a `directory:` location. Throws REPOSITORY_LOCATION_INVALID. */
-export function directoryOf(location: string): string {
-  const folder = /^directory:(.+)$/s.exec(location)?.[1];
-  const invalid = (problem: string) => RepositoryErrors.REPOSITORY_LOCATION_INVALID({ field: 'location', location, problem });
-  if (folder === undefined) throw invalid('it has to be "directory:" and an absolute path');
-  if (!path.isAbsolute(folder)) throw invalid('the path is relative');
-  if (folder.includes('\0')) throw invalid('the path is not one');
-  return path.resolve(folder);
-}
-
 function checkSettings(settings: RepositorySettings): void {
   const invalid = (field: string, problem: string) => CommonErrors.ARGUMENT_INVALID({ field, problem });
   if (!isBlockSize(settings.blockSizeBytes)) throw invalid('settings.block_size_bytes', 'it is no power of two from 64 KiB to 4 MiB');
   if (settings.codecLevel < 1 || settings.codecLevel > 19) throw invalid('settings.compression_level', 'it is not from 1 to 19');
-}
-
-/** Names in the folder, which is made when it is missing; it can be written to. Throws REPOSITORY_LOCATION_INVALID, REPOSITORY_FULL. */
-async function prepareFolder(folder: string, location: string): Promise<string[]> {
-  const invalid = (problem: string, cause?: unknown) =>
-    RepositoryErrors.REPOSITORY_LOCATION_INVALID({ field: 'location', location, problem }, { cause });
-  try {
-    await fs.mkdir(folder, { recursive: true, mode: 0o700 });
-    const names = await fs.readdir(folder);
-    const probe = path.join(folder, '.tidemark-probe');
-    await fs.writeFile(probe, 'probe');
-    await fs.rm(probe);
-    return names.filter((name) => name !== '.tidemark-probe');
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOSPC' || code === 'EDQUOT') throw RepositoryErrors.REPOSITORY_FULL({ what: location }, { cause: error });
-    if (code === 'ENOTDIR' || code === 'EEXIST') throw invalid('it is a file', error);
-    if (code === 'EACCES' || code === 'EROFS' || code === 'EPERM') throw invalid('it cannot be written to', error);
-    throw invalid(`it cannot be used (${code ?? 'unknown'})`, error);
-  }
 }

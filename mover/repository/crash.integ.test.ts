@@ -29,6 +29,18 @@ async function checkAndFinish(folder: string, told: string): Promise<void> {
   expect(points.count).toBe(2);
 }
 
+/** Copies a folder. Another pack's file may be renamed by a thread of the file system while this one looks: then once more. */
+function copyOf(from: string, to: string): void {
+  for (let tries = 1; ; tries++) {
+    try {
+      return fs.cpSync(from, to, { recursive: true });
+    } catch (error) {
+      if (tries === 10) throw error;
+      fs.rmSync(to, { recursive: true, force: true });
+    }
+  }
+}
+
 test('the disk as it is before any step holds every point that was told of, and the run can go on from there', async () => {
   using whole = temporaryFolder();
   using copies = temporaryFolder();
@@ -37,7 +49,7 @@ test('the disk as it is before any step holds every point that was told of, and 
   // What a killed process leaves is what the disk holds at that moment: a copy is as good, and there can be one for each step.
   const step = () => {
     const folder = path.join(copies.folder, String(remains.length));
-    fs.cpSync(whole.folder, folder, { recursive: true });
+    copyOf(whole.folder, folder);
     // The holder of the lock is this very process; a dead one would be found out by its start time.
     fs.rmSync(path.join(folder, 'repository', 'lock'), { force: true });
     remains.push({ folder, told });

@@ -58,6 +58,7 @@ describe('PackIndex', () => {
   };
   beforeEach(() => {
     scratch = temporaryFolder();
+    fs.mkdirSync(path.join(scratch.folder, 'store'));
     store = new DirectoryStore(path.join(scratch.folder, 'store'));
     cache = path.join(scratch.folder, 'cache');
   });

@@ -9,6 +9,7 @@ import type { FileHandle } from 'node:fs/promises';
 import path from 'node:path';
 import { hasCode, isTidemarkError } from '../../common/errors/tidemark-error';
 import { RepositoryErrors } from '../errors/mover-errors';
+import { makeOne } from './make-folder';
 import { OpenFiles } from './open-files';
 import type { ObjectWriter, Store } from './store';
 
@@ -239,8 +240,7 @@ export class DirectoryStore implements Store {
     if (folder === '.' || this.knownFolders.has(folder)) return;
     const parent = path.dirname(folder);
     await this.ensureFolder(parent);
-    const made = await fs.mkdir(this.pathOf(folder), { recursive: true, mode: 0o700 });
-    if (made !== undefined) await this.syncFolder(parent);
+    if (await makeOne(this.pathOf(folder))) await this.syncFolder(parent);
     this.knownFolders.add(folder);
   }
 

@@ -7,6 +7,7 @@ import { createRepository, Repository, type OpenOptions } from '../repository/re
 import type { DiskDraft } from '../sessions/disk-draft';
 import type { PointDraft, Session } from '../sessions/session';
 import { SessionManager } from '../sessions/session-manager';
+import { makeFolder } from '../stores/make-folder';
 import { DirectoryStore, type StepObserver } from '../stores/directory-store';
 
 export const quiet: Logger = loggerTo(() => undefined);
@@ -25,7 +26,9 @@ export class TestRepository {
 
   /** Opens the repository below `folder`, making it first when there is none. */
   static async open(folder: string, options: TestRepositoryOptions = {}): Promise<TestRepository> {
-    const store = new DirectoryStore(path.join(folder, 'repository'), options.step);
+    const root = path.join(folder, 'repository');
+    await makeFolder(root);
+    const store = new DirectoryStore(root, options.step);
     const settings = { blockSizeBytes: options.blockSizeBytes ?? 65_536, codec: 'zstd' as const, codecLevel: 1 };
     const made = await createRepository(store, 'test', settings, new Date());
     const repository = await Repository.open(store, {
