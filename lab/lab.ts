@@ -26,6 +26,8 @@ export interface LabOptions {
   /** 0: a free port at the first start, the same one later. */
   readonly port: number;
   readonly controlPort: number;
+  /** Another authority and engine certificate than at the last start. */
+  readonly renewCa: boolean;
   readonly settings: Partial<EngineSettings>;
   readonly pythonVenvDir: string;
   /** Kernel and initramfs of the `linux` guest are built into it once. */
@@ -53,7 +55,7 @@ export interface Lab {
 }
 
 export async function startLab(options: LabOptions): Promise<Lab> {
-  const layout = await openLayout(options.dataDir, options.plan);
+  const layout = await openLayout(options.dataDir, options.plan, options.renewCa);
   const fleet = openFleet(options, layout);
   const server = new EngineServer({
     fleet,

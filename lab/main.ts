@@ -6,7 +6,8 @@ import { defaultPlan, emptyPlan, readSeedPlan } from './seed/seed-plan';
 
 /** `npm run lab`: starts the lab alone and says how to reach it. Ends cleanly on SIGTERM and SIGINT. */
 const USAGE = `usage: lab [--data-dir DIR] [--port N] [--control-port N] [--clock-factor N]
-           [--seed-file FILE | --empty] [--pretend VMS,CLUSTERS,HOSTS] [--ready-file FILE] [--verbose]`;
+           [--seed-file FILE | --empty] [--pretend VMS,CLUSTERS,HOSTS] [--ready-file FILE]
+           [--renew-ca] [--verbose]`;
 
 const REPEAT_AFTER_MS = 10_000;
 const MOST_LINES = 1_000;
@@ -25,6 +26,7 @@ async function main(): Promise<void> {
       empty: { type: 'boolean', default: false },
       pretend: { type: 'string' },
       'ready-file': { type: 'string' },
+      'renew-ca': { type: 'boolean', default: false },
       verbose: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
     },
@@ -41,6 +43,7 @@ async function main(): Promise<void> {
     plan: { ...basePlan, ...(pretend ? { pretend } : {}) },
     port: Number(values.port),
     controlPort: Number(values['control-port']),
+    renewCa: values['renew-ca'],
     settings: { clockFactor: Number(values['clock-factor']) },
     pythonVenvDir: join(root, '.venv'),
     guestCacheDir: join(root, '.cache', 'guest'),

@@ -21,17 +21,24 @@ export interface LabLayout {
 
 export const LAB_ADDRESS = '127.0.0.1';
 
-/** The layout of this directory, made from the plan at the first start; afterwards the plan is ignored. */
-export async function openLayout(dataDir: string, plan: SeedPlan): Promise<LabLayout> {
+/**
+ * The layout of this directory, made from the plan at the first start; afterwards the plan is ignored. `renewCa` makes another authority,
+ * as an engine that was set up anew has; daemons that still run keep their certificates, as hosts do until they are enrolled again.
+ */
+export async function openLayout(dataDir: string, plan: SeedPlan, renewCa = false): Promise<LabLayout> {
   mkdirSync(dataDir, { recursive: true });
   const file = layoutFile(dataDir);
   if (existsSync(file)) {
-    return JSON.parse(readFileSync(file, 'utf8')) as LabLayout;
+    const known = JSON.parse(readFileSync(file, 'utf8')) as LabLayout;
+    if (!renewCa) {
+      return known;
+    }
+    const renewed = { ...known, ...(await newCertificates()) };
+    saveLayout(dataDir, renewed);
+    return renewed;
   }
-  const ca = await createLabCa('lab engine authority');
   const layout: LabLayout = {
-    ca,
-    engineCertificate: await issueServerCertificate(ca, 'engine.lab', ['engine.lab', 'localhost', LAB_ADDRESS, '::1']),
+    ...(await newCertificates()),
     hosts: plan.clusters.flatMap((cluster) => cluster.hosts.map((name) => ({ id: randomUUID(), name, cluster: cluster.name }))),
     adminPassword: randomBytes(12).toString('base64url'),
     plan,
@@ -40,6 +47,11 @@ export async function openLayout(dataDir: string, plan: SeedPlan): Promise<LabLa
   };
   saveLayout(dataDir, layout);
   return layout;
+}
+
+async function newCertificates(): Promise<Pick<LabLayout, 'ca' | 'engineCertificate'>> {
+  const ca = await createLabCa('lab engine authority');
+  return { ca, engineCertificate: await issueServerCertificate(ca, 'engine.lab', ['engine.lab', 'localhost', LAB_ADDRESS, '::1']) };
 }
 
 export function saveLayout(dataDir: string, layout: LabLayout): void {

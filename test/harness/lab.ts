@@ -37,8 +37,8 @@ export class Lab {
     return this.#access;
   }
 
-  /** Starts it, or starts it again on the same data and ports. */
-  async start(): Promise<void> {
+  /** Starts it, or starts it again on the same data and ports; `renewCa` gives it another CA, as an engine that was set up anew has. */
+  async start(renewCa = false): Promise<void> {
     const { folder, plan, clockFactor } = this.options;
     fs.mkdirSync(folder, { recursive: true });
     const seedFile = path.join(folder, 'seed.json');
@@ -52,6 +52,7 @@ export class Lab {
       [
         ...['--data-dir', path.join(folder, 'data'), '--seed-file', seedFile, '--ready-file', readyFile],
         ...['--port', port, '--control-port', controlPort, '--clock-factor', String(clockFactor ?? 10), '--verbose'],
+        ...(renewCa ? ['--renew-ca'] : []),
       ],
       path.join(folder, 'lab.log'),
     );
