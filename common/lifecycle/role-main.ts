@@ -3,6 +3,7 @@ import type { z } from 'zod';
 import { loadConfig } from '../config/load-config';
 import { toTidemarkError } from '../errors/common-errors';
 import type { Logger } from '../log/logger';
+import { redactText } from '../log/redact';
 import { runRole } from './run-role';
 import { becomeSoleProcess } from './sole-process';
 import type { Service } from './lifecycle';
@@ -65,6 +66,8 @@ export async function roleMain<T extends RoleSchema>(argv: readonly string[], pr
   } catch (thrown) {
     const error = toTidemarkError(thrown, `starting the ${program.role}`);
     process.stderr.write(`tidemark ${program.role}: ${error.code}: ${error.message}\n`);
+    // There is no log yet that would tell what it was.
+    if (error.kind === 'bug' && error.cause instanceof Error) process.stderr.write(`${redactText(error.cause.stack ?? error.cause.message)}\n`);
     return 1;
   }
 }
