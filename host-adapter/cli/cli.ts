@@ -1,7 +1,7 @@
 /** The command line: nouns and verbs over the public REST API. Owns no rule; what it may do, anybody may do over REST. */
 import { Command, CommanderError } from 'commander';
 import { productVersion } from '../../common/lifecycle/process-info';
-import { CliFailure } from './cli-failure';
+import { CliFailure, usage } from './cli-failure';
 import { accessCommands } from './commands/access';
 import { jobCommands } from './commands/job';
 import { platformCommands } from './commands/platform';
@@ -47,7 +47,12 @@ export async function runCli(argv: readonly string[], process: CliProcess): Prom
     await program.parseAsync([...argv], { from: 'user' });
     return host.exitCode;
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? ExitCode.success : ExitCode.usage;
+    if (error instanceof CommanderError) {
+      if (error.exitCode === 0) return ExitCode.success;
+      // Commander has told people already; no action saw the options, so `--json` is looked for here.
+      if (argv.includes('--json')) new Output(true, process.stdout, process.stderr).failure(usage(error.message.replace(/^error: /, '')));
+      return ExitCode.usage;
+    }
     const output = new Output(host.json, process.stdout, process.stderr);
     if (error instanceof CliFailure) {
       output.failure(error);

@@ -4,6 +4,7 @@ import { hasCode } from '../../common/errors/tidemark-error';
 import type { TidemarkError } from '../../common/errors/tidemark-error';
 import type { Logger } from '../../common/log/logger';
 import { pause } from '../../common/rpc/call';
+import { failureError } from '../../common/rpc/failure-message';
 import type { AwaitingCommit__Output } from '../../proto/gen/tidemark/plugin/v1/AwaitingCommit';
 import type { OperationResult__Output } from '../../proto/gen/tidemark/plugin/v1/OperationResult';
 import type { Point } from '../../proto/gen/tidemark/mover/v1/Point';
@@ -97,6 +98,7 @@ export class BackupFlow implements TaskFlow {
         return (await plugin.protection.call('Preflight', { vms }, { deadlineMs: 60_000, signal: context.stop })).verdicts[0];
       }, pluginReason);
       if (!verdict) throw HostErrors.VM_UNKNOWN({ vm: task.vmName });
+      if (verdict.failure) throw failureError(verdict.failure);
       const blocking = verdict.findings.filter((finding) => finding.severity === 'SEVERITY_BLOCKING');
       if (verdict.canBackUp) {
         for (const { code, severity, message, diskId } of verdict.findings) {

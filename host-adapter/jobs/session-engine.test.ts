@@ -101,6 +101,16 @@ describe('session engine', () => {
     expect(session.state).toBe('cancelled');
   });
 
+  it('fails with what the engine refuses, and does not call the VM unfit for it', async () => {
+    const changed = { code: 'ENGINE_CERTIFICATE_CHANGED', kind: 'FAILURE_KIND_FAILURE', retry: 'RETRY_ADVICE_AFTER_OPERATOR' } as const;
+    plugin.verdicts.set('vm-1', { canBackUp: false, failure: { ...changed, message: 'another CA' } });
+    const session = await at.ended(await run({ vms: ['web1'] }));
+    expect(session).toMatchObject({
+      state: 'failed',
+      tasks: [{ state: 'failed', attempt: 1, failure: { code: 'ENGINE_CERTIFICATE_CHANGED', message: 'another CA' } }],
+    });
+  });
+
   it('passes a cancel on and leaves nothing behind', async () => {
     plugin.at = (moment, operation) =>
       moment === 'transferring'

@@ -1,5 +1,6 @@
 import { toTidemarkError } from '../../common/errors/common-errors';
 import { hasCode } from '../../common/errors/tidemark-error';
+import { failureMessage } from '../../common/rpc/failure-message';
 import type { PreflightVerdict as WireVerdict } from '../../proto/gen/tidemark/plugin/v1/PreflightVerdict';
 import type { PreflightVerdict } from '../preflight/finding';
 import { preflightVm } from '../preflight/preflight';
@@ -63,6 +64,7 @@ function toWire(vm: VmKey, verdict: PreflightVerdict): WireVerdict {
 function unreachable(vm: VmKey, thrown: unknown): WireVerdict {
   const passes = hasCode(thrown, 'ENGINE_UNAVAILABLE', 'ENGINE_ANSWER_INVALID', 'ENGINE_INTERNAL_FAILURE');
   const error = toTidemarkError(thrown, 'preflight');
+  const gone = hasCode(thrown, 'VM_NOT_FOUND', 'ENGINE_NOT_FOUND');
   return {
     platformId: vm.platformId,
     vmId: vm.vmId,
@@ -79,5 +81,6 @@ function unreachable(vm: VmKey, thrown: unknown): WireVerdict {
       },
     ],
     disks: [],
+    failure: passes || gone ? null : failureMessage(error),
   };
 }

@@ -237,7 +237,9 @@ describe('ProtectionService', () => {
     );
     at.bench.engine.away = true;
     const away = await at.client.call('Preflight', { vms: vms.slice(0, 1) }, { deadlineMs });
-    expect(away.verdicts).toMatchObject([{ canBackUp: false, retryLater: true, findings: [{ code: 'engine-unreachable' }] }]);
+    expect(away.verdicts).toMatchObject([
+      { canBackUp: false, retryLater: true, findings: [{ code: 'engine-unreachable' }], failure: null },
+    ]);
   });
 });
 
