@@ -67,7 +67,8 @@ export async function roleMain<T extends RoleSchema>(argv: readonly string[], pr
     const error = toTidemarkError(thrown, `starting the ${program.role}`);
     process.stderr.write(`tidemark ${program.role}: ${error.code}: ${error.message}\n`);
     // There is no log yet that would tell what it was.
-    if (error.kind === 'bug' && error.cause instanceof Error) process.stderr.write(`${redactText(error.cause.stack ?? error.cause.message)}\n`);
+    if (error.kind === 'bug' && error.cause instanceof Error)
+      process.stderr.write(`${redactText(error.cause.stack ?? error.cause.message)}\n`);
     return 1;
   }
 }

@@ -53,7 +53,10 @@ async function start(handlers: Partial<ServiceHandlers<SessionServiceDefinition>
       Connect: {
         roles: ['worker', 'host'],
         bidi: async function* (requests: AsyncIterable<{ message?: string }>) {
-          for await (const request of requests) yield { cancelTask: { taskId: request.message ?? '' } };
+          for await (const request of requests) {
+            if (request.message === 'drained') throw CommonErrors.LEASE_LOST({ leaseId: 'l' });
+            yield { cancelTask: { taskId: request.message ?? '' } };
+          }
         },
       },
     },
@@ -231,6 +234,18 @@ describe('serve and call', () => {
     const tasks: string[] = [];
     for await (const reply of duplex.replies) tasks.push(reply.cancelTask?.taskId ?? '');
     expect(tasks).toEqual(['heartbeat', 'heartbeat']);
+    client.close();
+  });
+
+  it('carry an error that a handler throws while it reads a stream', async () => {
+    using at = await fixture({});
+    const client = await at.clientFor<WorkerServiceDefinition>('worker', workers);
+    const duplex = client.duplex('Connect', { idleTimeoutMs: 5000 });
+    await duplex.send({ drained: {} });
+    const read = async () => {
+      for await (const _reply of duplex.replies) throw new TypeError('nothing is answered');
+    };
+    await expect(read()).rejects.toMatchObject({ code: 'LEASE_LOST' });
     client.close();
   });
 

@@ -3,6 +3,7 @@
  * handler's promise (an async throw would hang the caller until its deadline) and sends a foreign numeric `code` as a gRPC status (a failed
  * child process with exit code 1 would become CANCELLED). Roles are checked here, before the handler runs.
  */
+import type { Readable } from 'node:stream';
 import { Metadata, status as Status } from '@grpc/grpc-js';
 import type {
   Server,
@@ -213,7 +214,8 @@ function drained(call: NodeJS.EventEmitter): Promise<void> {
 
 async function* requestsOf(call: ServerDuplexStream<unknown, unknown>, context: CallContext): AsyncGenerator<never> {
   try {
-    for await (const request of call) yield request as never;
+    // A handler that throws inside its loop must not destroy the stream: its error still has to be sent on it.
+    for await (const request of (call as unknown as Readable).iterator({ destroyOnReturn: false })) yield request as never;
   } catch (thrown) {
     // grpc-js destroys the stream when the caller goes away; the signal says so in our words.
     if (context.signal.aborted) throw context.signal.reason;

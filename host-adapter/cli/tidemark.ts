@@ -38,6 +38,10 @@ async function main(argv: string[]): Promise<number> {
   return runCli(argv, process);
 }
 
+// Whoever reads our output may stop early (`| head`); that is no failure of the command.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(0);
+});
 void main(process.argv.slice(2)).then((code) => {
   process.exitCode = code;
   // Handles that keep the loop alive (a stream of a dead server) must not keep a finished command from ending.

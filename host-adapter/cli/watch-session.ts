@@ -43,6 +43,11 @@ function doneBytes(task: Task): number {
   return task.counters.readBytes;
 }
 
+/** What has to be looked at, once it is known; the sizes of the disks until then. */
+function plannedBytes(task: Task): number {
+  return task.counters.plannedBytes || task.totalBytes;
+}
+
 function label(task: Task): string {
   return task.waitingReason ? `${task.state} (${task.waitingReason})` : task.state;
 }
@@ -55,7 +60,7 @@ function bars(stream: NodeJS.WriteStream): ProgressView {
   const known = new Map<string, { bar: SingleBar; startedMs: number }>();
   return {
     task: (task) => {
-      const total = Math.max(task.totalBytes, 1);
+      const total = Math.max(plannedBytes(task), 1);
       const entry = known.get(task.id) ?? {
         bar: multi.create(total, 0, { name: task.vmName.padEnd(20).slice(0, 20), amount: '', rate: '', left: '', state: '' }),
         startedMs: Date.now(),
@@ -65,7 +70,7 @@ function bars(stream: NodeJS.WriteStream): ProgressView {
       const perMs = done / Math.max(Date.now() - entry.startedMs, 1);
       const over = ['success', 'warning', 'partial', 'skipped', 'failed', 'cancelled'].includes(task.state);
       entry.bar.setTotal(total);
-      entry.bar.update(over && task.totalBytes === 0 ? total : Math.min(done, total), {
+      entry.bar.update(over && plannedBytes(task) === 0 ? total : Math.min(done, total), {
         amount: formatBytes(done).padStart(9),
         rate: `${formatBytes(perMs * 1000)}/s`.padStart(12),
         left: over || perMs === 0 ? '' : formatDuration((total - Math.min(done, total)) / perMs),
@@ -80,8 +85,9 @@ function lines(stream: NodeJS.WriteStream): ProgressView {
   const last = new Map<string, string>();
   return {
     task: (task) => {
-      const percent = task.totalBytes > 0 ? Math.floor((doneBytes(task) / task.totalBytes) * 10) * 10 : 0;
-      const text = `${task.vmName}: ${label(task)}${task.totalBytes > 0 ? ` ${Math.min(percent, 100)}% of ${formatBytes(task.totalBytes)}` : ''}`;
+      const total = plannedBytes(task);
+      const percent = total > 0 ? Math.floor((doneBytes(task) / total) * 10) * 10 : 0;
+      const text = `${task.vmName}: ${label(task)}${total > 0 ? ` ${Math.min(percent, 100)}% of ${formatBytes(total)}` : ''}`;
       if (last.get(task.id) === text) return;
       last.set(task.id, text);
       stream.write(`${text}\n`);
