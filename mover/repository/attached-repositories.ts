@@ -12,6 +12,7 @@ import { DirectoryStore } from '../stores/directory-store';
 import type { Store } from '../stores/store';
 import { directoryOf, prepareFolder, requireFolder } from './repository-folder';
 import { createRepository, readHeader, Repository, type RepositorySettings } from './repository';
+import type { LockWatch } from './repository-lock';
 import { SerialQueue } from './serial-queue';
 
 /** Told about repositories that come and go. */
@@ -37,6 +38,8 @@ export class AttachedRepositories implements Service {
   private readonly byId = new Map<string, Repository>();
   /** Locations to serve, attached or not yet. */
   private readonly locations = new Set<string>();
+  /** Foreign locks seen, by location. */
+  private readonly lockWatches = new Map<string, LockWatch>();
   private readonly steps = new SerialQueue();
   private timer: NodeJS.Timeout | undefined;
   private stopped = false;
@@ -126,11 +129,14 @@ export class AttachedRepositories implements Service {
 
   private async open(store: Store): Promise<Repository> {
     const { dataFolder, instanceId, lockLeaseMs } = this.options;
+    const watch = this.lockWatches.get(store.location) ?? { text: '', since: 0 };
+    this.lockWatches.set(store.location, watch);
     const repository = await Repository.open(store, {
       cacheFolder: path.join(dataFolder, 'cache'),
-      lock: { instanceId, leaseDurationMs: lockLeaseMs, waitMs: 2_000 },
+      lock: { instanceId, leaseDurationMs: lockLeaseMs, waitMs: 2_000, watch },
       logger: this.logger,
     });
+    this.lockWatches.delete(store.location);
     try {
       await this.listener.attached(repository);
     } catch (error) {

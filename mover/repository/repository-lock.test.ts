@@ -57,6 +57,23 @@ describe('RepositoryLock', () => {
     await next.release();
   });
 
+  test('a holder that is gone is found out by tries that are each shorter than its lease', async () => {
+    const gone = await acquire(400);
+    const content = fs.readFileSync(file(), 'utf8').replace(/"hostBootId":"[^"]*"/, '"hostBootId":"before the machine was started again"');
+    await gone.release();
+    fs.writeFileSync(file(), content);
+    const watch = { text: '', since: 0 };
+    const once = () => RepositoryLock.acquire(store, 'id', { ...options(400, 50), watch }, quiet);
+    const started = performance.now();
+    await expect(once()).rejects.toMatchObject({ code: 'REPOSITORY_LOCKED' });
+    let next: RepositoryLock | undefined;
+    while (!next && performance.now() - started < 5_000) next = await once().catch(() => undefined);
+    expect(performance.now() - started).toBeGreaterThanOrEqual(400);
+    await next?.assertHeld();
+    expect(next).toBeDefined();
+    await next?.release();
+  });
+
   test('a holder whose lock was taken, or that could not renew it for a lease, stops', async () => {
     const lock = await acquire(300);
     fs.writeFileSync(file(), fs.readFileSync(file(), 'utf8').replace(/"nonce":"[^"]*"/, '"nonce":"other"'));

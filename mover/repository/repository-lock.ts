@@ -30,8 +30,16 @@ type LockContent = z.infer<typeof schema>;
 export interface LockOptions {
   readonly instanceId: string;
   readonly leaseDurationMs: number;
-  /** How long to watch a foreign lock before giving up; a lock that stays unchanged for its lease is taken within this time. */
+  /** How long one try watches a foreign lock before it gives up. */
   readonly waitMs: number;
+  /** What was seen of the lock before. Given to each try again, so that tries shorter than a lease find out a holder that is gone, too. */
+  readonly watch?: LockWatch;
+}
+
+/** A lock's content and when it was first seen, by this process's own clock. */
+export interface LockWatch {
+  text: string;
+  since: number;
 }
 
 export class RepositoryLock {
@@ -60,18 +68,17 @@ export class RepositoryLock {
       renewedAt: new Date().toISOString(),
     };
     const until = performance.now() + options.waitMs;
-    let watched = '';
-    let watchedSince = 0;
+    const watch: LockWatch = options.watch ?? { text: '', since: 0 };
     for (;;) {
       if (await store.putNew(lockName, encode(content))) break;
       const text = await readText(store);
       if (text === undefined) continue;
       const holder = parse(text);
-      if (text !== watched) {
-        watched = text;
-        watchedSince = performance.now();
+      if (text !== watch.text) {
+        watch.text = text;
+        watch.since = performance.now();
       }
-      const unchangedMs = performance.now() - watchedSince;
+      const unchangedMs = performance.now() - watch.since;
       if (!holder || isDead(holder) || unchangedMs >= holder.leaseDurationMs) {
         const taken = await store.take(lockName);
         // Somebody else may have taken the stale one in between and renewed it: give it back.
