@@ -7,6 +7,8 @@ import { Site } from '../harness/site';
 import type { Session, Task } from '../harness/site';
 
 const planted = 'planted-cloud-init-7c1d';
+const wrongPassword = 'planted-wrong-password-52e8';
+const wrongFingerprint = Array.from({ length: 32 }, () => 'AA').join(':');
 const plan = {
   vms: [{ name: 'small', cluster: 'Level46', nics: 1, disks: [{ name: 'small-a', sizeMib: 64, format: 'cow' }] }],
 };
@@ -14,6 +16,8 @@ const plan = {
 describe('bad input and damage', () => {
   let site: Site;
   let good: Task;
+  /** What refused commands printed; no secret belongs there either. */
+  const printed: string[] = [];
 
   beforeAll(async () => {
     site = await Site.start({ plan, settings: { retryAttempts: 1 } });
@@ -35,76 +39,96 @@ describe('bad input and damage', () => {
     fs.writeFileSync(at, content);
     return at;
   };
-  const refused = async (...args: string[]): Promise<{ exit: number; code: string; message: string }> => {
+  interface Refusal {
+    readonly code: string;
+    readonly message: string;
+    readonly field?: string;
+    readonly meta?: Readonly<Record<string, unknown>>;
+  }
+  const refused = async (...args: string[]): Promise<Refusal & { readonly exit: number }> => {
     const result = await site.installation.tryCli(...args, '--json');
-    const { error } = JSON.parse(result.stdout) as { error?: { code: string; message: string } };
-    return { exit: result.code, code: error?.code ?? 'none', message: error?.message ?? '' };
+    printed.push(result.stdout, result.stderr);
+    const { error } = JSON.parse(result.stdout) as { error?: Refusal };
+    return { ...(error ?? { code: 'none', message: result.stdout }), exit: result.code };
   };
 
-  it('names a wrong engine password', async () => {
+  it('names a wrong engine password, and keeps the one that works', async () => {
     const { engineUrl, user } = site.lab.access;
-    const answer = await refused(
-      ...['platform', 'add', 'other', '--url', engineUrl, '--user', user],
-      ...['--password-file', file('wrong', 'wrong'), '--fingerprint', site.caFingerprint],
-    );
-    expect(answer).toMatchObject({ exit: 5, code: 'ENGINE_LOGIN_REFUSED' });
+    const passwordFile = file('wrong', wrongPassword);
+    const code = 'ENGINE_LOGIN_REFUSED';
+    // Under another name, since an engine that is connected already is refused before anybody logs in.
+    const url = engineUrl.replace('127.0.0.1', 'localhost');
+    const add = ['platform', 'add', 'other', '--url', url, '--user', user, '--password-file', passwordFile];
+    const added = await refused(...add, '--fingerprint', site.caFingerprint);
+    expect(added).toMatchObject({ exit: 5, code, meta: { username: user, engine: new URL(url).host } });
+    expect(added.message).toMatch(/refuses the login of "admin@internal".*password/);
+    expect(await refused('platform', 'edit', 'lab', '--password-file', passwordFile)).toMatchObject({ exit: 5, code });
+    expect((await site.installation.tryCli('platform', 'test', 'lab')).code).toBe(0);
   });
 
-  it('refuses an engine whose CA is not the confirmed one', async () => {
+  it('refuses an engine twice, and one whose CA is not the confirmed one', async () => {
     const { engineUrl, user, passwordFile } = site.lab.access;
-    const answer = await refused(
-      'platform',
-      'add',
-      'other',
-      '--url',
-      engineUrl,
-      '--user',
-      user,
-      '--password-file',
-      passwordFile,
-      '--fingerprint',
-      'AA:'.repeat(31) + 'AA',
-    );
-    expect(answer).toMatchObject({ exit: 5, code: 'ENGINE_CERTIFICATE_CHANGED' });
+    const add = ['platform', 'add', 'other', '--url', engineUrl, '--user', user, '--password-file', passwordFile];
+    expect(await refused(...add, '--fingerprint', site.caFingerprint)).toMatchObject({ exit: 5, code: 'PLATFORM_EXISTS' });
+    const changed = { exit: 5, code: 'ENGINE_CERTIFICATE_CHANGED', meta: { expected: wrongFingerprint, found: site.caFingerprint } };
+    expect(await refused(...add, '--fingerprint', wrongFingerprint)).toMatchObject(changed);
+    expect(await refused('platform', 'edit', 'lab', '--fingerprint', wrongFingerprint)).toMatchObject(changed);
+    expect((await site.installation.json<{ items: unknown[] }>('platform', 'list')).items).toHaveLength(1);
   });
 
-  it('names a server that is no engine', async () => {
-    const answer = await refused(
-      'platform',
-      'add',
-      'other',
-      '--url',
-      'https://127.0.0.1:9/ovirt-engine',
-      '--user',
-      'a@b',
-      '--password-file',
-      file('pw', 'x'),
-      '--fingerprint',
-      'AA',
-    );
-    expect(answer).toMatchObject({ exit: 7, code: 'ENGINE_UNAVAILABLE' });
+  it('names a server that is no engine, and an address that is none', async () => {
+    const add = ['platform', 'add', 'other', '--user', 'a@b', '--password-file', file('pw', 'x'), '--fingerprint', 'AA', '--url'];
+    expect(await refused(...add, 'https://127.0.0.1:9/ovirt-engine')).toMatchObject({ exit: 7, code: 'ENGINE_UNAVAILABLE' });
+    expect(await refused(...add, 'http://engine')).toMatchObject({ exit: 2, code: 'PLATFORM_URL_INVALID' });
   });
 
   it.each([
-    [['vm', 'show', 'nobody'], 4],
-    [['vm', 'preflight', 'nobody'], 4],
-    [['point', 'show', 'nothing'], 4],
-    [['job', 'run', 'nothing'], 4],
-    [['job', 'create', 'bad/name', '--repository', 'main', '--vm', '*'], 2],
-    [['job', 'create', 'two', '--repository', 'nowhere', '--vm', '*'], 4],
-    [['job', 'create', 'three', '--repository', 'main', '--vm', '*', '--schedule', 'every now and then'], 2],
-    [['restore', 'disk', 'x', 'y'], 2],
-  ])('answers %j with exit code %i', async (args, exit) => {
-    expect(await refused(...args)).toMatchObject({ exit });
+    ['vm show nobody', 4, 'VM_UNKNOWN', 'VM "nobody"'],
+    ['vm preflight nobody', 4, 'VM_UNKNOWN', 'VM "nobody"'],
+    ['point show nothing', 4, 'POINT_UNKNOWN', 'restore point "nothing"'],
+    ['job run nothing', 4, 'JOB_NOT_FOUND', 'job "nothing"'],
+    ['repository verify nothing', 4, 'REPOSITORY_UNKNOWN', 'repository "nothing"'],
+    ['job create bad/name --repository main --vm *', 2, 'ARGUMENT_INVALID', 'name: '],
+    ['job create two --repository nowhere --vm *', 4, 'REPOSITORY_UNKNOWN', 'repository "nowhere"'],
+    ['job create three --repository main --vm * --schedule never', 2, 'SCHEDULE_INVALID', 'schedule "never"'],
+    ['job create small --repository main --vm *', 5, 'NAME_TAKEN', '"small"'],
+    ['repository add main --location /nowhere', 5, 'NAME_TAKEN', '"main"'],
+    ['restore disk x y', 2, 'USAGE', '--to-file'],
+    ['restore disk x y --to-file /nowhere/x', 4, 'POINT_UNKNOWN', 'restore point "x"'],
+    ['vm show', 2, 'USAGE', 'missing required argument'],
+    ['vm list --no-such-option', 2, 'USAGE', '--no-such-option'],
+  ])('answers "%s" with exit code %i', async (command, exit, code, names) => {
+    const answer = await refused(...command.split(' '));
+    expect(answer).toMatchObject({ exit, code });
+    expect(answer.message).toContain(names);
   });
 
-  it('refuses a repository path that is a file, and one that is not absolute', async () => {
-    expect(await refused('repository', 'add', 'r2', '--location', file('afile', 'x'))).toMatchObject({
-      exit: 2,
-      code: 'REPOSITORY_LOCATION_INVALID',
+  it('says that the server is not there, and that the login is not valid', async () => {
+    const ca = path.join(site.installation.dataDir, 'ca.pem');
+    const passwordFile = file('wrong-login', wrongPassword);
+    const login = (server: string) => refused('login', '--server', server, '--ca', ca, '--password-file', passwordFile);
+    expect(await login('https://127.0.0.1:9')).toMatchObject({ exit: 7, code: 'SERVER_UNREACHABLE' });
+    const { console: server } = JSON.parse(fs.readFileSync(path.join(site.installation.dataDir, 'endpoints.json'), 'utf8')) as {
+      console: string;
+    };
+    expect(await login(server)).toMatchObject({ exit: 6, code: 'LOGIN_REFUSED' });
+    expect((await site.installation.tryCli('job', 'list')).code).toBe(0);
+  });
+
+  it('refuses a repository path that is a file, cannot be a folder, or is not absolute', async () => {
+    const invalid = { exit: 2, code: 'REPOSITORY_LOCATION_INVALID', field: 'location' };
+    const afile = file('afile', 'x');
+    expect(await refused('repository', 'add', 'r2', '--location', afile)).toMatchObject(invalid);
+    expect(await refused('repository', 'add', 'r2', '--location', afile, '--attach')).toMatchObject(invalid);
+    expect(await refused('repository', 'add', 'r2', '--location', '/proc/nothing/r2')).toMatchObject(invalid);
+    expect(await refused('repository', 'add', 'r2', '--location', 'relative/path')).toMatchObject(invalid);
+    expect(fs.readFileSync(afile, 'utf8')).toBe('x');
+    const read = ['point', 'read', '--repository', afile, '--point', 'x', '--disk', 'y', '--out', path.join(site.folder, 'none')];
+    expect(await refused(...read)).toMatchObject({ exit: 2, code: 'REPOSITORY_LOCATION_INVALID' });
+    expect(await refused('repository', 'add', 'r2', '--location', '/nowhere', '--attach')).toMatchObject({
+      exit: 4,
+      code: 'REPOSITORY_NOT_FOUND',
     });
-    expect((await refused('repository', 'add', 'r2', '--location', 'relative/path')).exit).toBe(2);
-    expect(fs.readFileSync(path.join(site.folder, 'afile'), 'utf8')).toBe('x');
   });
 
   it('refuses a folder that holds something else', async () => {
@@ -141,10 +165,32 @@ describe('bad input and damage', () => {
     }
   }, 120_000);
 
+  it('ends runs when a connected engine has another CA, until an administrator confirms it', async () => {
+    const before = site.caFingerprint;
+    await site.lab.stop();
+    await site.lab.start(true);
+    const found = site.caFingerprint;
+    expect(found).not.toBe(before);
+    const run = await site.installation.tryCli('job', 'run', 'small', '--json');
+    const session = JSON.parse(run.stdout) as Session;
+    const failure = session.tasks[0]?.failure;
+    expect([run.code, session.state, failure?.code]).toEqual([1, 'failed', 'ENGINE_CERTIFICATE_CHANGED']);
+    for (const fingerprint of [before, found]) expect(failure?.message).toContain(fingerprint);
+    await eventually('the platform to be shown as lost', 30_000, async () => {
+      const shown = await site.installation.json<{ unavailable: { code: string } | null }>('platform', 'show', 'lab');
+      return shown.unavailable?.code === 'ENGINE_CERTIFICATE_CHANGED';
+    });
+    expect((await site.installation.tryCli('platform', 'test', 'lab')).code).toBe(1);
+    await site.installation.cli('platform', 'edit', 'lab', '--fingerprint', found);
+    expect((await site.run('small')).tasks[0]?.failure).toBeNull();
+  }, 120_000);
+
   it('finds a damaged pack, does not restore it, and lists a damaged manifest', async () => {
     const second = (await site.run('small')).tasks[0];
     const copy = path.join(site.folder, 'damaged');
     execFileSync('cp', ['-a', site.repository, copy]);
+    // It names a mover that is alive; a copy's lock is given up after its lease, which would be half a minute here.
+    fs.rmSync(path.join(copy, 'lock'));
     const names = fs.readdirSync(copy, { recursive: true, encoding: 'utf8' });
     const packs = names
       .filter((name) => /pack/i.test(name) && fs.statSync(path.join(copy, name)).isFile())
@@ -175,13 +221,38 @@ describe('bad input and damage', () => {
     const listed = await site.installation.tryCli('point', 'list', '--offline', '--repository', copy);
     expect(listed.stdout).toMatch(/damaged/i);
     expect(listed.stdout).toContain(good.pointId);
+    const damagedRead = ['point', 'read', '--repository', copy, '--disk', good.disks[0]?.diskId ?? '', '--out', out];
+    expect(await refused(...damagedRead, '--point', second?.pointId ?? '')).toMatchObject({ exit: 1, code: 'MANIFEST_DAMAGED' });
+    expect(await refused(...damagedRead, '--point', 'nothing')).toMatchObject({ exit: 4, code: 'POINT_NOT_FOUND' });
+    // A copy has the id of the one in use.
+    expect(await refused('repository', 'add', 'damaged', '--location', copy, '--attach')).toMatchObject({
+      exit: 2,
+      code: 'REPOSITORY_LOCATION_INVALID',
+      field: 'location',
+    });
     // The real one is untouched.
     expect(await site.pointDifferences(good)).toEqual([]);
+    expect((await site.installation.tryCli('repository', 'verify', 'main')).code).toBe(0);
+  }, 120_000);
+
+  it('serves what is good of a damaged repository, and says what is not', async () => {
+    await site.installation.cli('job', 'remove', 'small');
+    await site.installation.cli('repository', 'remove', 'main');
+    await site.installation.cli('repository', 'add', 'damaged', '--location', path.join(site.folder, 'damaged'), '--attach');
+    const { items } = await site.installation.json<{ items: { id: string; damaged: boolean }[] }>('point', 'list', '--refresh');
+    expect(items.find(({ id }) => id === good.pointId)?.damaged).toBe(false);
+    expect(items.filter(({ damaged }) => damaged)).toHaveLength(1);
+    const verified = await site.installation.tryCli('repository', 'verify', 'damaged', '--json');
+    expect(verified.code).toBe(1);
+    for (const part of ['BLOCK_CORRUPT', 'MANIFEST_DAMAGED', good.pointId]) expect(verified.stdout).toContain(part);
+    const target = path.join(site.folder, 'damaged-restore.raw');
+    const restored = await site.installation.tryCli('restore', 'disk', good.pointId ?? '', 'small-a', '--to-file', target, '--json');
+    const session = JSON.parse(restored.stdout) as Session;
+    expect([restored.code, session.tasks[0]?.failure?.code, fs.existsSync(target)]).toEqual([1, 'BLOCK_CORRUPT', false]);
+    await site.installation.cli('repository', 'remove', 'damaged');
   }, 120_000);
 
   it('lets an empty server take over the repository', async () => {
-    await site.installation.cli('job', 'remove', 'small');
-    await site.installation.cli('repository', 'remove', 'main');
     await site.installation.cli('repository', 'add', 'again', '--location', site.repository, '--attach');
     const { items } = await site.installation.json<{ items: { id: string }[] }>('point', 'list', '--refresh');
     expect(items.map(({ id }) => id)).toContain(good.pointId);
@@ -191,9 +262,17 @@ describe('bad input and damage', () => {
     execFileSync('qemu-img', ['compare', '-f', 'raw', '-F', 'raw', target, site.captureOf(good.sessionId, good.disks[0]?.diskId ?? '')]);
   }, 60_000);
 
-  it('wrote no secret into any log', () => {
+  it('wrote no secret into any log or answer', () => {
+    const { dataDir } = site.installation;
+    const keys = fs
+      .readdirSync(path.join(dataDir, 'identity'))
+      .flatMap((name) => fs.readFileSync(path.join(dataDir, 'identity', name), 'utf8').match(/[A-Za-z0-9+/]{60,}/g) ?? []);
+    const { token } = JSON.parse(fs.readFileSync(path.join(site.installation.folder, 'cli.json'), 'utf8')) as { token: string };
     const secrets = [
       planted,
+      wrongPassword,
+      token,
+      ...keys,
       site.lab.access.password,
       fs.readFileSync(path.join(site.installation.dataDir, 'initial-admin-password'), 'utf8').trim(),
     ];
@@ -207,8 +286,10 @@ describe('bad input and damage', () => {
     for (const log of new Set(logs)) {
       const text = fs.readFileSync(log, 'utf8');
       for (const secret of secrets) expect([log, text.includes(secret)]).toEqual([log, false]);
+      expect([log, text.includes('PRIVATE KEY')]).toEqual([log, false]);
       expect([log, /\/images\/[0-9a-f]{8}-/.test(text)]).toEqual([log, false]);
       expect([log, /<ovf:Envelope/.test(text)]).toEqual([log, false]);
     }
+    for (const secret of secrets) expect(printed.filter((text) => text.includes(secret))).toEqual([]);
   });
 });
