@@ -123,6 +123,8 @@ export function serveRegistry(
           return { token: (await enrolment.createToken('worker', lifetimeMs, by)).token };
         },
       },
+      RevokeWorker: { roles: ['plugin'], unary: () => missing('worker revocation') },
+      CreateProbePaths: { roles: ['plugin'], unary: () => missing('probe paths') },
     },
     options,
   );
@@ -148,6 +150,10 @@ export function serveRegistry(
     },
     options,
   );
+}
+
+function missing(needed: string): never {
+  throw CommonErrors.CAPABILITY_MISSING({ needed, offered: 'nothing' });
 }
 
 function idOf(context: CallContext): string {

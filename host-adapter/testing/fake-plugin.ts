@@ -215,6 +215,7 @@ export class FakePlugin {
         },
       },
       TestPlatform: { roles, unary: async () => ({ findings: [{ check: 'login', passed: true, message: 'ok' }] }) },
+      ListObservedCertificates: { roles, unary: async () => ({ certificates: [] }) },
     });
     this.#service<InventoryServiceDefinition>('inventory_service', 'InventoryService', {
       ListVms: {
@@ -272,6 +273,13 @@ export class FakePlugin {
     this.#service<WorkerFleetServiceDefinition>('worker_fleet_service', 'WorkerFleetService', {
       ListWorkers: { roles, unary: async () => ({ workers: [{ workerId: 'worker-1', state: 'connected', taskSlots: 4 }] }) },
       DrainWorker: { roles, unary: async () => ({}) },
+      ResumeWorker: { roles, unary: async () => ({}) },
+      ListOrphanWorkers: { roles, unary: async () => ({ orphans: [] }) },
+      StartWorkerOperation: { roles, unary: async () => ({}) },
+      GetFleetPolicy: { roles, unary: async () => ({}) },
+      PutFleetPolicy: { roles, unary: async () => ({}) },
+      PrepareWorkers: { roles, unary: async () => ({}) },
+      GetWorkerImage: { roles, unary: async () => ({}) },
     });
     this.#service<JanitorServiceDefinition>('janitor_service', 'JanitorService', {
       GetJanitorReport: { roles, unary: async () => ({ leftovers: [] }) },

@@ -50,6 +50,12 @@ export function servePlatforms(server: Server, platforms: Platforms, options: Se
           findings: (await platforms.test(request.platformId, signal)).map((finding) => ({ ...finding })),
         }),
       },
+      ListObservedCertificates: {
+        roles: ['host'],
+        unary: () => {
+          throw CommonErrors.CAPABILITY_MISSING({ needed: 'observed certificates', offered: 'nothing' });
+        },
+      },
     },
     options,
   );

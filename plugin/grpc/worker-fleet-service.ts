@@ -1,4 +1,5 @@
 import type { Server } from '@grpc/grpc-js';
+import { CommonErrors } from '../../common/errors/common-errors';
 import { timestampToWire } from '../../common/rpc/bytes';
 import { serve } from '../../common/rpc/serve';
 import type { ServeOptions } from '../../common/rpc/serve';
@@ -35,7 +36,18 @@ export function serveWorkerFleet(server: Server, fleet: Fleet, options: ServeOpt
           return {};
         },
       },
+      ResumeWorker: { roles: ['host'], unary: () => missing('resume') },
+      ListOrphanWorkers: { roles: ['host'], unary: () => missing('worker VMs') },
+      StartWorkerOperation: { roles: ['host'], unary: () => missing('worker VMs') },
+      GetFleetPolicy: { roles: ['host'], unary: () => missing('worker VMs') },
+      PutFleetPolicy: { roles: ['host'], unary: () => missing('worker VMs') },
+      PrepareWorkers: { roles: ['host'], unary: () => missing('worker VMs') },
+      GetWorkerImage: { roles: ['host'], unary: () => missing('worker VMs') },
     },
     options,
   );
+}
+
+function missing(needed: string): never {
+  throw CommonErrors.CAPABILITY_MISSING({ needed, offered: 'nothing' });
 }

@@ -192,6 +192,8 @@ export class FakeHost {
           unary: async (request) => ({ certificate: await this.#sign(request.certificateRequestPem, 'worker', request.workerId, []) }),
         },
         CreateWorkerToken: { roles: ['plugin'], unary: async () => ({ token: this.token }) },
+        RevokeWorker: { roles: ['plugin'], unary: async () => ({}) },
+        CreateProbePaths: { roles: ['plugin'], unary: async () => ({ paths: [] }) },
       },
       options,
     );

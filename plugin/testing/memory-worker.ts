@@ -33,8 +33,9 @@ export class MemoryWorker {
       capabilities: [],
       hostName: workerId,
     };
-    this.#send({ hello: { process: processInfo, taskSlots, platformId: '', clusterId: '', addresses: [], taskIds: [] } });
-    this.#beat = setInterval(() => this.#send({ heartbeat: { residentMemoryBytes: '1' } }), 500);
+    const unsaid = { imageVersion: '', trust: null, cpuCount: 1, memoryBytes: '0' };
+    this.#send({ hello: { process: processInfo, taskSlots, platformId: '', clusterId: '', addresses: [], taskIds: [], ...unsaid } });
+    this.#beat = setInterval(() => this.#send({ heartbeat: { residentMemoryBytes: '1', sentAt: null, trust: null } }), 500);
     this.#beat.unref();
     void this.#read(fleet);
   }

@@ -27,4 +27,9 @@ export interface Placement {
   readonly platformId: string;
   /** Preferred: the network path is shortest. */
   readonly clusterId: string;
+  /** Where the VM runs and its disks lie, for the limits of hosts and storage domains; absent when that does not matter. */
+  readonly hostId?: string | undefined;
+  readonly storageDomainIds?: readonly string[] | undefined;
+  /** Only a worker VM that can have disks attached, in the same data centre. */
+  readonly needsAttachment?: { readonly dataCenterId: string } | undefined;
 }
