@@ -23,18 +23,27 @@ export type Expectation =
   /** No worker of the cluster will come; the next hop is taken, and this is told as its reason. */
   | { readonly kind: 'none'; readonly code: string; readonly message: string };
 
+/** Where the VM of a worker is. */
+export interface WorkerVm {
+  readonly platformId: string;
+  readonly vmId: string;
+  readonly clusterId: string;
+  /** For disks to be attached to it by tasks of other clusters; while it is not known only those of its own cluster come. */
+  readonly dataCenterId?: string | undefined;
+}
+
 /** Brings workers up. Served by `plugin/worker-vms`, asked by the dispatcher. */
 export interface WorkerSupply {
   policy(platformId: string): PlacementPolicy;
   /**
    * A task waits and the cluster has no free slot: starts a stopped worker, or deploys one where the rules let it. Cheap, idempotent; asked
-   * again after each change.
+   * again after each change. An empty cluster means that any of the platform will do.
    */
   want(placement: Placement): Expectation;
   /** False while a worker VM is not tested yet, or is being taken down. Always true for workers beside the server. */
   admits(workerId: string): boolean;
   /** The VM of a deployed worker; undefined for one beside the server. */
-  vmOf(workerId: string): { readonly platformId: string; readonly vmId: string; readonly clusterId: string } | undefined;
+  vmOf(workerId: string): WorkerVm | undefined;
   /** Called when an answer of the methods above may have changed; returns the way to stop. */
   onChanged(listener: () => void): () => void;
 }
@@ -49,7 +58,10 @@ export interface ConnectedWorker {
   readonly runningTasks: number;
   /** Slots taken, running or about to. */
   readonly usedSlots: number;
+  /** Asked to take no new tasks, and none has a slot any more. */
   readonly drained: boolean;
+  /** It lost a task while its heartbeats went on, and was not restarted since: it is taken last, and should be made anew. */
+  readonly stuck: boolean;
   /** Since when it has had no slot in use; undefined while it has. Milliseconds since the epoch. */
   readonly idleSince: number | undefined;
   readonly trust: TrustState__Output | undefined;
@@ -66,7 +78,7 @@ export interface ConnectedWorkers {
   abandon(workerId: string): void;
   /** Forgets a worker that is gone for good. */
   forget(workerId: string): void;
-  /** Rejects with WORKER_LOST, CAPABILITY_MISSING (an older worker), DEADLINE_EXCEEDED after 60 s, CANCELLED. */
+  /** Rejects with WORKER_LOST, CAPABILITY_MISSING (an older worker), DEADLINE_EXCEEDED soon after the worker's 60 s, CANCELLED. */
   selfTest(workerId: string, targets: readonly SelfTestTarget[], signal: AbortSignal): Promise<SelfTest__Output>;
   /** Passes on new trust to a worker that can take it; older ones get it at their renewal. */
   updateTrust(workerId: string, update: { readonly trustBundlePem: string; readonly renewCertificate: boolean }): void;
