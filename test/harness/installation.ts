@@ -14,11 +14,24 @@ export interface CliResult {
   readonly stderr: string;
 }
 
-/** An all-in-one installation in a folder, driven by the command line only. */
+export type Role = 'plugin' | 'mover' | 'worker';
+
+export interface InstallationOptions {
+  /** False: the server alone; the other roles are started by {@link Installation.startRole}. Default true. */
+  readonly allInOne?: boolean;
+  /** Where the server listens; default 127.0.0.1. */
+  readonly address?: string;
+}
+
+/** An installation in a folder, driven by the command line only. */
 export class Installation {
   #child: Child | undefined;
+  readonly #roles: Child[] = [];
 
-  constructor(readonly folder: string) {}
+  constructor(
+    readonly folder: string,
+    private readonly options: InstallationOptions = {},
+  ) {}
 
   get dataDir(): string {
     return path.join(this.folder, 'server');
@@ -35,19 +48,19 @@ export class Installation {
       config,
       JSON.stringify({
         listen: {
-          address: '127.0.0.1',
+          address: this.options.address ?? '127.0.0.1',
           port: port(known?.console),
           controlPort: port(known?.control),
           enrolmentPort: port(known?.enrolment),
         },
-        addresses: ['127.0.0.1', 'localhost'],
+        addresses: [this.options.address ?? '127.0.0.1', 'localhost'],
         children: { pluginPort: 0, pluginEnrolmentPort: 0, moverPort: 0, moverDataPort: 0 },
       }),
     );
     fs.rmSync(this.#endpointsFile(), { force: true });
     const child = startNode(
       launcher,
-      ['server', '--all-in-one', '--config', config, '--data-dir', this.dataDir],
+      ['server', ...((this.options.allInOne ?? true) ? ['--all-in-one'] : []), '--config', config, '--data-dir', this.dataDir],
       path.join(this.folder, 'server.log'),
       { env: { ...process.env } },
     );
@@ -74,6 +87,26 @@ export class Installation {
     });
   }
 
+  /**
+   * Starts a role as an administrator of another machine would: a token printed by the command line, a configuration file, a data folder of
+   * its own. `endpoint` and `enrolmentEndpoint` are the server's, or for a worker its plug-in's.
+   */
+  async startRole(role: Role, settings: Readonly<Record<string, unknown>>): Promise<Child> {
+    const folder = path.join(this.folder, role);
+    fs.mkdirSync(folder, { recursive: true });
+    const tokenFile = path.join(folder, 'token');
+    const known = this.#endpoints();
+    if (!known) throw new Error('the server is not up');
+    const host = { endpoint: known.control, enrolmentEndpoint: known.enrolment, enrolmentTokenFile: tokenFile };
+    const peer = role === 'worker' ? { plugin: { ...(settings['plugin'] as object), enrolmentTokenFile: tokenFile } } : { host };
+    fs.writeFileSync(tokenFile, await this.cli(role, 'enrol'), { mode: 0o600 });
+    const config = path.join(folder, `${role}.json`);
+    fs.writeFileSync(config, JSON.stringify({ dataFolder: path.join(folder, 'data'), ...settings, ...peer }));
+    const child = startNode(launcher, [role, '--config', config], path.join(folder, `${role}.log`));
+    this.#roles.push(child);
+    return child;
+  }
+
   get pid(): number {
     if (!this.#child) throw new Error('the server is not running');
     return this.#child.pid;
@@ -92,6 +125,7 @@ export class Installation {
   }
 
   async stop(): Promise<void> {
+    await Promise.all(this.#roles.splice(0).map((role) => role.stop()));
     await this.#child?.stop(30_000);
     this.#child = undefined;
   }

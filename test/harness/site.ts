@@ -6,6 +6,7 @@ import { captureOf } from './captures';
 import { imageDifference } from './compare';
 import { eventually } from './child';
 import { Installation } from './installation';
+import type { InstallationOptions } from './installation';
 import { Lab } from './lab';
 
 /** The parts of a session, as `--json` prints it, that tests look at. */
@@ -44,9 +45,12 @@ export interface SiteOptions {
   readonly clockFactor?: number;
   /** Server settings to change, as `tidemark config set` takes them. */
   readonly settings?: Readonly<Record<string, unknown>>;
+  readonly installation?: InstallationOptions;
+  /** Starts what the installation does not start itself, once the server is up. */
+  readonly roles?: (installation: Installation) => Promise<void>;
 }
 
-/** A lab and an all-in-one installation that backs it up, ready for jobs. */
+/** A lab and an installation (all-in-one unless told) that backs it up, ready for jobs. */
 export class Site implements AsyncDisposable {
   readonly folder = fs.mkdtempSync(path.join(os.tmpdir(), 'tidemark-site-'));
   readonly lab: Lab;
@@ -54,7 +58,7 @@ export class Site implements AsyncDisposable {
 
   private constructor(options: SiteOptions) {
     this.lab = new Lab({ folder: path.join(this.folder, 'lab'), plan: options.plan, clockFactor: options.clockFactor ?? 20 });
-    this.installation = new Installation(path.join(this.folder, 'site'));
+    this.installation = new Installation(path.join(this.folder, 'site'), options.installation);
   }
 
   /** Both up, plug-in enabled, platform `lab` connected, repository `main` made, captures on. */
@@ -62,6 +66,7 @@ export class Site implements AsyncDisposable {
     const site = new Site(options);
     try {
       await Promise.all([site.lab.start(), site.installation.start()]);
+      await options.roles?.(site.installation);
       fs.mkdirSync(site.captures);
       await site.lab.control('POST', '/captures', { folder: site.captures });
       await site.enable();

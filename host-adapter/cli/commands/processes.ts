@@ -118,7 +118,7 @@ function enrolCommand(noun: Command, host: CommandHost, role: 'plugin' | 'mover'
     .option('--minutes <n>', 'life of the token', '10')
     .addHelpText(
       'after',
-      `\nExample:\n  tidemark ${role} enrol > token    # on the server\n  tidemark ${role} --config ${role}.json    # where it runs, with tokenFile set`,
+      `\nExample:\n  tidemark ${role} enrol > token    # on the server\n  tidemark ${role} --config ${role}.json    # where it runs, with enrolmentTokenFile set`,
     );
   host.run<{ minutes: string }>(command, async ({ api, output }, options) => {
     const token = await api.post<Token>(`/${role}s/enrolment-tokens`, { lifetimeMinutes: Number(options.minutes) });
