@@ -1,0 +1,11 @@
+/** The public REST API, route by route, below /api/v1. Handlers, OpenAPI and the audit log are made from this table. */
+import { inventoryRoutes } from './inventory';
+import { processRoutes } from './processes';
+import { protectionRoutes } from './protection';
+import { serverRoutes } from './server';
+
+export type { Route } from './route';
+
+export const routes = { ...serverRoutes, ...processRoutes, ...inventoryRoutes, ...protectionRoutes } as const;
+
+export type RouteName = keyof typeof routes;

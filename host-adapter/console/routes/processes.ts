@@ -1,0 +1,40 @@
+/** Plug-ins, movers and workers. */
+import * as S from '../schemas';
+import type { Route } from './route';
+
+export const processRoutes = {
+  pluginList: { method: 'GET', path: '/plugins', summary: 'Plug-ins.', reply: S.Lists.plugins },
+  pluginEnrol: {
+    method: 'POST',
+    path: '/plugins/enrolment-tokens',
+    summary: 'A one-time token for a plug-in.',
+    body: S.EnrolmentTokenRequest,
+    reply: S.EnrolmentToken,
+    status: 201,
+  },
+  pluginShow: { method: 'GET', path: '/plugins/:id', summary: 'One plug-in.', reply: S.Plugin },
+  pluginEnable: { method: 'POST', path: '/plugins/:id/enable', summary: 'Let the server use a plug-in.', reply: S.Plugin },
+  pluginDisable: { method: 'POST', path: '/plugins/:id/disable', summary: 'Stop using a plug-in.', reply: S.Plugin },
+
+  moverList: { method: 'GET', path: '/movers', summary: 'Movers.', reply: S.Lists.movers },
+  moverEnrol: {
+    method: 'POST',
+    path: '/movers/enrolment-tokens',
+    summary: 'A one-time token for a mover.',
+    body: S.EnrolmentTokenRequest,
+    reply: S.EnrolmentToken,
+    status: 201,
+  },
+  moverShow: { method: 'GET', path: '/movers/:id', summary: 'One mover.', reply: S.Mover },
+
+  workerList: { method: 'GET', path: '/workers', summary: 'Workers of all plug-ins.', reply: S.Lists.workers },
+  workerEnrol: {
+    method: 'POST',
+    path: '/workers/enrolment-tokens',
+    summary: 'A one-time token for a worker.',
+    body: S.EnrolmentTokenRequest,
+    reply: S.EnrolmentToken,
+    status: 201,
+  },
+  workerDrain: { method: 'POST', path: '/workers/:id/drain', summary: 'No new tasks for a worker.' },
+} as const satisfies Record<string, Route>;

@@ -1,0 +1,57 @@
+/** Plug-ins, movers, workers and their enrolment. */
+import { z } from 'zod';
+import { bytes, named, optionalTime, time } from './common';
+
+export const EnrolmentTokenRequest = z.object({ lifetimeMinutes: z.int().min(1).max(1440).default(10) });
+export const EnrolmentToken = named(
+  'EnrolmentToken',
+  z.object({
+    role: z.enum(['plugin', 'mover', 'worker']),
+    token: z.string(),
+    expiresAt: time,
+    /** Where the new process enrols; workers enrol at their plug-in. */
+    enrolmentEndpoint: z.string(),
+    caFingerprint: z.string(),
+  }),
+);
+const processFields = {
+  id: z.string(),
+  hostName: z.string(),
+  version: z.string(),
+  protocols: z.array(z.string()),
+  capabilities: z.array(z.string()),
+  /** enrolled: has a certificate, never registered; lost: its lease ran out. */
+  state: z.enum(['enrolled', 'connected', 'lost']),
+  enrolledAt: time,
+  lastSeenAt: optionalTime,
+  leaseExpiresAt: optionalTime,
+};
+export const Plugin = named(
+  'Plugin',
+  z.object({
+    ...processFields,
+    /** Kind of plug-in, e.g. ovirt. */
+    pluginId: z.string(),
+    enabled: z.boolean(),
+    endpoint: z.string(),
+    workerEndpoint: z.string(),
+    workerEnrolmentEndpoint: z.string(),
+  }),
+);
+export const Mover = named('Mover', z.object({ ...processFields, controlEndpoint: z.string(), dataEndpoints: z.array(z.string()) }));
+export const Worker = named(
+  'Worker',
+  z.object({
+    id: z.string(),
+    pluginId: z.string(),
+    hostName: z.string(),
+    version: z.string(),
+    /** Empty: beside the server. */
+    clusterId: z.string(),
+    state: z.string(),
+    taskSlots: z.int(),
+    runningTasks: z.int(),
+    residentMemoryBytes: bytes,
+    lastSeenAt: optionalTime,
+  }),
+);

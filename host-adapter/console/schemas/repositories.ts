@@ -1,0 +1,92 @@
+/** Repositories and restore points. */
+import { z } from 'zod';
+import { bytes, itemName, named, optionalTime, Paging, reference } from './common';
+import { ReadMode } from './inventory';
+
+export const RepositoryAddRequest = z.object({
+  name: itemName,
+  /** `directory:<absolute path>` on the mover's machine; a bare absolute path means that too. */
+  location: z.string().min(1).max(4096),
+  /** Needed when there is more than one. */
+  mover: reference.optional(),
+  /** True: take over an existing repository; else make a new one. */
+  attach: z.boolean().default(false),
+  blockSizeBytes: z.int().min(65_536).max(4_194_304).optional(),
+  compression: z.enum(['none', 'zstd']).optional(),
+  compressionLevel: z.int().min(-7).max(22).optional(),
+});
+export const Repository = named(
+  'Repository',
+  z.object({
+    id: z.string(),
+    name: z.string(),
+    location: z.string(),
+    moverId: z.string(),
+    state: z.enum(['available', 'unavailable']),
+    /** Why it is unavailable, e.g. repository-mover-lost. */
+    reason: z.string().nullable(),
+    message: z.string().nullable(),
+    blockSizeBytes: bytes,
+    compression: z.enum(['none', 'zstd']),
+    formatVersion: z.int(),
+    createdAt: optionalTime,
+    pointCount: z.int(),
+    storedBytes: bytes,
+    freeBytes: bytes,
+    blockCount: z.int(),
+    openSessionCount: z.int(),
+  }),
+);
+export const Counters = named(
+  'Counters',
+  z.object({
+    plannedBytes: bytes,
+    readBytes: bytes,
+    transferredBytes: bytes,
+    storedBytes: bytes,
+    zeroBytes: bytes,
+    deduplicatedBytes: bytes,
+  }),
+);
+export const PointDisk = z.object({
+  diskId: z.string(),
+  name: z.string(),
+  sizeBytes: bytes,
+  format: z.string(),
+  sparse: z.boolean(),
+  storageDomainId: z.string(),
+  interface: z.string(),
+  bootable: z.boolean(),
+  mode: ReadMode,
+  reason: z.string(),
+  counters: Counters,
+});
+export const Point = named(
+  'Point',
+  z.object({
+    id: z.string(),
+    repositoryId: z.string(),
+    repositoryName: z.string(),
+    platformId: z.string(),
+    vmId: z.string(),
+    vmName: z.string(),
+    pointInTime: optionalTime,
+    committedAt: optionalTime,
+    jobName: z.string(),
+    sessionId: z.string(),
+    checkpointId: z.string(),
+    consistency: z.enum(['unknown', 'crash', 'quiesced', 'offline']),
+    /** The manifest cannot be trusted: the point is listed, not usable. */
+    damaged: z.boolean(),
+    message: z.string(),
+    disks: z.array(PointDisk),
+  }),
+);
+export const PointQuery = Paging.extend({
+  repository: reference.optional(),
+  platform: reference.optional(),
+  /** Id or name. */
+  vm: reference.optional(),
+  /** Ask the movers again rather than the cache. */
+  refresh: z.stringbool().default(false),
+});

@@ -1,0 +1,100 @@
+/** Sessions and their tasks. */
+import { z } from 'zod';
+import { bytes, Failure, named, optionalTime, Paging, reference, time } from './common';
+import { ReadMode, Severity } from './inventory';
+import { Counters } from './repositories';
+
+const finalStates = ['success', 'warning', 'partial', 'skipped', 'failed', 'cancelled'] as const;
+export const SessionState = z.enum(['running', 'retry-wait', ...finalStates]);
+export const SessionKind = z.enum(['backup', 'restore', 'verify']);
+export const TaskState = z.enum(['queued', 'preparing', 'starting', 'transferring', 'committing', 'cleaning', ...finalStates]);
+export const TaskDisk = z.object({
+  diskId: z.string(),
+  name: z.string(),
+  sizeBytes: bytes,
+  mode: ReadMode,
+  /** Why not incremental; empty when it is. */
+  reason: z.string(),
+  /** proxy when the data did not come straight from the host. */
+  path: z.enum(['direct', 'proxy']),
+  counters: Counters,
+  startedAt: optionalTime,
+  endedAt: optionalTime,
+  durationMs: z.int().nullable(),
+});
+export const Task = named(
+  'Task',
+  z.object({
+    id: z.string(),
+    sessionId: z.string(),
+    platformId: z.string(),
+    vmId: z.string(),
+    vmName: z.string(),
+    state: TaskState,
+    /** Reason code while it waits (worker-slots, vm-in-backup, repository-tasks …). */
+    waitingReason: z.string().nullable(),
+    attempt: z.int(),
+    /** When the next try begins. */
+    nextAttemptAt: optionalTime,
+    operationId: z.string().nullable(),
+    counters: Counters,
+    /** Bytes in all; 0 until known. */
+    totalBytes: bytes,
+    disks: z.array(TaskDisk),
+    notes: z.array(z.object({ at: time, code: z.string(), severity: Severity, message: z.string(), diskId: z.string() })),
+    failure: Failure.nullable(),
+    /** The restore point made (backup) or used. */
+    pointId: z.string().nullable(),
+    /** Restores: VM or disk made, or the file's path. */
+    createdId: z.string().nullable(),
+    leftForJanitor: z.array(z.string()),
+    /** Verifications: what is damaged, at most 1000. */
+    findings: z.array(
+      z.object({
+        code: z.string(),
+        pointId: z.string(),
+        diskId: z.string(),
+        offsetBytes: bytes.nullable(),
+        objectName: z.string(),
+        message: z.string(),
+      }),
+    ),
+    startedAt: optionalTime,
+    endedAt: optionalTime,
+    /** Grows with every change within the session; the id of its event. */
+    sequence: z.int(),
+  }),
+);
+export const Session = named(
+  'Session',
+  z.object({
+    id: z.string(),
+    kind: SessionKind,
+    jobId: z.string().nullable(),
+    jobName: z.string(),
+    repositoryId: z.string(),
+    repositoryName: z.string(),
+    state: SessionState,
+    trigger: z.enum(['user', 'schedule']),
+    /** What is wrong with the session as a whole, e.g. nothing selected. */
+    failure: Failure.nullable(),
+    stopping: z.boolean(),
+    taskCount: z.int(),
+    finishedTaskCount: z.int(),
+    counters: Counters,
+    startedAt: time,
+    endedAt: optionalTime,
+    sequence: z.int(),
+  }),
+);
+export const SessionDetail = named('SessionDetail', Session.extend({ tasks: z.array(Task) }));
+export const SessionQuery = Paging.extend({
+  job: reference.optional(),
+  kind: SessionKind.optional(),
+  state: SessionState.optional(),
+});
+/**
+ * `GET /sessions/{id}/events` as text/event-stream: events `task` (a Task), `session` (a Session) and, last, `end` (the final Session). The
+ * event id is the sequence; Last-Event-ID resumes behind it. Only the latest state of each task is sent. A comment line comes every 10 s.
+ */
+export const SessionEventsQuery = z.object({ after: z.coerce.number().int().min(0).default(0) });
