@@ -53,6 +53,7 @@ export function serveInventory(server: Server, inventory: Inventory, options: Se
             clusters: targets.clusters.map(targetToWire),
             storageDomains: targets.storageDomains.map(targetToWire),
             vnicProfiles: targets.vnicProfiles.map(targetToWire),
+            hosts: targets.hosts.map(targetToWire),
           };
         },
       },

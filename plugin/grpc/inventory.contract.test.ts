@@ -108,6 +108,7 @@ describe('InventoryService', () => {
     expect(targets.clusters).toMatchObject([{ id: 'C', name: 'Default', dataCenterId: 'DC' }]);
     expect(targets.storageDomains).toMatchObject([{ id: 'SD', name: 'data1', freeBytes: '5000', detail: 'active', dataCenterId: 'DC' }]);
     expect(targets.vnicProfiles).toMatchObject([{ id: 'P', name: 'gold', detail: 'ovirtmgmt', dataCenterId: 'DC' }]);
+    expect(targets.hosts).toMatchObject([{ id: 'H', name: 'host1', detail: 'up', dataCenterId: 'DC' }]);
   });
 
   it('tells changes as the engine’s events name them, and goes on from a cursor', async () => {

@@ -44,6 +44,7 @@ export interface TargetsView {
   readonly clusters: readonly TargetView[];
   readonly storageDomains: readonly TargetView[];
   readonly vnicProfiles: readonly TargetView[];
+  readonly hosts: readonly TargetView[];
 }
 
 /** A listing waits this long for a platform that was never read. */
@@ -148,14 +149,15 @@ export class Inventory implements Service {
     };
   }
 
-  /** Where VMs and disks can be restored to. */
+  /** Where VMs and disks can be restored to, and workers be put. */
   async targets(platformId: string, signal: AbortSignal): Promise<TargetsView> {
     const engine = this.platforms.of(platformId);
-    const [clusters, centers, profiles, networks] = await Promise.all([
+    const [clusters, centers, profiles, networks, hosts] = await Promise.all([
       engine.clusters.list({ signal }),
       engine.dataCenters.list({ signal }),
       engine.networks.vnicProfiles({ signal }),
       engine.networks.list({ signal }),
+      engine.hosts.list({ signal }),
     ]);
     const domains = await Promise.all(
       centers.map(async (center) => ({ center, domains: await engine.storageDomains.listOfDataCenter(center.id, { signal }) })),
@@ -178,6 +180,13 @@ export class Inventory implements Service {
         const network = networkById.get(profile.networkId ?? '');
         return { id: profile.id, name: profile.name, dataCenterId: network?.dataCenterId ?? '', freeBytes: 0, detail: network?.name ?? '' };
       }),
+      hosts: hosts.map(({ id, name, status, clusterId }) => ({
+        id,
+        name,
+        dataCenterId: clusters.find((cluster) => cluster.id === clusterId)?.dataCenterId ?? '',
+        freeBytes: 0,
+        detail: status ?? '',
+      })),
     };
   }
 
