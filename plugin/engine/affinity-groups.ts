@@ -25,6 +25,15 @@ export class AffinityGroups {
     }));
   }
 
+  /** VMs of the group are kept apart where that is possible. Made good by name when the answer is lost. */
+  async createSoftAntiAffinity(clusterId: string, name: string, options: RequestOptions = {}): Promise<AffinityGroup> {
+    const path = `/clusters/${clusterId}/affinitygroups`;
+    const find = async () => (await this.client.list(path, 'affinity_group', options)).find((row) => textOf(row, 'name') === name);
+    const rule = { enabled: true, positive: false, enforcing: false };
+    const row = await this.client.create(path, { name, vms_rule: rule }, { ...options, find });
+    return { id: textOf(row, 'id') ?? '', name, vmIds: [] };
+  }
+
   /** Fine when the VM is a member already. */
   async addVm(clusterId: string, groupId: string, vmId: string, options: RequestOptions = {}): Promise<void> {
     try {

@@ -110,6 +110,19 @@ export class Disks {
     return diskOf(await this.client.update(`/disks/${diskId}`, attributes, options));
   }
 
+  /**
+   * Copies a disk that hangs on no running VM. The answer does not tell the copy's id: find it by its name, and wait for status ok. The
+   * copy inherits the description. Throws ENGINE_CONFLICT while another copy of it is made. Engine REST API §10.4.
+   */
+  async copy(
+    diskId: string,
+    target: { readonly name: string; readonly storageDomainId: string },
+    options: RequestOptions = {},
+  ): Promise<void> {
+    const body = { storage_domain: { id: target.storageDomainId }, disk: { name: target.name } };
+    await this.client.act(`/disks/${diskId}/copy`, body, { timeoutMs: 120_000, ...options });
+  }
+
   /** False when it is gone already. Watch it go. */
   remove(diskId: string, options: RequestOptions = {}): Promise<boolean> {
     return this.client.remove(`/disks/${diskId}`, options);

@@ -19,6 +19,7 @@ import { EngineClient } from './engine-client';
 import { EngineSession } from './engine-session';
 import type { EngineConnection } from './engine-session';
 import { Events } from './events';
+import { GraphicsConsoles } from './graphics-consoles';
 import { Hosts } from './hosts';
 import { ImageTransfers } from './image-transfers';
 import { Jobs } from './jobs';
@@ -42,6 +43,7 @@ export class Engine {
   readonly diskAttachments: DiskAttachments;
   readonly disks: Disks;
   readonly events: Events;
+  readonly graphicsConsoles: GraphicsConsoles;
   readonly hosts: Hosts;
   readonly jobs: Jobs;
   readonly networks: Networks;
@@ -66,6 +68,7 @@ export class Engine {
     this.diskAttachments = new DiskAttachments(client);
     this.disks = new Disks(client);
     this.events = new Events(client);
+    this.graphicsConsoles = new GraphicsConsoles(client);
     this.hosts = new Hosts(client);
     this.jobs = new Jobs(client);
     this.networks = new Networks(client);
@@ -91,6 +94,11 @@ export class Engine {
   /** PEM of the CA that signs hosts and imageio; give it to workers for transfer and proxy URLs. */
   get imageioCaPem(): string {
     return this.#client.session.connection.internalCaPem;
+  }
+
+  /** PEM of the CA of the engine's own address, port 443; another one than {@link imageioCaPem} where an administrator replaced it. */
+  get webCaPem(): string {
+    return this.#client.session.connection.webCaPem;
   }
 
   get lastContactAt(): Date | undefined {

@@ -159,6 +159,14 @@ export class Vms {
     await this.#power(vmId, 'start', {}, options, (status) => status !== 'down');
   }
 
+  /**
+   * Runs the VM once with what `runOnce` says (in the engine's names), config drive included: nothing of it is kept with the VM. Secrets in
+   * it go no further than the request. A VM that runs already has got another drive, so that is an error: ENGINE_REFUSED.
+   */
+  async startWithCloudInit(vmId: string, runOnce: Wire, options: RequestOptions = {}): Promise<void> {
+    await this.client.act(`/vms/${vmId}/start`, { use_cloud_init: true, vm: runOnce }, options);
+  }
+
   /** Cuts the power; poll until it is down. A VM that is down or on its way already is fine. */
   async stop(vmId: string, options: RequestOptions & { force?: boolean } = {}): Promise<void> {
     const { force, ...rest } = options;

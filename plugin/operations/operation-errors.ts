@@ -8,6 +8,13 @@ export const OperationErrors = defineErrors({
     message: (m: { vmId: string; operationId: string }) =>
       `VM ${m.vmId} is being backed up or restored by operation ${m.operationId}. It will be tried again when that one has ended.`,
   },
+  WORKER_BUSY: {
+    kind: 'operational',
+    retry: 'after-delay',
+    status: 'ABORTED',
+    message: (m: { workerId: string; operationId: string }) =>
+      `Worker ${m.workerId} is being worked on by operation ${m.operationId}. Try again when that one has ended, or cancel it.`,
+  },
   PLUGIN_STOPPING: {
     kind: 'operational',
     retry: 'same-request',

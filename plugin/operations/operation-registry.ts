@@ -1,5 +1,5 @@
 /**
- * Operations: long work that the host starts, watches and cancels. Owns their ids, events, one-operation-per-VM rule and how they end;
+ * Operations: long work that the host starts, watches and cancels. Owns their ids, events, one operation per VM or worker, and how they end;
  * knows nothing of engines or workers. Start and end are journalled, so that after a kill -9 each one still gets a final answer.
  */
 import { CommonErrors, toTidemarkError } from '../../common/errors/common-errors';
@@ -36,7 +36,7 @@ const busyRetryMs = 15_000;
 export class OperationRegistry {
   readonly #operations = new Map<string, Operation>();
   readonly #starting = new Map<string, Promise<Operation>>();
-  readonly #vmOwners = new Map<string, string>();
+  readonly #owners = new Map<string, string>();
   readonly #work = new Map<string, Promise<void>>();
   readonly #endListeners = new Set<(operation: Operation) => void>();
   #stopping = false;
@@ -67,10 +67,10 @@ export class OperationRegistry {
 
   /**
    * Starts an operation, or answers the one that has this id. Resolves once the start is durable.
-   * Throws REQUEST_ID_REUSED, VM_BUSY, PLUGIN_STOPPING, PLUGIN_BUSY.
+   * Throws REQUEST_ID_REUSED, VM_BUSY, WORKER_BUSY, PLUGIN_STOPPING, PLUGIN_BUSY.
    */
   async start(options: StartOptions): Promise<Operation> {
-    const { operationId, fingerprint, vm } = options.header;
+    const { operationId, fingerprint } = options.header;
     const starting = this.#starting.get(operationId);
     const known = starting ? await starting : this.#operations.get(operationId);
     if (known) {
@@ -81,8 +81,7 @@ export class OperationRegistry {
     if (this.#work.size >= this.limits.maxRunning) {
       throw OperationErrors.PLUGIN_BUSY({ limit: this.limits.maxRunning }, { retryDelayMs: busyRetryMs });
     }
-    const owner = vm && this.#vmOwners.get(keyOf(vm));
-    if (vm && owner !== undefined) throw OperationErrors.VM_BUSY({ vmId: vm.vmId, operationId: owner }, { retryDelayMs: busyRetryMs });
+    this.#refuseBusy(options.header);
     const begun = this.#begin(options);
     this.#starting.set(operationId, begun);
     try {
@@ -119,7 +118,12 @@ export class OperationRegistry {
 
   /** The operation that has a VM now. */
   ownerOf(vm: VmKey): string | undefined {
-    return this.#vmOwners.get(keyOf(vm));
+    return this.#owners.get(keyOf(vm));
+  }
+
+  /** The operation that has a worker now. */
+  ownerOfWorker(workerId: string): string | undefined {
+    return this.#owners.get(workerKey(workerId));
   }
 
   /** Not yet final, and ended after `endedSince`. */
@@ -141,14 +145,23 @@ export class OperationRegistry {
     late.abort();
   }
 
+  #refuseBusy({ vm, workerId }: StartOptions['header']): void {
+    const vmOwner = vm && this.ownerOf(vm);
+    if (vm && vmOwner !== undefined) throw OperationErrors.VM_BUSY({ vmId: vm.vmId, operationId: vmOwner }, { retryDelayMs: busyRetryMs });
+    const owner = workerId === undefined ? undefined : this.ownerOfWorker(workerId);
+    if (workerId !== undefined && owner !== undefined) {
+      throw OperationErrors.WORKER_BUSY({ workerId, operationId: owner }, { retryDelayMs: busyRetryMs });
+    }
+  }
+
   async #begin(options: StartOptions): Promise<Operation> {
     const header: OperationHeader = { ...options.header, startedAt: this.clock.now() };
     const operation = new Operation(header, this.clock);
-    if (header.vm) this.#vmOwners.set(keyOf(header.vm), header.operationId);
+    for (const key of keysOf(header)) this.#owners.set(key, header.operationId);
     try {
       await this.journal.operationStarted(header);
     } catch (error) {
-      if (header.vm) this.#vmOwners.delete(keyOf(header.vm));
+      for (const key of keysOf(header)) this.#owners.delete(key);
       this.journal.forgetOperation(header.operationId);
       throw error;
     }
@@ -160,7 +173,7 @@ export class OperationRegistry {
   }
 
   async #run(operation: Operation, flow: StartOptions['run']): Promise<void> {
-    const { operationId, vm } = operation.header;
+    const { operationId } = operation.header;
     let result: Omit<ResultEvent, 'type'>;
     try {
       operation.phase('preparing');
@@ -174,7 +187,7 @@ export class OperationRegistry {
       // The host still gets the truth; after a restart this operation reads as interrupted, which errs on the safe side.
       this.logger.error('end of an operation could not be journalled', { operationId, error });
     }
-    if (vm) this.#vmOwners.delete(keyOf(vm));
+    for (const key of keysOf(operation.header)) this.#owners.delete(key);
     this.#work.delete(operationId);
     operation.end(result);
     this.logger.info('operation ended', { operationId, outcome: result.outcome, code: result.failure?.code });
@@ -219,6 +232,14 @@ export class OperationRegistry {
 
 function keyOf(vm: VmKey): string {
   return `${vm.platformId}/${vm.vmId}`;
+}
+
+function workerKey(workerId: string): string {
+  return `worker/${workerId}`;
+}
+
+function keysOf({ vm, workerId }: Pick<OperationHeader, 'vm' | 'workerId'>): string[] {
+  return [...(vm ? [keyOf(vm)] : []), ...(workerId === undefined ? [] : [workerKey(workerId)])];
 }
 
 /** At most 36 characters of [0-9A-Za-z_-]: the engine cuts the rest. */

@@ -12,10 +12,13 @@ export interface VmKey {
 /** What identifies an operation; survives a restart in the journal. */
 export interface OperationHeader {
   readonly operationId: string;
-  readonly kind: 'backup' | 'restore';
+  readonly kind: 'backup' | 'restore' | 'worker';
   readonly sessionId: string;
   /** The VM that must have no other operation meanwhile; absent for restores, which make something new. */
   readonly vm?: VmKey | undefined;
+  /** The worker that must have no other operation meanwhile; only for kind `worker`. */
+  readonly workerId?: string | undefined;
+  /** Empty for a worker beside the server. */
   readonly platformId: string;
   /** Digest of the request, to tell a repetition from a reuse of the id. */
   readonly fingerprint: string;
