@@ -8,6 +8,7 @@ import { LiveBackup } from './backups/live-backup';
 import { AttachmentService } from './disks/attachment-service';
 import { registerAttachments, registerDisks } from './disks/disk-routes';
 import { isFinished as backupIsFinished } from './backups/phases';
+import { DiskCopy } from './disks/disk-copy';
 import { DiskService } from './disks/disk-service';
 import { setImageStatus } from './disks/images';
 import type { Routes } from './http/route';
@@ -29,7 +30,7 @@ import { snapshotOvf } from './vms/ovf-writer';
 /**
  * Everything of the engine that takes time and locks: disks, snapshots, backups, transfers and power, wired for one engine run.
  *
- * Named points for injected faults (`Core.step`): disk.create, disk.hotplug, disk.hotunplug, snapshot.create, snapshot.freeze
+ * Named points for injected faults (`Core.step`): disk.create, disk.copy, disk.hotplug, disk.hotunplug, snapshot.create, snapshot.freeze
  * (silent), snapshot.merge, backup.redefine, backup.scratch, backup.freeze, backup.start, backup.bitmaps, backup.stop,
  * checkpoint.delete, transfer.prepare, transfer.ticket, transfer.poll, transfer.renew, transfer.lose-ticket (a fault here makes the
  * daemons forget the ticket), transfer.verify, transfer.remove-ticket, vm.start, vm.stop, vm.freeze, vm.thaw.
@@ -54,7 +55,7 @@ export function registerBehaviours(routes: Routes, core: Core): void {
     transfers.loseLiveTransfers(vmId);
     return Promise.resolve();
   });
-  registerDisks(routes, core, disks);
+  registerDisks(routes, core, disks, new DiskCopy(core, disks));
   registerAttachments(routes, core, attachments, disks);
   registerSnapshots(routes, core, { snapshots, removal, previews: new PreviewService(core, snapshots) });
   registerBackups(routes, core, backups);

@@ -47,14 +47,31 @@ export interface VmSpec {
   /**
    * `none`: qemu stays in prelaunch, no guest runs, disks are still live (bitmaps, exports, {@link HostFleet.writeBlocks}).
    * `linux`: the lab's small Linux guest boots and writes to an ext4 file system on the first disk.
+   * `disk`: what lies on the VM's bootable disk boots, by {@link VmSpec.machine}, with NICs on the cluster's network where there is one.
+   * `process`: as `none`, and the worker program runs beside it as a process with the same config drive; when it ends, the VM goes off.
    */
-  readonly guest: 'none' | 'linux';
+  readonly guest: GuestKind;
   /** `linux`: pause between two write cycles of the guest (default 1000). */
   readonly guestWritePauseMs?: number;
   readonly macAddresses: readonly string[];
+  readonly machine?: { readonly chipset: 'i440fx' | 'q35'; readonly firmware: 'bios' | 'uefi' };
+  /** Files of a CD with the label `config-2`, by path. */
+  readonly configDrive?: Readonly<Record<string, string>>;
+  /** What the VM's clock is off by, seconds. */
+  readonly clockOffsetSeconds?: number;
 }
 
-export type VmRunState = 'absent' | 'starting' | 'up' | 'paused' | 'crashed';
+export type GuestKind = 'none' | 'linux' | 'disk' | 'process';
+
+/** `ended`: its guest went off by itself. */
+export type VmRunState = 'absent' | 'starting' | 'up' | 'paused' | 'crashed' | 'ended';
+
+/** A network interface as the guest agent reports it. */
+export interface GuestInterface {
+  readonly name: string;
+  readonly macAddress: string;
+  readonly addresses: readonly string[];
+}
 
 export interface BackupDisk {
   readonly diskId: string;
@@ -151,6 +168,8 @@ export interface HostFleet {
 
   createVolume(spec: VolumeSpec): Promise<void>;
   deleteVolume(volume: VolumeId): Promise<void>;
+  /** A volume without a parent that holds what the whole chain holds, without its bitmaps. Nobody may write to the chain meanwhile. */
+  copyVolume(source: DiskChain, target: Omit<VolumeSpec, 'parent'>): Promise<void>;
   /** Allocated bytes of the file. */
   volumeActualBytes(volume: VolumeId): Promise<number>;
   /** After an upload: `qemu-img check`, no backing file, expected format. UPLOAD_INVALID when not. */
@@ -168,10 +187,14 @@ export interface HostFleet {
   startVm(hostId: string, spec: VmSpec): Promise<void>;
   /** graceful: bitmaps are saved. Otherwise SIGKILL: stored bitmaps become inconsistent, new ones are lost. */
   stopVm(vmId: string, graceful: boolean): Promise<void>;
-  /** `crashed` until the next {@link startVm} or {@link stopVm}; `starting` until the `linux` guest has done its first write cycle. */
+  /** Asks the guest to go off and waits for it; false when it did not in time. A VM without a guest obeys at once. */
+  shutdownVm(vmId: string, timeoutMs: number): Promise<boolean>;
+  /** `crashed` and `ended` until the next {@link startVm} or {@link stopVm}; `starting` until the `linux` guest has done its first write cycle. */
   vmState(vmId: string): Promise<VmRunState>;
   /** All that the guest printed on its serial console since the VM was started; `cycle N` ends the N-th write cycle. */
   consoleText(vmId: string): Promise<string>;
+  /** undefined when no guest agent answers. */
+  guestInterfaces(vmId: string): Promise<readonly GuestInterface[] | undefined>;
   /** Called when a VM's process ends without {@link stopVm}. */
   onVmExit(listener: (vmId: string) => void): void;
   hotplugDisk(vmId: string, disk: VmDisk): Promise<void>;

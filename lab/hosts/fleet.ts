@@ -20,6 +20,8 @@ import {
   type VolumeSpec,
 } from './driver';
 import { ImageioDaemon, type ImageioPlace } from './imageio';
+import type { GuestNetworks } from './guest-networks';
+import { Guests } from './guests';
 import { liveBackupExport, startLiveBackup, stopLiveBackup } from './live-backup';
 import { createLiveSnapshot, mergeLiveVolume } from './live-layers';
 import { Machines } from './machines';
@@ -30,6 +32,7 @@ import { runTool } from './qemu-img';
 import { Serial } from './serial';
 import { dumpLiveDisk, writeToDisk } from './live-writes';
 import type { VirtualMachine } from './virtual-machine';
+import type { WorkerProgram } from './worker-process';
 import type { DiskState, GuestBoot } from './vm-layout';
 import { VolumeStore, requireLeaf } from './volumes';
 
@@ -51,6 +54,10 @@ export interface HostFleetOptions {
   readonly ca: KeyAndCertificate;
   /** Kernel and initramfs of the `linux` guest; made on demand when first needed. */
   readonly guest: () => Promise<GuestBoot>;
+  /** What a VM with guest `process` runs. */
+  readonly worker?: WorkerProgram;
+  /** Where hosts and guests stand; loopback and nowhere otherwise. */
+  readonly networks?: GuestNetworks;
   readonly log: (level: 'info' | 'warn', message: string) => void;
 }
 
@@ -73,6 +80,7 @@ class RealHostFleet implements RunningHostFleet {
   readonly #nbd: NbdServers;
   readonly #daemons: ReadonlyMap<string, ImageioDaemon>;
   readonly #machines: Machines;
+  readonly #guests: Guests;
   readonly #serial = new Serial();
   readonly #adopted: Promise<void>;
 
@@ -81,10 +89,22 @@ class RealHostFleet implements RunningHostFleet {
     this.#processes = new ProcessRegistry(this.#paths);
     this.#volumes = new VolumeStore(this.#paths);
     this.#machines = new Machines(this.#paths, this.#processes, options.log);
+    this.#guests = new Guests({
+      machines: this.#machines,
+      paths: this.#paths,
+      processes: this.#processes,
+      linuxGuest: options.guest,
+      worker: options.worker,
+      networks: options.networks,
+      log: options.log,
+    });
     this.#nbd = new NbdServers(this.#paths, this.#processes, this.#volumes);
     const places = [...options.hosts, { ...options.proxy, id: 'proxy' }];
     this.#daemons = new Map(
-      places.map((place) => [place.id, new ImageioDaemon(place, this.#paths, this.#processes, options.pythonVenvDir, options.ca)]),
+      places.map((place) => [
+        place.id,
+        new ImageioDaemon(place, this.#paths, this.#processes, options.pythonVenvDir, options.ca, options.networks?.enter(place.id) ?? []),
+      ]),
     );
     this.#adopted = this.#adopt();
     this.#adopted.catch(() => undefined); // every call awaits it and tells its own caller
@@ -126,7 +146,7 @@ class RealHostFleet implements RunningHostFleet {
 
   async stallVm(vmId: string, stalled: boolean): Promise<void> {
     await this.#adopted;
-    this.#processes.signal(this.#machines.require(vmId).processName, stalled ? 'SIGSTOP' : 'SIGCONT');
+    this.#guests.stall(vmId, stalled);
   }
 
   // --- volumes -------------------------------------------------------------------------------------------------------------------
@@ -140,6 +160,12 @@ class RealHostFleet implements RunningHostFleet {
     await this.#adopted;
     if (this.#machines.withLayer(volume) !== undefined) throw new HostError('VM_RUNNING', `Volume ${volume.volumeId} is in use by a VM.`);
     await this.#volumes.delete(volume);
+  }
+
+  async copyVolume(source: DiskChain, target: Parameters<HostFleet['copyVolume']>[1]): Promise<void> {
+    await this.#adopted;
+    this.#refuseLiveLeaf(source);
+    await this.#serial.run(`disk ${source.diskId}`, async () => await this.#volumes.copy(source, target));
   }
 
   async volumeActualBytes(volume: VolumeId): Promise<number> {
@@ -183,16 +209,27 @@ class RealHostFleet implements RunningHostFleet {
   // --- virtual machines ------------------------------------------------------------------------------------------------------------
 
   async startVm(hostId: string, spec: VmSpec): Promise<void> {
-    await this.#onMachine(spec.vmId, async () => {
-      await this.#machines.start(hostId, spec, spec.guest === 'linux' ? await this.options.guest() : undefined);
-    });
+    await this.#onMachine(spec.vmId, async () => await this.#guests.start(hostId, spec));
   }
 
   async stopVm(vmId: string, graceful: boolean): Promise<void> {
     await this.#adopted;
     // A kill does not wait for work under way on the VM; that work then fails by itself.
     if (!graceful) await this.#machines.find(vmId)?.stop(false);
-    await this.#onMachine(vmId, async () => await this.#machines.stop(vmId, graceful));
+    await this.#onMachine(vmId, async () => await this.#guests.stop(vmId, graceful));
+  }
+
+  async shutdownVm(vmId: string, timeoutMs: number): Promise<boolean> {
+    await this.#adopted;
+    // Beside the VM's other work: a kill must be able to overtake it.
+    if (!(await this.#guests.shutdown(vmId, timeoutMs))) return false;
+    await this.stopVm(vmId, true);
+    return true;
+  }
+
+  async guestInterfaces(vmId: string): ReturnType<HostFleet['guestInterfaces']> {
+    await this.#adopted;
+    return await this.#guests.interfaces(vmId);
   }
 
   async vmState(vmId: string): Promise<VmRunState> {
@@ -205,7 +242,7 @@ class RealHostFleet implements RunningHostFleet {
         if (this.#processes.isAlive(machine.processName)) throw error;
       }
     }
-    return this.#machines.isKnown(vmId) ? 'crashed' : 'absent';
+    return this.#machines.pastState(vmId);
   }
 
   async consoleText(vmId: string): Promise<string> {
@@ -379,6 +416,7 @@ class RealHostFleet implements RunningHostFleet {
 
   async detach(): Promise<void> {
     await this.#adopted;
+    this.#guests.detach();
     this.#machines.detach();
   }
 
@@ -390,6 +428,7 @@ class RealHostFleet implements RunningHostFleet {
     await this.#processes.waitForTools(60_000);
     this.#nbd.sweep();
     await this.#machines.adopt();
+    await this.#guests.adopt();
     await this.#machines.sweepScratch(this.#nbd.scratchFiles());
   }
 

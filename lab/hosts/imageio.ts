@@ -39,6 +39,8 @@ export class ImageioDaemon {
     readonly processes: ProcessRegistry,
     readonly pythonVenvDir: string,
     readonly ca: KeyAndCertificate,
+    /** In front of its command; see guest-networks.ts. */
+    readonly enter: readonly string[] = [],
   ) {
     this.#processName = `imageio-${place.id}`;
     this.#directory = join(paths.host(place.id), 'imageio');
@@ -62,7 +64,7 @@ export class ImageioDaemon {
     await this.processes.start<ImageioMeta>({
       name: this.#processName,
       hostId: this.place.id,
-      command: [join(this.pythonVenvDir, 'bin', 'python'), program, '-c', this.#directory],
+      command: [...this.enter, join(this.pythonVenvDir, 'bin', 'python'), program, '-c', this.#directory],
       stdoutFile: logFile,
       stderrFile: logFile,
       meta: { port },

@@ -7,8 +7,8 @@ import { reconcileLayers } from './live-layers';
 import { endLiveDumps } from './live-writes';
 import type { FleetPaths } from './paths';
 import type { ProcessRegistry } from './processes';
-import { VirtualMachine, type VmState } from './virtual-machine';
-import type { DiskState, GuestBoot } from './vm-layout';
+import { VirtualMachine, type VmState, type VmSurroundings } from './virtual-machine';
+import type { DiskState } from './vm-layout';
 
 /**
  * The running VMs of a fleet, and the taking over of those that an earlier lab left running. A VM that died by itself stays known by its
@@ -42,8 +42,11 @@ export class Machines {
     return machine;
   }
 
-  isKnown(vmId: string): boolean {
-    return this.processes.record(VirtualMachine.processName(vmId)) !== undefined;
+  /** What became of a VM that does not run. */
+  pastState(vmId: string): 'absent' | 'crashed' | 'ended' {
+    const record = this.processes.record<VmState>(VirtualMachine.processName(vmId));
+    if (record === undefined) return 'absent';
+    return record.meta.poweredOff === true ? 'ended' : 'crashed';
   }
 
   ofBackup(backupId: string): VirtualMachine | undefined {
@@ -64,10 +67,10 @@ export class Machines {
     return found?.disk.layers.at(-1)?.volume.volumeId === volume.volumeId ? found : undefined;
   }
 
-  async start(hostId: string, spec: VmSpec, boot: GuestBoot | undefined): Promise<void> {
+  async start(hostId: string, spec: VmSpec, surroundings: VmSurroundings): Promise<void> {
     if (this.#machines.has(spec.vmId)) throw new HostError('VM_RUNNING', `VM ${spec.vmId} runs already.`);
     await this.#forget(spec.vmId);
-    this.#register(await VirtualMachine.start(hostId, spec, this.paths, this.processes, boot));
+    this.#register(await VirtualMachine.start(hostId, spec, this.paths, this.processes, surroundings));
   }
 
   async stop(vmId: string, graceful: boolean): Promise<void> {

@@ -23,7 +23,7 @@ export interface ProcessStart<Meta> {
   /** Unique in the fleet, and a file name. */
   readonly name: string;
   readonly hostId: string;
-  readonly command: readonly [string, ...string[]];
+  readonly command: readonly string[];
   /** Truncated at start. */
   readonly stdoutFile: string;
   readonly stderrFile: string;
@@ -88,7 +88,7 @@ export class ProcessRegistry {
     const out = openSync(start.stdoutFile, 'w');
     const err = start.stderrFile === start.stdoutFile ? out : openSync(start.stderrFile, 'w');
     try {
-      const [file, ...args] = start.command;
+      const [file = '', ...args] = start.command;
       const child = spawn(file, args, { detached: true, stdio: ['ignore', out, err] });
       await new Promise<void>((resolve, reject) => {
         child.once('spawn', resolve);
@@ -165,7 +165,7 @@ export class ProcessRegistry {
    */
   sweepUnrecorded(): number {
     const known = new Set([...this.#records.values()].map((record) => record.pid));
-    const strays = this.#processesOfFleet(/qemu-system|qemu-nbd|ovirt-imageio/).filter((pid) => !known.has(pid));
+    const strays = this.#processesOfFleet(/qemu-system|qemu-nbd|ovirt-imageio|^nsenter|--config-drive/).filter((pid) => !known.has(pid));
     for (const pid of strays) killQuietly(pid);
     return strays.length;
   }
@@ -195,7 +195,7 @@ export class ProcessRegistry {
           const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
           const ours = (argument: string): boolean =>
             argument.includes(`${this.paths.socketDir}/`) || argument.includes(`${this.paths.dataDir}/`);
-          return programs.test(command.slice(0, 2).join(' ')) && command.some(ours);
+          return programs.test(command.slice(0, 3).join(' ')) && command.some(ours);
         } catch {
           return false; // ended while we looked
         }

@@ -1,14 +1,18 @@
-import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { LayerBitmap } from './bitmap-chain';
 import { type DiskChain, HostError, type VmDisk, type VmRunState, type VmSpec, type VolumeId } from './driver';
 import { guestAgentCall } from './guest-agent';
+import type { TapPort } from './guest-networks';
 import type { FleetPaths } from './paths';
 import type { ProcessRegistry } from './processes';
+import { configDriveArguments, diskGuestArguments } from './qemu-guest-disk';
 import { QmpClient, QmpRefusal } from './qmp';
+import { consoleFileOf } from './worker-process';
 import {
   type DiskState,
   type GuestBoot,
+  type VmHardware,
   diskDevice,
   diskNodes,
   diskState,
@@ -45,6 +49,10 @@ export interface VmState {
   readonly nextTarget: number;
   readonly disks: readonly DiskState[];
   readonly backup: BackupState | undefined;
+  /** Absent in records of earlier labs. */
+  readonly macAddresses?: readonly string[];
+  /** Its guest went off by itself. */
+  readonly poweredOff?: boolean;
 }
 
 export interface NamedNode {
@@ -57,6 +65,33 @@ export interface NamedNode {
 }
 
 const monitorTimeoutMs = 20_000;
+
+/** What a VM gets beside its own description. */
+export interface VmSurroundings {
+  /** In front of the command; see guest-networks.ts. */
+  readonly enter: readonly string[];
+  /** Of the `linux` guest. */
+  readonly boot?: GuestBoot;
+  readonly taps: readonly TapPort[];
+  /** The CD, if there is one. */
+  readonly isoFile?: string;
+}
+
+function hardwareOf(
+  spec: VmSpec,
+  directory: string,
+  consoleFile: string,
+  agentSocket: string,
+  { boot, taps, isoFile }: VmSurroundings,
+): VmHardware {
+  const isDiskGuest = spec.guest === 'disk';
+  const chipset = isDiskGuest ? (spec.machine?.chipset ?? 'q35') : 'i440fx';
+  return {
+    ...(boot === undefined ? {} : { linux: { boot, consoleFile } }),
+    ...(isDiskGuest ? { disk: diskGuestArguments({ spec, directory, consoleFile, agentSocket, taps }) } : {}),
+    ...(isoFile === undefined ? {} : { configDrive: configDriveArguments(isoFile, chipset) }),
+  };
+}
 
 export class VirtualMachine {
   #state: VmState;
@@ -74,6 +109,9 @@ export class VirtualMachine {
   ) {
     this.#state = state;
     monitor.onClose(() => this.#monitorClosed());
+    monitor.onEvent(({ event, data }) => {
+      if (event === 'SHUTDOWN' && data['guest'] === true) this.update({ poweredOff: true });
+    });
   }
 
   static processName(vmId: string): string {
@@ -90,21 +128,32 @@ export class VirtualMachine {
     spec: VmSpec,
     paths: FleetPaths,
     processes: ProcessRegistry,
-    boot: GuestBoot | undefined,
+    surroundings: VmSurroundings,
   ): Promise<VirtualMachine> {
     const name = VirtualMachine.processName(spec.vmId);
     const disks = spec.disks.map((disk, index) => diskState(disk, targetName(index), spec.guest, (volume) => paths.volume(volume)));
     const sockets = { monitor: paths.socket('qmp', spec.vmId), agent: paths.socket('agent', spec.vmId) };
     for (const socket of Object.values(sockets)) rmSync(socket, { force: true });
     const directory = paths.vm(spec.vmId);
-    const consoleFile = join(directory, 'console.log');
+    mkdirSync(directory, { recursive: true });
+    const consoleFile = consoleFileOf(paths, spec.vmId);
     rmSync(consoleFile, { force: true });
-    const state: VmState = { vmId: spec.vmId, guest: spec.guest, nextTarget: disks.length, disks, backup: undefined };
+    const state: VmState = {
+      vmId: spec.vmId,
+      guest: spec.guest,
+      nextTarget: disks.length,
+      disks,
+      backup: undefined,
+      macAddresses: spec.macAddresses,
+    };
     const stderrFile = join(directory, 'stderr.log');
     await processes.start<VmState>({
       name,
       hostId,
-      command: qemuArguments(spec, disks, sockets, boot === undefined ? undefined : { boot, consoleFile }),
+      command: [
+        ...surroundings.enter,
+        ...qemuArguments(spec, disks, sockets, hardwareOf(spec, directory, consoleFile, sockets.agent, surroundings)),
+      ],
       stdoutFile: VirtualMachine.outputFile(paths, spec.vmId),
       stderrFile,
       meta: state,
@@ -177,14 +226,20 @@ export class VirtualMachine {
 
   async runState(): Promise<VmRunState> {
     const { status } = await this.monitor.execute<{ status: string }>('query-status');
-    if (this.#state.guest === 'none') return 'up'; // prelaunch for ever
+    if (!this.#hasGuest) return 'up'; // prelaunch for ever
     if (status !== 'running') return status === 'internal-error' ? 'crashed' : 'paused';
-    this.#booted ||= /^(cycle \d+|idle)/m.test(this.consoleText());
+    this.#booted ||=
+      this.#state.guest === 'linux'
+        ? /^(cycle \d+|idle)/m.test(this.consoleText())
+        : await this.agent('guest-ping', 1000).then(
+            () => true,
+            () => false,
+          );
     return this.#booted ? 'up' : 'starting';
   }
 
   consoleText(): string {
-    const file = join(this.paths.vm(this.vmId), 'console.log');
+    const file = consoleFileOf(this.paths, this.vmId);
     return existsSync(file) ? readFileSync(file, 'utf8') : '';
   }
 
@@ -199,6 +254,12 @@ export class VirtualMachine {
     this.monitor.close();
     rmSync(this.paths.socket('qmp', this.vmId), { force: true });
     rmSync(this.paths.socket('agent', this.vmId), { force: true });
+  }
+
+  /** Presses the power button and waits; true when the guest went off. */
+  async powerDown(timeoutMs: number): Promise<boolean> {
+    if (!this.monitor.closed) await this.monitor.execute('system_powerdown').catch(() => undefined); // it may have gone meanwhile
+    return await this.processes.waitForEnd(this.processName, timeoutMs);
   }
 
   async nodes(): Promise<Map<string, NamedNode>> {
@@ -319,19 +380,24 @@ export class VirtualMachine {
 
   /** The guest agent's answer; FREEZE_FAILED when there is no guest. */
   async agent<T>(command: string, timeoutMs = 20_000): Promise<T> {
-    if (this.#state.guest === 'none') throw new HostError('FREEZE_FAILED', `VM ${this.vmId} has no guest agent.`);
+    if (!this.#hasGuest) throw new HostError('FREEZE_FAILED', `VM ${this.vmId} has no guest agent.`);
     return await guestAgentCall<T>(this.paths.socket('agent', this.vmId), command, timeoutMs);
   }
 
   /** A lab that died between freeze and thaw must not leave the guest standing still. */
   async thawLeftOver(): Promise<void> {
-    if (this.#state.guest === 'none' || (await this.runState()) !== 'up') return;
+    if (!this.#hasGuest || (await this.runState()) !== 'up') return;
     const status = await this.agent<string>('guest-fsfreeze-status', 2000).catch(() => 'unknown');
     if (status === 'frozen') await this.agent('guest-fsfreeze-thaw');
   }
 
   chainOf(disk: DiskState, virtualSizeBytes: number): DiskChain {
     return { diskId: disk.diskId, virtualSizeBytes, chain: disk.layers.map((layer) => ({ ...layer.volume, format: layer.format })) };
+  }
+
+  /** A guest runs in this qemu. */
+  get #hasGuest(): boolean {
+    return this.#state.guest === 'linux' || this.#state.guest === 'disk';
   }
 
   #monitorClosed(): void {

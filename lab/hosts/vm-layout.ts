@@ -22,6 +22,8 @@ export interface DiskState {
   /** What HMP `qemu-io -d` takes: the device that owns the block backend. */
   readonly backendPath: string;
   readonly readOnly: boolean;
+  /** The firmware boots from it. */
+  readonly bootable?: boolean;
   /** Base first. */
   readonly layers: readonly LayerState[];
 }
@@ -49,6 +51,7 @@ export function diskState(disk: VmDisk, target: string, guest: VmSpec['guest'], 
     deviceId,
     backendPath: virtio ? `/machine/peripheral/${deviceId}/virtio-backend` : deviceId,
     readOnly: disk.readOnly,
+    bootable: disk.bootable,
     layers: disk.chain.map((layer) => layerState(target, layer, layer.format, fileOf(layer))),
   };
 }
@@ -76,8 +79,12 @@ export function diskNodes(disk: DiskState): Record<string, unknown>[] {
 }
 
 export function diskDevice(disk: DiskState): Record<string, unknown> {
-  const common = { id: disk.deviceId, drive: leafOf(disk).node, serial: disk.diskId.slice(0, 20) };
-  return disk.backendPath === disk.deviceId ? { driver: 'scsi-hd', bus: 'scsi0.0', ...common } : { driver: 'virtio-blk-pci', ...common };
+  const common = { id: disk.deviceId, drive: leafOf(disk).node, ...(disk.bootable === true ? { bootindex: 1 } : {}) };
+  // As libvirt writes it: the whole id is the serial number (VPD page 0x80), the device id (0x83) and virtio's serial hold 20 characters.
+  const short = disk.diskId.slice(0, 20);
+  return disk.backendPath === disk.deviceId
+    ? { driver: 'scsi-hd', bus: 'scsi0.0', serial: disk.diskId, device_id: short, ...common }
+    : { driver: 'virtio-blk-pci', serial: short, ...common };
 }
 
 export interface GuestBoot {
@@ -92,44 +99,49 @@ export interface VmSockets {
 
 const mib = 1024 * 1024;
 
-export function qemuArguments(
-  spec: VmSpec,
-  disks: readonly DiskState[],
-  sockets: VmSockets,
-  guest: { boot: GuestBoot; consoleFile: string } | undefined,
-): [string, ...string[]] {
-  // The small guest panics below 96 MiB and gains nothing above 192.
-  const memoryMiB = guest === undefined ? 32 : Math.min(192, Math.max(112, Math.trunc(spec.memoryBytes / mib)));
+export interface VmHardware {
+  /** `linux`: kernel and initramfs, and where the serial console goes. */
+  readonly linux?: { readonly boot: GuestBoot; readonly consoleFile: string };
+  /** `disk`: everything but disks, by {@link diskGuestArguments}. */
+  readonly disk?: readonly string[];
+  /** Arguments for the CD. */
+  readonly configDrive?: readonly string[];
+}
+
+export function qemuArguments(spec: VmSpec, disks: readonly DiskState[], sockets: VmSockets, hardware: VmHardware): string[] {
   const devices: Record<string, unknown>[] = [{ driver: 'virtio-scsi-pci', id: 'scsi0' }, ...disks.map(diskDevice)];
-  const guestArguments: string[] = [];
-  if (guest !== undefined) {
-    for (const mac of spec.macAddresses) devices.push({ driver: 'virtio-net-pci', mac });
-    devices.push({ driver: 'virtio-serial-pci', id: 'serial0' });
-    devices.push({ driver: 'virtserialport', bus: 'serial0.0', chardev: 'agent', name: 'org.qemu.guest_agent.0' });
-    guestArguments.push('-kernel', guest.boot.kernel, '-initrd', guest.boot.initramfs);
-    guestArguments.push('-append', `console=ttyS0 quiet panic=-1 lab.pause_ms=${spec.guestWritePauseMs ?? 1000}`);
-    guestArguments.push('-serial', `file:${guest.consoleFile}`);
-    guestArguments.push('-chardev', `socket,id=agent,path=${sockets.agent},server=on,wait=off`);
-  }
   return [
     'qemu-system-x86_64',
     '-name',
     `guest=${spec.name.replaceAll(',', ',,')}`,
-    '-machine',
-    'pc',
-    '-accel',
-    guest === undefined ? 'tcg' : 'tcg,thread=multi,tb-size=32',
-    '-m',
-    String(memoryMiB),
     '-nodefaults',
     '-no-user-config',
     '-display',
     'none',
-    '-no-reboot',
     '-qmp',
     `unix:${sockets.monitor},server=on,wait=off`,
-    ...(guest === undefined ? ['-S'] : guestArguments),
+    ...(hardware.disk ??
+      (hardware.linux ? linuxGuest(spec, sockets, hardware.linux) : ['-machine', 'pc', '-accel', 'tcg', '-m', '32', '-S'])),
     ...disks.flatMap(diskNodes).flatMap((options) => ['-blockdev', JSON.stringify(options)]),
+    ...devices.flatMap((options) => ['-device', JSON.stringify(options)]),
+    ...(hardware.configDrive ?? []),
+  ];
+}
+
+function linuxGuest(spec: VmSpec, sockets: VmSockets, guest: NonNullable<VmHardware['linux']>): string[] {
+  // The small guest panics below 96 MiB and gains nothing above 192.
+  const memoryMiB = Math.min(192, Math.max(112, Math.trunc(spec.memoryBytes / mib)));
+  const devices: Record<string, unknown>[] = [
+    ...spec.macAddresses.map((mac) => ({ driver: 'virtio-net-pci', mac })),
+    { driver: 'virtio-serial-pci', id: 'serial0' },
+    { driver: 'virtserialport', bus: 'serial0.0', chardev: 'agent', name: 'org.qemu.guest_agent.0' },
+  ];
+  return [
+    ...['-machine', 'pc', '-accel', 'tcg,thread=multi,tb-size=32', '-m', String(memoryMiB), '-no-reboot'],
+    ...['-kernel', guest.boot.kernel, '-initrd', guest.boot.initramfs],
+    ...['-append', `console=ttyS0 quiet panic=-1 lab.pause_ms=${spec.guestWritePauseMs ?? 1000}`],
+    ...['-serial', `file:${guest.consoleFile}`],
+    ...['-chardev', `socket,id=agent,path=${sockets.agent},server=on,wait=off`],
     ...devices.flatMap((options) => ['-device', JSON.stringify(options)]),
   ];
 }

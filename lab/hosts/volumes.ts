@@ -60,6 +60,19 @@ export class VolumeStore {
     await rm(this.paths.volume(volume), { force: true });
   }
 
+  /** On failure nothing is left. */
+  async copy(source: DiskChain, target: Omit<VolumeSpec, 'parent'>): Promise<void> {
+    const leaf = requireLeaf(source);
+    await this.create(target);
+    try {
+      const formats = ['-f', qemuFormat(leaf.format), '-O', qemuFormat(target.format)];
+      await runTool('qemu-img', ['convert', '-q', '-n', ...formats, await this.requireFile(leaf), this.paths.volume(target)]);
+    } catch (error) {
+      await this.delete(target);
+      throw error;
+    }
+  }
+
   async actualBytes(volume: VolumeId): Promise<number> {
     return (await stat(await this.requireFile(volume))).blocks * 512;
   }

@@ -9,11 +9,12 @@ import type { SearchFields } from '../http/search';
 import type { Core } from '../model/core';
 import { attachmentId, type Disk, type DiskAttachment, type Vm, type Volume } from '../model/entities';
 import type { AttachmentService } from './attachment-service';
+import type { DiskCopy } from './disk-copy';
 import type { DiskService } from './disk-service';
 import { attachmentView, diskSnapshotView, diskView } from './disk-view';
 import { vmsOfDisk } from './images';
 
-export function registerDisks(routes: Routes, core: Core, disks: DiskService): void {
+export function registerDisks(routes: Routes, core: Core, disks: DiskService, copies: DiskCopy): void {
   const { db } = core;
   const one = (context: RequestContext): Disk => found(db.disks.get(param(context, 'diskId')));
   const searchable = (all: (context: RequestContext) => readonly Disk[], path: string): void => {
@@ -55,6 +56,15 @@ export function registerDisks(routes: Routes, core: Core, disks: DiskService): v
     const jobId = disks.remove(one(context).id, context);
     return context.query.flag('async') === true ? inProgress(jobId) : done(jobId);
   });
+  routes.add(
+    'POST',
+    '/disks/:diskId/copy',
+    async (context) => {
+      context.permits('CREATE_DISK');
+      return done(await copies.start(one(context), context.body, context));
+    },
+    { body: 'action', oldAction: true },
+  );
   registerVolumes(routes, core, one);
 }
 

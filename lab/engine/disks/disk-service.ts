@@ -244,7 +244,8 @@ export class DiskService {
   async recover(): Promise<void> {
     const requester = { correlationId: '', userId: '' };
     for (const disk of this.core.db.disks.list((candidate) => candidate.pending !== undefined)) {
-      if (disk.pending === 'remove') {
+      // A copy that was cut off is not gone on with.
+      if (disk.pending === 'remove' || disk.pending === 'copy') {
         this.core.background(() => this.finishRemove(disk.id));
         continue;
       }

@@ -97,10 +97,15 @@ export function requireUsable(disks: readonly Disk[], locked: Refusal = 'DISKS_L
   if (broken.length > 0) throw refuse('DISKS_ILLEGAL', aliases(broken));
 }
 
+/** What the domain says it has free. */
+export async function freeBytesOf(core: Core, domain: StorageDomain): Promise<number> {
+  const free = domain.pretended?.availableBytes ?? (await core.fleet.freeBytes(domain.id));
+  return Math.min(free, domain.mostFreeBytes ?? free);
+}
+
 /** Throws DISK_SPACE_LOW_ON_STORAGE_DOMAIN below the domain's critical limit. */
 export async function requireSpace(core: Core, domain: StorageDomain): Promise<void> {
-  const free = domain.pretended?.availableBytes ?? (await core.fleet.freeBytes(domain.id));
-  if (free < domain.criticalSpaceGib * GIB) throw refuse('DISK_SPACE_LOW_ON_STORAGE_DOMAIN', domain.name);
+  if ((await freeBytesOf(core, domain)) < domain.criticalSpaceGib * GIB) throw refuse('DISK_SPACE_LOW_ON_STORAGE_DOMAIN', domain.name);
 }
 
 /** The machine's own level, or its cluster's: the engine switches features by it. */

@@ -7,6 +7,7 @@ import { found, param } from '../http/request-context';
 import type { Routes } from '../http/route';
 import type { Core } from '../model/core';
 import type { Host } from '../model/entities';
+import { schedulableBytes } from '../power/host-choice';
 import { unfinishedTransfers } from './usage';
 
 /** Hosts: list, maintenance and back. At start every real host's imageio is brought up and its address learned. */
@@ -101,7 +102,7 @@ function hostView(core: Core, host: Host, allContent: boolean): ApiObject {
     libvirt_version: { major: 10, minor: 0, build: 0, revision: 0, full_version: 'libvirt-10.0.0-6.el9' },
     os: { type: 'RHEL', version: { major: 9, minor: 4, full_version: '9 - 4.el9' } },
     memory: host.memoryBytes,
-    max_scheduling_memory: host.memoryBytes,
+    max_scheduling_memory: schedulableBytes(core, host),
     cpu: { name: 'QEMU TCG CPU', speed: 2400, topology: { sockets: 1, cores: host.cpuCores, threads: 1 } },
     summary: { active: active.length, migrating: active.filter((vm) => vm.status === 'migrating').length, total: active.length },
     ...(allContent

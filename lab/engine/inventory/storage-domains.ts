@@ -1,4 +1,5 @@
 import { diskView } from '../disks/disk-view';
+import { freeBytesOf } from '../disks/images';
 import type { ApiObject } from '../http/api-object';
 import { conflict } from '../http/fault';
 import { hrefOf, refOf } from '../http/href';
@@ -152,7 +153,7 @@ async function space(core: Core, domain: StorageDomain): Promise<ApiObject> {
   // The engine reports whole GiB.
   const gib = 1024 ** 3;
   const used = disks.reduce((sum, disk) => sum + disk.totalSizeBytes, 0);
-  return { available: Math.floor((await core.fleet.freeBytes(domain.id)) / gib) * gib, used: Math.ceil(used / gib) * gib, committed };
+  return { available: Math.floor((await freeBytesOf(core, domain)) / gib) * gib, used: Math.ceil(used / gib) * gib, committed };
 }
 
 const searchFields = (core: Core): SearchFields<StorageDomain> => ({

@@ -105,6 +105,8 @@ export interface StorageDomain extends Entity {
   readonly discardAfterDelete: boolean;
   readonly warningLowSpacePercent: number;
   readonly criticalSpaceGib: number;
+  /** A lab's fault: the domain says it has no more than this. */
+  readonly mostFreeBytes?: number;
   /** A domain of the pretended large inventory, with these figures; real domains ask the fleet. */
   readonly pretended?: { readonly availableBytes: number; readonly usedBytes: number };
 }
@@ -271,6 +273,12 @@ export interface Vm extends Entity {
   readonly stopTime?: number;
   /** What boots in it; see HostFleet.VmSpec. */
   readonly guest: 'none' | 'linux';
+  /** What boots in it this time, when that is not `guest`: a worker VM of the product. */
+  readonly guestOfRun?: 'disk' | 'process';
+  /** A lab's fault: its clock is off by this. */
+  readonly clockOffsetSeconds?: number;
+  /** It ran at least once: a stored initialization is not applied by itself any more. */
+  readonly initialized?: boolean;
   /** `VmExternalDataSection` of a restored snapshot OVF, if any. */
   readonly externalData?: string;
   /** A VM of the pretended large inventory: no process and no files stand behind it. */
@@ -325,7 +333,7 @@ export interface Disk extends Entity {
   readonly totalSizeBytes: number;
   readonly createdAt: number;
   /** What locks it and goes on over a restart of the engine. */
-  readonly pending?: 'create' | 'remove';
+  readonly pending?: 'create' | 'copy' | 'remove';
   readonly pretended: boolean;
 }
 

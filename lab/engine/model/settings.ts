@@ -10,6 +10,8 @@ export interface EngineSettings {
   readonly mergeMsPerGib: number;
   /** How long a disk stays locked after its creation, engine milliseconds. */
   readonly diskCreateMs: number;
+  /** Copy time per GiB of virtual size, engine milliseconds, on top of the real copy. */
+  readonly copyMsPerGib: number;
   /** [TransferImageClientInactivityTimeoutInSeconds] */
   readonly transferInactivitySeconds: number;
   /** [ImageTransferHostTicketValidityInSeconds] */
@@ -18,6 +20,8 @@ export interface EngineSettings {
   readonly ticketRefreshSeconds: number;
   /** Idle time after which a session answers 401 [UserSessionTimeOutInterval]. */
   readonly sessionIdleMinutes: number;
+  /** What runs in a VM that is started with a seed of the product's workers on its config drive. */
+  readonly workerVms: 'none' | 'process' | 'guest';
 }
 
 export const defaultSettings: EngineSettings = {
@@ -26,10 +30,12 @@ export const defaultSettings: EngineSettings = {
   snapshotCreateMs: 3_000,
   mergeMsPerGib: 1_000,
   diskCreateMs: 2_000,
+  copyMsPerGib: 500,
   transferInactivitySeconds: 60,
   ticketValiditySeconds: 300,
   ticketRefreshSeconds: 240,
   sessionIdleMinutes: 30,
+  workerVms: 'none',
 };
 
 /** Rows of finished work stay this long (engine milliseconds). */

@@ -4,7 +4,7 @@
  * All hosts of the lab lie on one machine, so a migration only changes which host the engine shows and uses for new transfers.
  * States: vm-states.ts. Source: reference "oVirt engine REST API" sections 4.6, 5.2, 9 and 14.7.
  */
-import { flagOf, objectOf, objectsOf, textOf, type ApiObject } from '../http/api-object';
+import { flagOf, objectOf, textOf, type ApiObject } from '../http/api-object';
 import { executionFailed } from '../http/fault';
 import { backupBlocksPower } from '../backups/backup-queries';
 import type { AttachmentService } from '../disks/attachment-service';
@@ -16,7 +16,11 @@ import type { EventRefs, Host, Vm, VmStatus } from '../model/entities';
 import { refuse } from '../states/refusals';
 import { follow } from '../states/transitions';
 import { applyNextRun } from '../vms/vm-service';
+import type { ConfigDrive } from './config-drive';
+import { chooseHost, isFit } from './host-choice';
+import { configDriveOfStart } from './initialization';
 import { isRunning, VM_TRANSITIONS } from './vm-states';
+import { guestOfRun, machineOf } from './worker-vms';
 
 /** Engine milliseconds of the steps between down and up, and of a reboot. */
 const LAUNCH_MS = 1_000;
@@ -25,6 +29,8 @@ const SHUTDOWN_MS = 2_000;
 const HOST_REFRESH_MS = 3_000;
 /** Without word from a guest agent the engine takes a machine for up after this time. */
 const NO_AGENT_UP_MS = 60_000;
+/** Real milliseconds: a real guest does not shut down faster when the engine's time runs faster. */
+const GUEST_SHUTDOWN_MS = 60_000;
 
 export class PowerService {
   private readonly exitListeners: ((vmId: string) => Promise<void>)[] = [];
@@ -48,7 +54,8 @@ export class PowerService {
     takeLocks(core.locks, { holder, message: 'OBJECT_LOCKED', exclusive: [`vm:${vm.id}`] }, vm.name);
     try {
       this.requireStartable(vm);
-      const host = this.chooseHost(vm, body);
+      const drive = configDriveOfStart(vm, body);
+      const host = chooseHost(core, vm, body);
       const runOnce = objectOf(body, 'vm');
       db.vms.update(vm.id, {
         status: this.next(vm, resuming ? 'restoring_state' : 'wait_for_launch'),
@@ -57,6 +64,7 @@ export class PowerService {
         stopReason: undefined,
         statusDetail: undefined,
         ...optional('runOnce', runOnce),
+        guestOfRun: guestOfRun(core.settings, drive),
       });
       const job = core.jobs.start(`Launching VM ${vm.name}`, requester);
       core.events.log(
@@ -66,7 +74,7 @@ export class PowerService {
         this.refs(vm.id, requester),
         requester.correlationId,
       );
-      core.background(() => this.finishStart(vm.id, host, holder, job.id, requester));
+      core.background(() => this.finishStart(vm.id, host, drive, { holder, jobId: job.id, requester }));
       return job.id;
     } catch (error) {
       core.locks.release(holder);
@@ -79,9 +87,9 @@ export class PowerService {
     return this.halt(vm, body, requester, { delayMs: 0, graceful: flagOf(body, 'force') !== true, verb: 'Stopping' });
   }
 
-  /** Asks the guest; here it always obeys. */
+  /** Asks the guest; one that does not go in time is up again. */
   shutdown(vm: Vm, body: ApiObject, requester: Requester): string {
-    return this.halt(vm, body, requester, { delayMs: SHUTDOWN_MS, graceful: true, verb: 'Shutting down' });
+    return this.halt(vm, body, requester, { delayMs: SHUTDOWN_MS, graceful: true, asksGuest: true, verb: 'Shutting down' });
   }
 
   reboot(vm: Vm, body: ApiObject, requester: Requester): string {
@@ -168,14 +176,19 @@ export class PowerService {
         continue;
       }
       const state = await fleet.vmState(vm.id);
-      if (state === 'absent' || state === 'crashed')
-        await this.goDown(vm.id, vm.status !== 'powering_down' && vm.status !== 'saving_state');
-      else if (vm.status === 'powering_down') core.background(() => this.finishHalt(vm.id, true, undefined));
+      if (state === 'absent' || state === 'crashed' || state === 'ended')
+        await this.goDown(vm.id, state !== 'ended' && vm.status !== 'powering_down' && vm.status !== 'saving_state');
+      else if (vm.status === 'powering_down') core.background(() => this.finishHalt(vm.id, { graceful: true }, undefined));
       else db.vms.update(vm.id, { status: state === 'paused' ? 'paused' : 'up' });
     }
   }
 
-  private async finishStart(vmId: string, host: Host, holder: string, jobId: string, requester: Requester): Promise<void> {
+  private async finishStart(
+    vmId: string,
+    host: Host,
+    drive: ConfigDrive | undefined,
+    { holder, jobId, requester }: { readonly holder: string; readonly jobId: string; readonly requester: Requester },
+  ): Promise<void> {
     const { core } = this;
     const { db, clock, fleet } = core;
     const vm = db.vms.require(vmId);
@@ -188,14 +201,18 @@ export class PowerService {
           name: vm.name,
           memoryBytes: vm.memoryBytes,
           disks: await this.attachments.disksForStart(vm),
-          guest: vm.guest,
-          macAddresses: db.nics.list((nic) => nic.vmId === vmId && nic.plugged).map((nic) => nic.macAddress),
+          guest: vm.guestOfRun ?? vm.guest,
+          macAddresses: db.nics.list((nic) => nic.vmId === vmId && nic.plugged && nic.linked).map((nic) => nic.macAddress),
+          machine: machineOf(db, vm),
+          ...optional('configDrive', drive),
+          ...optional('clockOffsetSeconds', vm.clockOffsetSeconds),
         });
       }
+      db.vms.update(vmId, { initialized: true });
     } catch (error) {
       core.log.error(`start of VM ${vmId} failed`, error);
       core.locks.release(holder);
-      db.vms.update(vmId, { status: 'down', hostId: undefined, runOnce: undefined });
+      db.vms.update(vmId, { status: 'down', hostId: undefined, runOnce: undefined, guestOfRun: undefined });
       core.jobs.end(jobId, false);
       core.events.log(
         54,
@@ -218,12 +235,18 @@ export class PowerService {
   private async waitForGuest(vm: Vm): Promise<void> {
     const { clock, fleet } = this.core;
     await clock.sleep(BOOT_MS);
-    if (vm.guest === 'none' || vm.pretended) return;
+    const { guestOfRun: kind = vm.guest } = this.core.db.vms.get(vm.id) ?? vm;
+    if (kind === 'none' || vm.pretended) return;
     const since = clock.now();
     while (clock.elapsedMs(since) < NO_AGENT_UP_MS && (await fleet.vmState(vm.id)) === 'starting') await clock.sleep(HOST_REFRESH_MS);
   }
 
-  private halt(vm: Vm, body: ApiObject, requester: Requester, how: { delayMs: number; graceful: boolean; verb: string }): string {
+  private halt(
+    vm: Vm,
+    body: ApiObject,
+    requester: Requester,
+    how: { delayMs: number; graceful: boolean; asksGuest?: boolean; verb: string },
+  ): string {
     const { core } = this;
     if (vm.status === 'suspended') {
       core.db.vms.update(vm.id, { status: 'down' });
@@ -234,17 +257,27 @@ export class PowerService {
     if (!VM_TRANSITIONS[vm.status].includes('powering_down')) throw refuse('VM_STATUS_ILLEGAL', vm.name);
     core.db.vms.update(vm.id, { status: this.next(vm, 'powering_down'), ...optional('stopReason', textOf(body, 'reason')) });
     const job = core.jobs.start(`${how.verb} VM ${vm.name}`, requester);
-    core.clock.after(how.delayMs, () => this.finishHalt(vm.id, how.graceful, job.id));
+    core.clock.after(how.delayMs, () => this.finishHalt(vm.id, how, job.id));
     return job.id;
   }
 
-  private async finishHalt(vmId: string, graceful: boolean, jobId: string | undefined): Promise<void> {
+  private async finishHalt(
+    vmId: string,
+    { graceful, asksGuest = false }: { readonly graceful: boolean; readonly asksGuest?: boolean },
+    jobId: string | undefined,
+  ): Promise<void> {
     const { core } = this;
     const vm = core.db.vms.require(vmId);
     try {
       await core.step('vm.stop', vmId);
+      if (asksGuest && vm.guestOfRun !== undefined && !(await core.fleet.shutdownVm(vmId, GUEST_SHUTDOWN_MS))) {
+        // Unless somebody has stopped it meanwhile.
+        this.advance(vmId, 'powering_down', 'up');
+        if (jobId !== undefined) core.jobs.end(jobId, false);
+        return;
+      }
       if (!vm.pretended) await core.fleet.stopVm(vmId, graceful);
-      await this.goDown(vmId, false);
+      if (core.db.vms.get(vmId)?.status !== 'down') await this.goDown(vmId, false);
       if (jobId !== undefined) core.jobs.end(jobId, true);
     } catch (error) {
       core.log.error(`stop of VM ${vmId} failed`, error);
@@ -259,6 +292,8 @@ export class PowerService {
     const state = await this.core.fleet.vmState(vmId);
     // It may have been started again since.
     if (state === 'absent' || state === 'crashed') await this.goDown(vmId, true);
+    // Its guest went off by itself: that is no error.
+    if (state === 'ended') await this.goDown(vmId, false);
   }
 
   private async goDown(vmId: string, unexpected: boolean): Promise<void> {
@@ -270,7 +305,14 @@ export class PowerService {
       });
     }
     if (!vm.pretended) await this.attachments.dropOverlays(vmId);
-    core.db.vms.update(vmId, { status: 'down', hostId: undefined, runOnce: undefined, startTime: undefined, stopTime: core.clock.now() });
+    core.db.vms.update(vmId, {
+      status: 'down',
+      hostId: undefined,
+      runOnce: undefined,
+      guestOfRun: undefined,
+      startTime: undefined,
+      stopTime: core.clock.now(),
+    });
     applyNextRun(core, vmId);
     if (unexpected) core.events.log(119, 'error', `VM ${vm.name} is down with error. Its process ended unexpectedly.`, { vmId });
     else core.events.log(61, 'normal', `VM ${vm.name} is down.`, { vmId });
@@ -321,19 +363,6 @@ export class PowerService {
       throw refuse('NO_BOOTABLE_DISK', vm.name);
   }
 
-  private chooseHost(vm: Vm, body: ApiObject): Host {
-    const { db } = this.core;
-    const pinned = [objectOf(body, 'vm'), vm.attributes].flatMap(
-      (source) => objectsOf(objectOf(source, 'placement_policy'), 'hosts') ?? [],
-    );
-    const wanted = new Set(pinned.flatMap((host) => textOf(host, 'id') ?? []));
-    const hosts = db.hosts.list((host) => isFit(host, vm) && (wanted.size === 0 || wanted.has(host.id)));
-    const load = (host: Host): number => db.vms.list((other) => other.hostId === host.id).length;
-    const [best] = hosts.sort((a, b) => load(a) - load(b));
-    if (best === undefined) throw refuse('NO_HOST_FITS', vm.name);
-    return best;
-  }
-
   private requireNoBackup(vm: Vm, body: ApiObject): void {
     if (flagOf(body, 'force') !== true && backupBlocksPower(this.core.db, vm.id)) throw refuse('VM_IS_DURING_BACKUP', vm.name);
   }
@@ -351,11 +380,6 @@ export class PowerService {
   private refs(vmId: string, requester: Requester): EventRefs {
     return { vmId, userId: requester.userId };
   }
-}
-
-/** Machines without processes run on hosts without processes only, and real ones on real ones. */
-function isFit(host: Host, vm: Vm): boolean {
-  return host.clusterId === vm.clusterId && host.status === 'up' && host.pretended === vm.pretended;
 }
 
 /** Unless the configured boot order leaves the disk out. */

@@ -28,7 +28,8 @@ export const VM_TRANSITIONS: TransitionTable<VmStatus> = {
   saving_state: ['suspended', 'down'],
   suspended: ['restoring_state', 'down'],
   restoring_state: ['up', 'down'],
-  powering_down: ['down', 'up'],
+  // A machine whose guest takes its time can be stopped.
+  powering_down: ['down', 'up', 'powering_down'],
   not_responding: ['up', 'unknown', 'down'],
   unknown: ['up', 'down'],
 };

@@ -63,6 +63,7 @@ const REFUSALS = {
   VM_BACKUP_STOPPED_TOO_EARLY: [400, 'VM backup was stopped before it was ready; it is in phase {subject}'],
   VM_BACKUP_ALREADY_STOPPED: [400, 'VM backup is already in phase {subject}'],
   VM_DISK_SNAPSHOT_IS_ATTACHED_TO_ANOTHER_VM: [409, 'Disk snapshots of {subject} are attached to another VM'],
+  VM_TEMPLATE_IMAGE_IS_LOCKED: [409, 'Disk {subject} is locked. Try again in a few minutes'],
   VM_IMAGE_IS_LOCKED: [409, 'VM {subject} is locked. Try again in a few minutes'],
   VM_IN_PREVIEW: [409, 'VM {subject} is in the middle of a snapshot preview'],
   VM_IS_DURING_BACKUP: [409, 'VM {subject} is during a backup operation'],

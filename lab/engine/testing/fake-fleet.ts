@@ -9,6 +9,7 @@ import { pathToFileURL } from 'node:url';
 import type {
   BackupStart,
   DiskChain,
+  GuestInterface,
   HostFleet,
   ImageioEndpoint,
   NbdExport,
@@ -63,6 +64,8 @@ export class FakeFleet implements HostFleet {
   readonly exports = new Map<string, { readonly hostId: string; readonly disk: DiskChain; readonly bitmap: string | undefined }>();
   readonly tickets = new Map<string, FakeTicket>();
   readonly freeByDomain = new Map<string, number>();
+  readonly guestNetworks = new Map<string, readonly GuestInterface[]>();
+  readonly ignoresShutdown = new Set<string>();
   private readonly failures = new Map<string, HostError[]>();
   private readonly exitListeners: ((vmId: string) => void)[] = [];
   private readonly gates = new Map<string, Promise<void>>();
@@ -162,6 +165,12 @@ export class FakeFleet implements HostFleet {
     this.volumes.delete(key(volume));
   }
 
+  async copyVolume(source: DiskChain, target: Omit<VolumeSpec, 'parent'>): Promise<void> {
+    await this.record('copyVolume', [source, target]);
+    this.leafOf(source);
+    this.volumes.set(key(target), { spec: target, sizeBytes: target.virtualSizeBytes, bitmaps: new Map() });
+  }
+
   async volumeActualBytes(volume: VolumeId): Promise<number> {
     await this.record('volumeActualBytes', [volume]);
     this.volume(volume);
@@ -205,6 +214,18 @@ export class FakeFleet implements HostFleet {
   async stopVm(vmId: string, graceful: boolean): Promise<void> {
     await this.record('stopVm', [vmId, graceful]);
     this.endVm(vmId, graceful);
+  }
+
+  async shutdownVm(vmId: string, timeoutMs: number): Promise<boolean> {
+    await this.record('shutdownVm', [vmId, timeoutMs]);
+    if (this.ignoresShutdown.has(vmId)) return false;
+    this.endVm(vmId, true);
+    return true;
+  }
+
+  async guestInterfaces(vmId: string): Promise<readonly GuestInterface[] | undefined> {
+    await this.record('guestInterfaces', [vmId]);
+    return this.guestNetworks.get(vmId);
   }
 
   async vmState(vmId: string): Promise<VmRunState> {

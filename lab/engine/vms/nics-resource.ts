@@ -8,6 +8,7 @@ import type { Routes } from '../http/route';
 import type { Core } from '../model/core';
 import type { Nic, Vm } from '../model/entities';
 import { MacAddresses } from './mac-pool';
+import { reportedDevices } from './reported-devices';
 
 /** `/vms/:vmId/nics` and what a guest agent reports of them. */
 export function registerNics(routes: Routes, core: Core): void {
@@ -126,16 +127,20 @@ export function registerNics(routes: Routes, core: Core): void {
       { body: 'action', oldAction: true },
     );
   }
-  routes.add('GET', '/vms/:vmId/reporteddevices', (context) => {
-    const vm = vmOf(context);
-    const hasAgent = vm.status === 'up' && vm.guest === 'linux';
-    const nics = db.nics.list((nic) => nic.vmId === vm.id && nic.plugged);
-    return list('reported_device', hasAgent ? nics.map((nic, index) => reportedView(vm, nic, `eth${String(index)}`)) : []);
+  routes.add('GET', '/vms/:vmId/reporteddevices', async (context) => {
+    const reported = await reportedDevices(core, vmOf(context));
+    return list(
+      'reported_device',
+      reported.map(({ view }) => view),
+    );
   });
-  routes.add('GET', '/vms/:vmId/nics/:nicId/reporteddevices', (context) => {
-    const vm = vmOf(context);
-    const nic = nicOf(context);
-    return list('reported_device', vm.status === 'up' && vm.guest === 'linux' ? [reportedView(vm, nic, 'eth0')] : []);
+  routes.add('GET', '/vms/:vmId/nics/:nicId/reporteddevices', async (context) => {
+    const { id } = nicOf(context);
+    const reported = await reportedDevices(core, vmOf(context));
+    return list(
+      'reported_device',
+      reported.filter(({ nic }) => nic.id === id).map(({ view }) => view),
+    );
   });
 }
 
@@ -151,26 +156,6 @@ export const nicView = (nic: Nic): ApiObject => ({
   vnic_profile: refOf('vnicprofiles', nic.vnicProfileId),
   vm: refOf('vms', nic.vmId),
 });
-
-/** The guest has no address but the one every Linux makes from its MAC. */
-function reportedView(vm: Vm, nic: Nic, name: string): ApiObject {
-  return {
-    href: hrefOf('vms', vm.id, 'reporteddevices', nic.id),
-    id: nic.id,
-    name,
-    description: 'guest reported data',
-    type: 'network',
-    mac: { address: nic.macAddress },
-    ips: [{ address: linkLocal(nic.macAddress), version: 'v6' }],
-    vm: refOf('vms', vm.id),
-  };
-}
-
-function linkLocal(mac: string): string {
-  const [a = 0, b = 0, c = 0, d = 0, e = 0, f = 0] = mac.split(':').map((part) => Number.parseInt(part, 16));
-  const group = (high: number, low: number): string => ((high << 8) | low).toString(16);
-  return `fe80::${group(a ^ 2, b)}:${group(c, 0xff)}:${group(0xfe, d)}:${group(e, f)}`;
-}
 
 function refuseTakenNicName(core: Core, vm: Vm, name: string): void {
   if (core.db.nics.find((nic) => nic.vmId === vm.id && nic.name === name)) {

@@ -2,6 +2,7 @@ import { compact, flagOf, numberOf, objectOf, textOf, type ApiObject } from '../
 import { badRequest } from '../http/fault';
 import type { Core } from '../model/core';
 import type { Version, Vm } from '../model/entities';
+import { initializationProblem } from '../power/config-drive';
 
 /** What of a VM's body is configuration, which of it takes effect at once, and which combinations the engine refuses. */
 
@@ -123,6 +124,10 @@ export function requireConsistent(core: Core, memoryBytes: number, attributes: A
   }
   if (max !== undefined && max < memoryBytes) {
     throw badRequest('MAX_MEMORY_CANNOT_BE_SMALLER_THAN_MEMORY_SIZE', 'The maximum memory must not be smaller than the memory size.');
+  }
+  const problem = initializationProblem(objectOf(attributes, 'initialization') ?? {});
+  if (problem !== undefined) {
+    throw badRequest('VM_INIT_INVALID', problem);
   }
   const leaseDomain = textOf(objectOf(objectOf(attributes, 'lease'), 'storage_domain'), 'id');
   if (leaseDomain !== undefined && core.db.storageDomains.get(leaseDomain)?.status !== 'active') {
