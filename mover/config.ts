@@ -39,6 +39,8 @@ export const moverConfigSchema = z.strictObject({
     .strictObject({
       maxConnections: z.int().min(1).default(256),
       maxConnectionsPerSession: z.int().min(1).default(32),
+      /** Workers that measure the way at the same time; each takes as much of the network as it gets. */
+      maxProbes: z.int().min(1).default(8),
       helloTimeoutMs: z.int().min(100).default(10_000),
       idleTimeoutMs: z.int().min(100).default(120_000),
       maxPutsInFlight: z.int().min(1).max(1024).default(16),

@@ -6,7 +6,7 @@ import { createPublicKey, randomUUID, sign, verify } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { loadMessages } from '../../proto/loader';
 
-export type TicketRight = 'write' | 'read';
+export type TicketRight = 'write' | 'read' | 'probe';
 
 export interface TicketClaims {
   readonly ticketId: string;
@@ -19,7 +19,7 @@ export interface TicketClaims {
 }
 
 const Claims = loadMessages('tidemark/common/v1/data_path.proto').lookupType('tidemark.common.v1.TicketClaims');
-const rightNumbers: Record<TicketRight, number> = { write: 1, read: 2 };
+const rightNumbers: Record<TicketRight, number> = { write: 1, read: 2, probe: 3 };
 
 /** Signs claims; the ticket id is made here. */
 export function signTicket(claims: Omit<TicketClaims, 'ticketId'>, key: KeyObject): string {

@@ -2,6 +2,7 @@
  * One connection of the data port: the state machine of docs/protocol/data-mover.md.
  *
  *   hello ──valid Hello──▶ ready ──Bye, fatal error, session's end──▶ closed
+ *     └────with a probe ticket──▶ probing ──Bye, fatal error──▶ closed
  *
  * Frames are handled one after the other; a handler that must wait pauses the reader and the socket, which is all the backpressure there is.
  * Commits and reads run beside, a bounded number of them. The file is long because it is one state machine: all frames share its state.
@@ -15,7 +16,14 @@ import type { TicketClaims, TicketRight } from '../../common/tickets/ticket';
 import { decodeHeader, encodeFrame, encodeFrameHead, FrameViolation } from '../../proto/data-mover/frame-codec';
 import { encodeBlockList, newPutBitmap, offerBlock, offerDigest, offerEntryCount, setPutBit } from '../../proto/data-mover/frame-payloads';
 import { FrameReader, type FrameSink } from '../../proto/data-mover/frame-reader';
-import { DATA_MOVER_VERSION, FrameType, PAYLOAD_SLACK_BYTES, type FrameHeaders, type PutFrame } from '../../proto/data-mover/frame-types';
+import {
+  DATA_MOVER_VERSION,
+  FrameType,
+  MAX_PROBE_BYTES,
+  PAYLOAD_SLACK_BYTES,
+  type FrameHeaders,
+  type PutFrame,
+} from '../../proto/data-mover/frame-types';
 import { BlockErrors, DataPortErrors, SessionErrors } from '../errors/mover-errors';
 import { BlockKind } from '../format/block';
 import { rawLengthOf } from '../format/index-page';
@@ -27,6 +35,7 @@ import { ImageReader, type StoredBlockView } from '../repository/image-reader';
 import { judgePut } from './judge-put';
 import type { DataPortLimits } from './limits';
 import type { PayloadBuffers } from './payload-buffers';
+import { isProbeTicket, Probe } from './probe';
 
 /** Answers that wait in the socket before it is no longer read. */
 const maxUnsentBytes = 4 * 1024 * 1024;
@@ -46,6 +55,8 @@ export interface ConnectionContext {
   readonly readPool: BufferPool;
   /** For frames that arrive in pieces; shared by all connections. */
   readonly payloads: PayloadBuffers;
+  /** Connections that only measure the way. */
+  readonly probing: Set<Connection>;
   /** Claims of a genuine ticket. Throws TICKET_INVALID, TICKET_EXPIRED. */
   checkTicket(ticket: string): TicketClaims;
   /** Throws TICKET_INVALID when the session is not here, SESSION_ENDED. */
@@ -67,6 +78,7 @@ export class Connection implements Lane, FrameSink {
   private taken = 0;
   private readonly reader: FrameReader;
   private session: Session | undefined;
+  private probe: Probe | undefined;
   private claims: TicketClaims | undefined;
   private readonly drafts = new Map<number, DiskDraft>();
   private readonly images = new Map<number, ImageReader>();
@@ -97,7 +109,7 @@ export class Connection implements Lane, FrameSink {
   }
 
   get isReady(): boolean {
-    return this.session !== undefined;
+    return this.session !== undefined || this.probe !== undefined;
   }
 
   /**
@@ -133,7 +145,8 @@ export class Connection implements Lane, FrameSink {
         sequence = fields.sequence;
         if (sequence === 0) throw new FrameViolation('a request without a sequence');
       }
-      if (!this.session && type !== FrameType.hello) throw DataPortErrors.FRAME_UNEXPECTED({ problem: 'the first frame is not Hello' });
+      if (!this.isReady && type !== FrameType.hello) throw DataPortErrors.FRAME_UNEXPECTED({ problem: 'the first frame is not Hello' });
+      this.probe?.assertAllowed(type);
       const handler = this.handlers[type] as ((header: unknown, payload: Buffer) => void | Promise<void>) | undefined;
       if (!handler) throw DataPortErrors.FRAME_UNEXPECTED({ problem: `type ${type} is the mover's to send` });
       const waiting = handler(fields, payload);
@@ -174,6 +187,7 @@ export class Connection implements Lane, FrameSink {
       [FrameType.commitDisk]: (header) => this.onCommitDisk(header),
       [FrameType.openImage]: (header) => this.onOpenImage(header),
       [FrameType.read]: (header) => this.onRead(header),
+      [FrameType.probe]: (header, payload) => this.onProbe(header.sequence, payload),
       [FrameType.ping]: (header) => this.send(encodeFrame(FrameType.pong, { sequence: header.sequence })),
       [FrameType.pong]: () => undefined,
       [FrameType.bye]: () => {
@@ -185,7 +199,7 @@ export class Connection implements Lane, FrameSink {
   }
 
   private onHello(hello: FrameHeaders[typeof FrameType.hello]): void {
-    if (this.session) throw DataPortErrors.FRAME_UNEXPECTED({ problem: 'a second Hello' });
+    if (this.isReady) throw DataPortErrors.FRAME_UNEXPECTED({ problem: 'a second Hello' });
     if (hello.version !== DATA_MOVER_VERSION)
       throw DataPortErrors.PROTOCOL_VERSION_UNSUPPORTED({ version: hello.version, supported: DATA_MOVER_VERSION });
     if (!this.peer) throw CommonErrors.CERTIFICATE_REQUIRED({ method: 'the data port' });
@@ -194,6 +208,7 @@ export class Connection implements Lane, FrameSink {
     const claims = this.context.checkTicket(hello.ticket);
     if (this.peer.role === 'host' && claims.rights.includes('write'))
       throw CommonErrors.ROLE_NOT_ALLOWED({ method: 'writing', role: 'host' });
+    if (isProbeTicket(claims)) return this.startProbe();
     const session = this.context.findSession(claims);
     const limit = this.context.limits.maxConnectionsPerSession;
     if (session.laneCount >= limit) throw DataPortErrors.TOO_MANY_CONNECTIONS({ limit }, { retryDelayMs: 5_000 });
@@ -214,6 +229,31 @@ export class Connection implements Lane, FrameSink {
         maxBatch: this.context.limits.maxBatch,
       }),
     );
+  }
+
+  private startProbe(): void {
+    const { limits, probing } = this.context;
+    if (probing.size >= limits.maxProbes) throw DataPortErrors.TOO_MANY_CONNECTIONS({ limit: limits.maxProbes }, { retryDelayMs: 5_000 });
+    probing.add(this);
+    this.probe = new Probe();
+    this.reader.maxPayloadBytes = MAX_PROBE_BYTES;
+    this.send(
+      encodeFrame(FrameType.welcome, {
+        version: DATA_MOVER_VERSION,
+        sessionId: '',
+        blockSizeBytes: MAX_PROBE_BYTES,
+        digestKey: Buffer.alloc(0),
+        codec: 0,
+        codecLevel: 0,
+        maxPutsInFlight: limits.maxPutsInFlight,
+        maxBatch: 0,
+      }),
+    );
+  }
+
+  private onProbe(sequence: number, payload: Buffer): void {
+    if (!this.probe) throw DataPortErrors.TICKET_RIGHT_MISSING({ right: 'probe' });
+    this.send(encodeFrame(FrameType.probeReply, { sequence, receivedBytes: this.probe.count(payload.length) }));
   }
 
   private async onOpenDisk(open: FrameHeaders[typeof FrameType.openDisk]): Promise<void> {
@@ -408,6 +448,7 @@ export class Connection implements Lane, FrameSink {
 
   private leave(): void {
     this.session?.detach(this);
+    this.context.probing.delete(this);
     this.asked.clear();
     this.drafts.clear();
     this.images.clear();

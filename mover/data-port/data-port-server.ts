@@ -48,6 +48,7 @@ export class DataPortServer implements Service {
       limits: options.limits,
       logger,
       payloads: new PayloadBuffers(),
+      probing: new Set(),
       readPool: new BufferPool(readBufferBytes, readBuffers),
       checkTicket: (ticket) => checkTicket(ticket, this.keys, new Date()),
       findSession: (claims) => this.findSession(claims),

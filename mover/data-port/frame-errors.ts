@@ -13,7 +13,7 @@ const adviceNumbers: Record<RetryAdvice, number> = {
   'fresh-ticket': 6,
 };
 
-/** Codes after which the connection cannot go on (docs/protocol/data-mover.md §7). */
+/** Codes after which the connection cannot go on (docs/protocol/data-mover.md §8). */
 const closing: ReadonlySet<string> = new Set([
   'FRAME_MALFORMED',
   'FRAME_UNEXPECTED',
@@ -26,6 +26,7 @@ const closing: ReadonlySet<string> = new Set([
   'CONNECTION_IDLE',
   'SESSION_ENDED',
   'SESSION_NOT_FOUND',
+  'PROBE_LIMIT_REACHED',
 ]);
 
 /** Anything thrown while a frame was handled, in our words. */

@@ -45,6 +45,8 @@ function hostileBytes(random: () => number): Buffer {
         () => encodeFrame(FrameType.zero, { sequence: wild(), handle: wild(), firstBlock: big(), blockCount: big() }),
         () => encodeFrame(FrameType.read, { sequence: wild(), handle: wild(), firstBlock: big(), blockCount: wild() }),
         () => encodeFrame(FrameType.commitDisk, { sequence: wild(), handle: wild() }),
+        () => encodeFrame(FrameType.probe, { sequence: wild() }, Buffer.alloc(Math.floor(random() * 70_000))),
+        () => encodeFrame(FrameType.probeReply, { sequence: wild(), receivedBytes: big() }),
         () => encodeFrame(FrameType.openImage, { sequence: wild(), pointId: '../..', diskId: '' }),
         () =>
           encodeFrame(
@@ -80,7 +82,7 @@ test(`hostile frames harm nobody but their sender (seed ${seed})`, async () => {
   const honestLane = await mover.lane(honest, repositoryId);
   const { handle } = await honestLane.openDisk('disk', size);
   const victim = await mover.openSession(repositoryId, 'BACKUP');
-  const ticket = mover.ticket(victim, repositoryId, ['write', 'read']);
+  const tickets = [mover.ticket(victim, repositoryId, ['write', 'read']), mover.ticket('', '', ['probe'])];
 
   global.gc?.();
   const before = process.memoryUsage().rss;
@@ -91,6 +93,7 @@ test(`hostile frames harm nobody but their sender (seed ${seed})`, async () => {
         // Answers are of no interest, but they must be the protocol's.
         decodeHeader(type, header);
       };
+      const ticket = tickets[random() < 0.2 ? 1 : 0] as string;
       if (random() < 0.7) lane.socket.write(encodeFrame(FrameType.hello, { version: 1, ticket }));
       const frames = 1 + Math.floor(random() * 5);
       for (let i = 0; i < frames && !lane.socket.destroyed; i++) lane.socket.write(hostileBytes(random));

@@ -2,6 +2,8 @@
 export interface DataPortLimits {
   readonly maxConnections: number;
   readonly maxConnectionsPerSession: number;
+  /** Connections that only measure the way, at the same time. */
+  readonly maxProbes: number;
   readonly helloTimeoutMs: number;
   /** A connection on which no whole frame arrived for this long is closed. */
   readonly idleTimeoutMs: number;

@@ -116,7 +116,7 @@ export const RepositoryErrors = defineErrors({
   },
 });
 
-/** Errors of blocks and of the data port; the codes of docs/protocol/data-mover.md §7. */
+/** Errors of blocks and of the data port; the codes of docs/protocol/data-mover.md §8. */
 export const BlockErrors = defineErrors({
   BLOCK_CORRUPT: {
     kind: 'failure',
@@ -217,6 +217,12 @@ export const DataPortErrors = defineErrors({
     retry: 'after-delay',
     status: 'RESOURCE_EXHAUSTED',
     message: (m: { limit: number }) => `There are ${m.limit} connections already. Try again later.`,
+  },
+  PROBE_LIMIT_REACHED: {
+    kind: 'failure',
+    retry: 'never',
+    status: 'RESOURCE_EXHAUSTED',
+    message: (m: { limitBytes: number }) => `One connection may send ${m.limitBytes} bytes to measure the way, and these are sent.`,
   },
   MOVER_STOPPING: {
     kind: 'operational',

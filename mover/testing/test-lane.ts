@@ -160,6 +160,12 @@ export class TestLane {
     return { blocks, next: (header as FrameHeaders[typeof FrameType.readDone]).nextAllocatedBlock };
   }
 
+  /** All that the mover counted so far. */
+  async probe(payload: Buffer): Promise<number> {
+    const { header } = await this.request(FrameType.probe, {}, payload);
+    return (header as FrameHeaders[typeof FrameType.probeReply]).receivedBytes;
+  }
+
   async ping(): Promise<void> {
     await this.request(FrameType.ping, {});
   }

@@ -18,6 +18,10 @@ export const MAX_HEADER_BYTES = 4096;
 export const PAYLOAD_SLACK_BYTES = 4096;
 export const DIGEST_BYTES = 32;
 export const PAYLOAD_CHECK_BYTES = 16;
+/** Longest payload of a Probe. */
+export const MAX_PROBE_BYTES = 1024 * 1024;
+/** What one connection may send in Probes. */
+export const MAX_PROBED_BYTES = 256 * 1024 * 1024;
 
 /** Codec numbers in Welcome, Put and Block. */
 export const BlockCodec = { none: 0, zstd: 1 } as const;
@@ -44,6 +48,8 @@ export const FrameType = {
   ping: 18,
   pong: 19,
   bye: 20,
+  probe: 21,
+  probeReply: 22,
   error: 31,
 } as const;
 export type FrameType = (typeof FrameType)[keyof typeof FrameType];
@@ -140,6 +146,11 @@ export interface ByeFrame {
   reason: string;
 }
 
+export interface ProbeReplyFrame extends SequenceFrame {
+  /** All that came over the connection so far. */
+  receivedBytes: number;
+}
+
 export interface ErrorFrame extends SequenceFrame {
   code: string;
   message: string;
@@ -169,6 +180,8 @@ export interface FrameHeaders {
   [FrameType.ping]: SequenceFrame;
   [FrameType.pong]: SequenceFrame;
   [FrameType.bye]: ByeFrame;
+  [FrameType.probe]: SequenceFrame;
+  [FrameType.probeReply]: ProbeReplyFrame;
   [FrameType.error]: ErrorFrame;
 }
 
@@ -194,6 +207,8 @@ export const frameMessages: Readonly<Record<FrameType, string>> = {
   [FrameType.ping]: 'PingFrame',
   [FrameType.pong]: 'PongFrame',
   [FrameType.bye]: 'ByeFrame',
+  [FrameType.probe]: 'ProbeFrame',
+  [FrameType.probeReply]: 'ProbeReplyFrame',
   [FrameType.error]: 'ErrorFrame',
 };
 
@@ -203,6 +218,7 @@ const withPayload: ReadonlySet<number> = new Set([
   FrameType.put,
   FrameType.diskCommitted,
   FrameType.block,
+  FrameType.probe,
 ]);
 
 /** True when frames of the type may carry a payload. */

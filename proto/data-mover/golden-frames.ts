@@ -79,5 +79,7 @@ export const goldenFrames: readonly GoldenFrame[] = [
   frame('18-ping', FrameType.ping, { sequence: 9 }),
   frame('19-pong', FrameType.pong, { sequence: 9 }),
   frame('20-bye', FrameType.bye, { reason: 'done' }),
+  frame('21-probe', FrameType.probe, { sequence: 10 }, bytes(7, 0x60)),
+  frame('22-probe-reply', FrameType.probeReply, { sequence: 10, receivedBytes: 67_108_871 }),
   frame('31-error', FrameType.error, { sequence: 0, code: 'FRAME_MALFORMED', message: 'wrong magic', retry: 1 }),
 ];

@@ -38,7 +38,7 @@ const statusByCode: Record<string, StatusName> = {
 };
 const operational: readonly RetryAdvice[] = ['same-request', 'after-delay'];
 
-/** The error that a code of docs/protocol/data-mover.md §7 stands for. */
+/** The error that a code of docs/protocol/data-mover.md §8 stands for. */
 export function moverError(code: string, message: string, retry: number | RetryAdvice, meta: ErrorMeta = {}): TidemarkError {
   const advice = typeof retry === 'number' ? adviceOf(retry) : retry;
   const kind = operational.includes(advice) || code.startsWith('REPOSITORY_') ? 'operational' : 'failure';
