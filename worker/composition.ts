@@ -42,8 +42,17 @@ export function workerLogger(config: WorkerConfig): Logger {
   return createLogger({ process: 'worker', level: config.logLevel, ...(config.logFile === undefined ? {} : { file: config.logFile }) });
 }
 
-/** The composition root: the only place that knows who needs whom. */
-export function composeWorker(config: WorkerConfig, logger: Logger, info: ProcessInfo, identity: ProcessIdentity): WorkerProcess {
+/**
+ * The composition root: the only place that knows who needs whom. `onRefused` is told that the plug-in will not have this worker any more;
+ * without it the worker goes on asking.
+ */
+export function composeWorker(
+  config: WorkerConfig,
+  logger: Logger,
+  info: ProcessInfo,
+  identity: ProcessIdentity,
+  onRefused?: (code: string) => void,
+): WorkerProcess {
   const scope = container.createChildContainer();
   const once = <T>(token: InjectionToken<T>, make: (c: DependencyContainer) => T) =>
     scope.register(token, { useFactory: instanceCachingFactory(make) });
@@ -75,9 +84,11 @@ export function composeWorker(config: WorkerConfig, logger: Logger, info: Proces
           platformId: config.platformId,
           clusterId: config.clusterId,
           addresses: [...config.addresses],
+          imageVersion: config.imageVersion,
         },
         c.resolve(tokens.tasks),
         c.resolve(tokens.logger),
+        onRefused,
       ),
   );
   once(tokens.renewal, (c) => new CertificateRenewal(identity, c.resolve(tokens.client), c.resolve(tokens.logger)));

@@ -29,6 +29,8 @@ export const workerConfigSchema = z.strictObject({
   clusterId: z.string().default(''),
   /** Names and addresses of this machine, for the plug-in's lists. */
   addresses: z.array(z.string().min(1)).default([]),
+  /** Version of the worker image that it was booted from; empty elsewhere. */
+  imageVersion: z.string().default(''),
   logLevel: z.enum(['error', 'warn', 'info', 'debug']).default('info'),
   logFile: z.string().min(1).optional(),
 });

@@ -41,6 +41,7 @@ export class WorkerSession implements Service {
     private readonly hello: Omit<Hello, 'taskIds'>,
     private readonly tasks: TaskRegistry,
     private readonly logger: Logger,
+    private readonly onRefused?: (code: string) => void,
   ) {}
 
   async start(): Promise<void> {
@@ -75,6 +76,7 @@ export class WorkerSession implements Service {
           // Nothing will change by itself; the process stays, slowly asking, so that a supervisor need not.
           this.tasks.cancelAll();
           attempt = backOffMs.length;
+          this.onRefused?.(error.code);
         }
       }
       this.stream = undefined;
