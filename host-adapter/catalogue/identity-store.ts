@@ -16,7 +16,15 @@ export class IdentityStore {
     return this.db.selectFrom('enrolmentToken').selectAll().where('tokenHash', '=', tokenHash).executeTakeFirst();
   }
 
-  /** Uses a token up: records the answer and makes the identity, or does neither. False when another request was quicker. */
+  /** Also one that was used up. */
+  async removeTokenOfRequest(requestId: string): Promise<void> {
+    await this.db.deleteFrom('enrolmentToken').where('requestId', '=', requestId).execute();
+  }
+
+  /**
+   * Uses a token up: records the answer and makes the identity (again, where it enrols anew), or does neither. False when another request was
+   * quicker.
+   */
   useToken(tokenHash: string, usedByRequest: string, certificateChainPem: string, identity: IdentityRow): Promise<boolean> {
     return this.db.transaction().execute(async (tx) => {
       const result = await tx
@@ -26,7 +34,12 @@ export class IdentityStore {
         .where('usedByRequest', 'is', null)
         .executeTakeFirst();
       if (result.numUpdatedRows !== 1n) return false;
-      await tx.insertInto('identity').values(identity).execute();
+      const { id: _same, role: _kept, enabled: _ruled, revokedAt: _decided, ...changed } = identity;
+      await tx
+        .insertInto('identity')
+        .values(identity)
+        .onConflict((c) => c.column('id').doUpdateSet(changed))
+        .execute();
       return true;
     });
   }
@@ -41,6 +54,14 @@ export class IdentityStore {
 
   identities(role: string): Promise<IdentityRow[]> {
     return this.db.selectFrom('identity').selectAll().where('role', '=', role).orderBy('enrolledAt').execute();
+  }
+
+  /** From now on it gets no certificate; tokens for it are void. */
+  revoke(id: string, revokedAt: string): Promise<void> {
+    return this.db.transaction().execute(async (tx) => {
+      await tx.updateTable('identity').set({ revokedAt }).where('id', '=', id).where('revokedAt', 'is', null).execute();
+      await tx.deleteFrom('enrolmentToken').where('subjectId', '=', id).execute();
+    });
   }
 
   async setEnabled(id: string, enabled: boolean): Promise<void> {

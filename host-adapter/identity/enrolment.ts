@@ -29,31 +29,67 @@ export class Enrolment {
     private readonly now: () => Date,
   ) {}
 
-  /**
-   * A new token. With a key, the same key and id give the same token again (it is derived, since only its hash is kept).
-   */
+  /** A new token; with an id, for an identity that is there already and enrols anew. Throws IDENTITY_REVOKED. */
   async createToken(
     role: EnrolledRole,
     lifetimeMs = defaultTokenLifetimeMs,
-    request?: { readonly id: string; readonly by: string },
-  ): Promise<{ token: string; expiresAt: Date }> {
+    subjectId?: string,
+  ): Promise<{ token: string; subjectId: string; expiresAt: Date }> {
+    const known = subjectId === undefined ? undefined : await this.store.identity(subjectId);
+    if (subjectId !== undefined && (known?.role !== role || known.revokedAt !== null)) {
+      throw HostErrors.IDENTITY_REVOKED({ id: subjectId });
+    }
+    return this.#addToken(createToken(this.authority.certificatePem), role, subjectId ?? randomUUID(), lifetimeMs, null);
+  }
+
+  /**
+   * A token for a worker that a plug-in is about to start. The same request of the same plug-in gives the same token again (it is derived,
+   * since only its hash is kept). `workerId` is the plug-in's choice; a worker that enrolled through it before may enrol anew. Throws
+   * IDENTITY_REVOKED when the id is another's, or was removed.
+   */
+  async createWorkerToken(
+    pluginId: string,
+    request: { readonly requestId: string; readonly workerId: string | undefined; readonly lifetimeMs: number },
+  ): Promise<{ token: string; subjectId: string; expiresAt: Date }> {
+    const requestId = `${pluginId}/${request.requestId}`;
+    const token = this.authority.deriveToken(requestId);
+    const known = await this.store.tokenByHash(hash(token));
+    if (known) return { token, subjectId: known.subjectId, expiresAt: new Date(known.expiresAt) };
+    if (request.workerId !== undefined) await this.#mustBelong(request.workerId, pluginId);
+    // Of a CA that was replaced since: nobody can use it any more.
+    await this.store.removeTokenOfRequest(requestId);
+    return this.#addToken(token, 'worker', request.workerId ?? randomUUID(), request.lifetimeMs, requestId);
+  }
+
+  /** A worker is gone for good. Fine for unknown ids. Throws IDENTITY_REVOKED when it is not this plug-in's. */
+  async revokeWorker(workerId: string, pluginId: string): Promise<void> {
+    const known = await this.store.identity(workerId);
+    if (known && (known.role !== 'worker' || known.enrolledThrough !== pluginId)) throw HostErrors.IDENTITY_REVOKED({ id: workerId });
+    await this.store.revoke(workerId, this.now().toISOString());
+  }
+
+  async #mustBelong(workerId: string, pluginId: string): Promise<void> {
+    const known = await this.store.identity(workerId);
+    if (known && (known.role !== 'worker' || known.enrolledThrough !== pluginId || known.revokedAt !== null)) {
+      throw HostErrors.IDENTITY_REVOKED({ id: workerId });
+    }
+  }
+
+  async #addToken(token: string, role: EnrolledRole, subjectId: string, lifetimeMs: number, requestId: string | null) {
     const now = this.now();
-    const token = request ? this.authority.deriveToken(`${request.by}/${request.id}`) : createToken(this.authority.certificatePem);
-    const known = request && (await this.store.tokenByHash(hash(token)));
-    if (known) return { token, expiresAt: new Date(known.expiresAt) };
     const expiresAt = new Date(now.getTime() + lifetimeMs);
     await this.store.removeExpiredTokens(new Date(now.getTime() - 86_400_000).toISOString());
     await this.store.addToken({
       tokenHash: hash(token),
       role,
-      subjectId: randomUUID(),
-      requestId: request ? `${request.by}/${request.id}` : null,
+      subjectId,
+      requestId,
       createdAt: now.toISOString(),
       expiresAt: expiresAt.toISOString(),
       usedByRequest: null,
       certificateChainPem: null,
     });
-    return { token, expiresAt };
+    return { token, subjectId, expiresAt };
   }
 
   /**
@@ -80,6 +116,10 @@ export class Enrolment {
       return { subjectId: found.subjectId, certificateChainPem: found.certificateChainPem, trustBundlePem };
     }
     if (found.usedByRequest !== null) throw CommonErrors.ENROLMENT_TOKEN_INVALID({ why: 'used already' });
+    const known = await this.store.identity(found.subjectId);
+    if (known && (known.revokedAt !== null || known.enrolledThrough !== (caller.through ?? null))) {
+      throw CommonErrors.ENROLMENT_TOKEN_INVALID({ why: 'its identity was removed' });
+    }
     const addresses = checkAddresses(application.addresses);
     const certificateChainPem = await this.authority.issue({ role, id: found.subjectId }, application.certificateRequestPem, addresses);
     const used = await this.store.useToken(tokenHash, requestHash, certificateChainPem, {

@@ -1,5 +1,6 @@
-import { generateKeyPairSync } from 'node:crypto';
+import { generateKeyPairSync, randomUUID } from 'node:crypto';
 import { RpcClient } from '../../common/rpc/call';
+import { verifyTicket } from '../../common/tickets/ticket';
 import { createCertificateRequest } from '../../common/tls/certificate-request';
 import { trustedClientCredentials } from '../../common/tls/credentials';
 import type { ProcessIdentity } from '../../common/tls/identity';
@@ -20,6 +21,8 @@ const plugins = (endpoint: string, identity: ProcessIdentity) =>
 describe('tidemark.host.v1', () => {
   const at = new TestInstallation();
   let identity: ProcessIdentity;
+  let stranger: ProcessIdentity;
+  let mover: ProcessIdentity;
   const closing: { close(): void }[] = [];
   const keep = <T extends { close(): void }>(client: T): T => {
     closing.push(client);
@@ -46,6 +49,8 @@ describe('tidemark.host.v1', () => {
     await at.start();
     await at.login();
     identity = await enrolStranger(at.endpoints.enrolment, await token('plugins'));
+    stranger = await enrolStranger(at.endpoints.enrolment, await token('plugins'));
+    mover = await enrolStranger(at.endpoints.enrolment, await token('movers'));
   });
   afterAll(async () => {
     for (const client of closing) client.close();
@@ -181,6 +186,67 @@ describe('tidemark.host.v1', () => {
         code: 'IDENTITY_REVOKED',
         status: 'PERMISSION_DENIED',
       });
+    });
+  });
+
+  describe('workers that a plug-in starts', () => {
+    const workerId = randomUUID();
+    const enrol = async (host: ReturnType<typeof plugins>, text: string) => {
+      const { certificateRequestPem } = await createCertificateRequest();
+      const application = { token: text, certificateRequestPem, process: process('w'), addresses: [] };
+      return host.call('EnrolWorker', { application }, quick);
+    };
+
+    it('enrol anew at each start under the id that the plug-in chose', async () => {
+      const host = keep(plugins(at.endpoints.control, identity));
+      for (const requestId of ['start-1', 'start-2']) {
+        const made = await host.call('CreateWorkerToken', { requestId, workerId, lifetime: { seconds: '60', nanos: 0 } }, quick);
+        expect(made.workerId).toBe(workerId);
+        expect(Number(made.expiresAt?.seconds) - Date.now() / 1000).toBeLessThanOrEqual(60);
+        expect((await enrol(host, made.token)).workerId).toBe(workerId);
+      }
+    });
+
+    it('are not another plug-in’s, and no other process', async () => {
+      const host = keep(plugins(at.endpoints.control, stranger));
+      const refused = { code: 'IDENTITY_REVOKED', status: 'PERMISSION_DENIED' };
+      await expect(host.call('CreateWorkerToken', { requestId: 'r', workerId }, quick)).rejects.toMatchObject(refused);
+      await expect(host.call('CreateWorkerToken', { requestId: 'r', workerId: identity.self.id }, quick)).rejects.toMatchObject(refused);
+      await expect(host.call('RevokeWorker', { workerId }, quick)).rejects.toMatchObject(refused);
+      await expect(host.call('CreateWorkerToken', { requestId: 'r', workerId: 'no uuid' }, quick)).rejects.toMatchObject({
+        code: 'ARGUMENT_INVALID',
+      });
+    });
+
+    it('get nothing any more once they are revoked, nor do their unused tokens', async () => {
+      const host = keep(plugins(at.endpoints.control, identity));
+      const unused = await host.call('CreateWorkerToken', { requestId: 'start-3', workerId }, quick);
+      await host.call('RevokeWorker', { workerId }, quick);
+      await host.call('RevokeWorker', { workerId }, quick);
+      await host.call('RevokeWorker', { workerId: randomUUID() }, quick);
+      await expect(enrol(host, unused.token)).rejects.toMatchObject({ code: 'ENROLMENT_TOKEN_INVALID' });
+      const { certificateRequestPem } = await createCertificateRequest();
+      const refused = { code: 'IDENTITY_REVOKED' };
+      await expect(host.call('RenewWorkerCertificate', { workerId, certificateRequestPem }, quick)).rejects.toMatchObject(refused);
+      await expect(host.call('CreateWorkerToken', { requestId: 'start-4', workerId }, quick)).rejects.toMatchObject(refused);
+    });
+
+    it('are told the way to every connected mover, with tickets that only probe', async () => {
+      const host = keep(plugins(at.endpoints.control, identity));
+      const registry = keep(
+        hostClient<MoverRegistryServiceDefinition>('mover_registry_service', 'MoverRegistryService', at.endpoints.control, mover),
+      );
+      const registration = {
+        process: process('probed', ['tidemark.mover.v1']),
+        controlEndpoint: '127.0.0.1:4',
+        dataEndpoints: ['127.0.0.1:5'],
+      };
+      const { ticketPublicKeysPem } = await registry.call('RegisterMover', registration, quick);
+      const { paths } = await host.call('CreateProbePaths', {}, quick);
+      const path = paths.find((one) => one.moverId === mover.self.id);
+      expect(path).toMatchObject({ name: 'fake-host', dataPath: { endpoints: ['127.0.0.1:5'], sessionId: '' } });
+      const ticket = verifyTicket(path?.dataPath?.ticket ?? '', ticketPublicKeysPem, new Date());
+      expect(ticket).toMatchObject({ expired: false, claims: { rights: ['probe'], repositoryId: '' } });
     });
   });
 

@@ -1,6 +1,6 @@
 import type { Server } from '@grpc/grpc-js';
 import { CommonErrors } from '../../common/errors/common-errors';
-import { durationFromWire, durationToWire } from '../../common/rpc/bytes';
+import { durationFromWire, durationToWire, timestampToWire } from '../../common/rpc/bytes';
 import { serve } from '../../common/rpc/serve';
 import type { CallContext, ServeOptions } from '../../common/rpc/serve';
 import type { EnrolmentApplication__Output } from '../../proto/gen/tidemark/common/v1/EnrolmentApplication';
@@ -15,10 +15,12 @@ import type { Application, EnrolledRole, Enrolment } from '../identity/enrolment
 import { leaseDurationMs } from './leases';
 import type { MoverRegistry } from './mover-registry';
 import type { PluginRegistry } from './plugin-registry';
+import { createProbePaths } from './probe-paths';
 
 const definition = (file: string, name: string) => loadService(`tidemark/host/v1/${file}.proto`, `tidemark.host.v1.${name}`).service;
 const lease = durationToWire(leaseDurationMs);
 const maxTokenLifetimeMs = 24 * 3_600_000;
+const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
 /** EnrolmentService, alone on its own port. */
 export function serveEnrolment(server: Server, enrolment: Enrolment, options: ServeOptions): void {
@@ -117,14 +119,26 @@ export function serveRegistry(
       CreateWorkerToken: {
         roles: ['plugin'],
         unary: async (request, context) => {
-          if (request.requestId === '') throw CommonErrors.ARGUMENT_INVALID({ field: 'requestId', problem: 'is missing' });
+          const { requestId, workerId } = request;
+          if (requestId === '') throw CommonErrors.ARGUMENT_INVALID({ field: 'requestId', problem: 'is missing' });
+          if (workerId !== '' && !uuid.test(workerId)) throw CommonErrors.ARGUMENT_INVALID({ field: 'workerId', problem: 'is not a UUID' });
           const lifetimeMs = Math.min(durationFromWire(request.lifetime) || defaultTokenLifetimeMs, maxTokenLifetimeMs);
-          const by = { id: request.requestId, by: idOf(context) };
-          return { token: (await enrolment.createToken('worker', lifetimeMs, by)).token };
+          const wanted = { requestId, workerId: workerId === '' ? undefined : workerId, lifetimeMs };
+          const { token, subjectId, expiresAt } = await enrolment.createWorkerToken(idOf(context), wanted);
+          return { token, workerId: subjectId, expiresAt: timestampToWire(expiresAt) };
         },
       },
-      RevokeWorker: { roles: ['plugin'], unary: () => missing('worker revocation') },
-      CreateProbePaths: { roles: ['plugin'], unary: () => missing('probe paths') },
+      RevokeWorker: {
+        roles: ['plugin'],
+        unary: async (request, context) => {
+          await enrolment.revokeWorker(request.workerId, idOf(context));
+          return {};
+        },
+      },
+      CreateProbePaths: {
+        roles: ['plugin'],
+        unary: async () => ({ paths: await createProbePaths(movers, authority, new Date()) }),
+      },
     },
     options,
   );
@@ -150,10 +164,6 @@ export function serveRegistry(
     },
     options,
   );
-}
-
-function missing(needed: string): never {
-  throw CommonErrors.CAPABILITY_MISSING({ needed, offered: 'nothing' });
 }
 
 function idOf(context: CallContext): string {

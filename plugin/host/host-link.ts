@@ -7,7 +7,7 @@ import { toTidemarkError } from '../../common/errors/common-errors';
 import { hasCode } from '../../common/errors/tidemark-error';
 import type { Service } from '../../common/lifecycle/lifecycle';
 import type { Logger } from '../../common/log/logger';
-import { bytesFromWire, durationFromWire } from '../../common/rpc/bytes';
+import { bytesFromWire, durationFromWire, durationToWire, timestampFromWire } from '../../common/rpc/bytes';
 import { RpcClient, pause } from '../../common/rpc/call';
 import { mutualClientCredentials } from '../../common/tls/credentials';
 import type { ProcessIdentity } from '../../common/tls/identity';
@@ -17,6 +17,7 @@ import type { IssuedCertificate__Output } from '../../proto/gen/tidemark/common/
 import type { ProcessInfo } from '../../proto/gen/tidemark/common/v1/ProcessInfo';
 import type { CertificateServiceDefinition } from '../../proto/gen/tidemark/host/v1/CertificateService';
 import type { PluginRegistryServiceDefinition } from '../../proto/gen/tidemark/host/v1/PluginRegistryService';
+import type { ProbePath__Output } from '../../proto/gen/tidemark/host/v1/ProbePath';
 import { keepCertificate } from './certificate-renewal';
 import type { EventOutbox } from './event-outbox';
 
@@ -43,6 +44,7 @@ const certificates = loadService('tidemark/host/v1/certificate_service.proto', '
 const registerDeadlineMs = 10_000;
 const heartbeatDeadlineMs = 5_000;
 const passOnDeadlineMs = 15_000;
+const briefDeadlineMs = 5_000;
 const defaultLeaseMs = 30_000;
 const longestRetryMs = 10_000;
 /** Refusals that only an operator can mend are asked about this often. */
@@ -106,6 +108,31 @@ export class HostLink implements Service {
   async renewWorkerCertificate(workerId: string, certificateRequestPem: string): Promise<IssuedCertificate__Output | null> {
     const settings = { deadlineMs: passOnDeadlineMs, signal: this.#stop.signal };
     return (await this.#registry.call('RenewWorkerCertificate', { workerId, certificateRequestPem }, settings)).certificate;
+  }
+
+  /** See PluginRegistryService.CreateWorkerToken. An empty id: a new worker. */
+  async createWorkerToken(
+    requestId: string,
+    workerId: string,
+    lifetimeMs: number,
+  ): Promise<{ token: string; workerId: string; expiresAt: Date | undefined }> {
+    const request = { requestId, workerId, lifetime: durationToWire(lifetimeMs) };
+    const reply = await this.#registry.call('CreateWorkerToken', request, this.#brief);
+    return { token: reply.token, workerId: reply.workerId, expiresAt: timestampFromWire(reply.expiresAt) };
+  }
+
+  /** See PluginRegistryService.RevokeWorker. */
+  async revokeWorker(workerId: string): Promise<void> {
+    await this.#registry.call('RevokeWorker', { workerId }, this.#brief);
+  }
+
+  /** See PluginRegistryService.CreateProbePaths. */
+  async createProbePaths(): Promise<readonly ProbePath__Output[]> {
+    return (await this.#registry.call('CreateProbePaths', {}, this.#brief)).paths;
+  }
+
+  get #brief() {
+    return { deadlineMs: briefDeadlineMs, attempts: 3, signal: this.#stop.signal };
   }
 
   /** Registers, keeps the lease and sends events until it is lost, and starts over. Never rejects. */
