@@ -5,10 +5,10 @@ import { serve } from '../../common/rpc/serve';
 import type { ServeOptions } from '../../common/rpc/serve';
 import { loadService } from '../../proto/loader';
 import type { WorkerFleetServiceDefinition } from '../../proto/gen/tidemark/plugin/v1/WorkerFleetService';
-import type { Fleet } from '../workers/fleet';
+import type { ConnectedFleet } from '../workers/connected-fleet';
 
 /** plugin.v1 WorkerFleetService, called by the host. */
-export function serveWorkerFleet(server: Server, fleet: Fleet, options: ServeOptions): void {
+export function serveWorkerFleet(server: Server, fleet: ConnectedFleet, options: ServeOptions): void {
   serve<WorkerFleetServiceDefinition>(
     server,
     loadService('tidemark/plugin/v1/worker_fleet_service.proto', 'tidemark.plugin.v1.WorkerFleetService').service,
@@ -36,7 +36,13 @@ export function serveWorkerFleet(server: Server, fleet: Fleet, options: ServeOpt
           return {};
         },
       },
-      ResumeWorker: { roles: ['host'], unary: () => missing('resume') },
+      ResumeWorker: {
+        roles: ['host'],
+        unary: async ({ workerId }) => {
+          fleet.resume(workerId);
+          return {};
+        },
+      },
       ListOrphanWorkers: { roles: ['host'], unary: () => missing('worker VMs') },
       StartWorkerOperation: { roles: ['host'], unary: () => missing('worker VMs') },
       GetFleetPolicy: { roles: ['host'], unary: () => missing('worker VMs') },

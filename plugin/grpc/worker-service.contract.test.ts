@@ -9,26 +9,39 @@ import { eventually } from '../testing/eventually';
 import { quietLogger } from '../testing/quiet-logger';
 import { ScriptedWorker } from '../testing/scripted-worker';
 import { secureServer } from '../testing/secure-server';
-import { Dispatcher } from '../workers/dispatcher';
-import { Fleet } from '../workers/fleet';
+import { workersBesideServerOnly } from '../workers/beside-server-only';
+import { ConnectedFleet } from '../workers/connected-fleet';
+import { Dispatcher, defaultDispatcherLimits } from '../workers/dispatcher';
 import type { TaskOutcome } from '../workers/tasks';
+import { defaultFleetTiming } from '../workers/timing';
+import type { FleetTiming } from '../workers/timing';
 import { serveWorkerFleet } from './worker-fleet-service';
 import { serveWorkerEnrolment, serveWorkers } from './worker-services';
 import type { WorkerCertificates } from './worker-services';
 
-const { logger } = quietLogger();
+const { logger, lines } = quietLogger();
 const options = { logger, domain: 'plugin' };
 const placement = { platformId: 'p1', clusterId: 'c1' };
 const hello = {
-  process: { bootId: 'boot-1', protocols: ['tidemark.worker.v1'], hostName: 'w', version: '1' },
+  process: {
+    bootId: 'boot-1',
+    protocols: ['tidemark.worker.v1'],
+    capabilities: ['self-test', 'trust-update', 'resume', 'log-lines'],
+    hostName: 'w',
+    version: '1',
+  },
   taskSlots: 2,
   taskIds: [] as string[],
 };
 const task = { backupDisk: { diskId: 'd1' } };
 
-async function fixture(certificates: Partial<WorkerCertificates> = {}) {
-  const fleet = new Fleet(logger, { heartbeatMs: 60, reconnectMs: 300, cancelMs: 200, forgetMs: 60_000 });
-  const dispatcher = new Dispatcher(fleet, systemClock, { maxWaiting: 3, noWorkerMs: 300 });
+async function fixture(certificates: Partial<WorkerCertificates> = {}, timing: Partial<FleetTiming> = {}) {
+  const fleet = new ConnectedFleet(logger, { ...defaultFleetTiming, heartbeatMs: 60, reconnectMs: 300, cancelMs: 200, ...timing });
+  const dispatcher = new Dispatcher(fleet, workersBesideServerOnly, systemClock, {
+    ...defaultDispatcherLimits,
+    maxWaiting: 3,
+    noWorkerMs: 300,
+  });
   let stopping = false;
   const at = await secureServer((server) => {
     const all: WorkerCertificates = {
@@ -102,7 +115,8 @@ describe('WorkerService', () => {
     expect(await outcome).toMatchObject({ counters: { readBytes: 99, storedBytes: 5 }, imagePath: 'proxy', imagePathReason: 'refused' });
     expect(seen).toEqual([12]);
     await eventually('the result to be let go', () => worker.stored.includes(started.taskId));
-    await eventually('heartbeats down', () => worker.heartbeats > 0);
+    await eventually('heartbeats down', () => worker.heartbeats.length > 0);
+    expect(Math.abs((worker.heartbeats[0]?.getTime() ?? 0) - Date.now())).toBeLessThan(60_000);
   });
 
   it('refuses a stream that does not begin with Hello, another protocol, and other roles', async () => {
@@ -254,15 +268,153 @@ describe('WorkerService', () => {
     await client.call('DrainWorker', { workerId: 'w1' }, { deadlineMs: 3000 });
     await eventually('the drain', () => worker.drains === 1);
     expect(at.dispatcher.trySlot(placement)).toBeUndefined();
-    worker.send({ drained: {} });
-    await eventually('drained', () => at.fleet.list()[0]?.state === 'drained');
+    expect(at.fleet.list()[0]?.state).toBe('drained');
     worker.breakStream();
     await eventually('the break', () => at.fleet.list()[0]?.state === 'lost');
-    const back = await at.worker('w1');
+    const back = await at.worker('w1', { process: { ...hello.process, bootId: 'boot-2' } });
     await eventually('the drain again', () => back.drains === 1);
     const { workers } = await client.call('ListWorkers', {}, { deadlineMs: 3000 });
     expect(workers).toMatchObject([{ workerId: 'w1', hostName: 'w', version: '1', state: 'drained', clusterId: '' }]);
+    await client.call('ResumeWorker', { workerId: 'w1' }, { deadlineMs: 3000 });
+    await client.call('ResumeWorker', { workerId: 'w1' }, { deadlineMs: 3000 });
+    await eventually('the resume', () => back.resumes === 1);
+    expect(at.dispatcher.trySlot(placement)).toBeDefined();
+    await expect(client.call('ResumeWorker', { workerId: 'nobody' }, { deadlineMs: 3000 })).rejects.toMatchObject({
+      code: 'WORKER_NOT_FOUND',
+    });
     client.close();
+  });
+
+  it('lets an operation go on in the slot that it has while the worker drains, and tells the worker after that', async () => {
+    using at = await fixture();
+    const worker = await at.worker('w1');
+    const signal = new AbortController().signal;
+    const slot = await at.dispatcher.slot({ placement, signal, waiting: () => undefined });
+    at.fleet.drain('w1');
+    const outcome = at.dispatcher.runIn(slot, task, { correlationId: 'corr', signal, progress: () => undefined });
+    await eventually('the task', () => worker.tasks.length === 1);
+    expect(at.fleet.connected()[0]).toMatchObject({ drained: false, idleSince: undefined, usedSlots: 1 });
+    expect(at.fleet.list()[0]?.state).toBe('draining');
+    worker.finish(worker.tasks[0]!.taskId);
+    expect((await outcome).failure).toBeUndefined();
+    expect(worker.drains).toBe(0);
+    slot.release();
+    await eventually('the drain', () => worker.drains === 1);
+    expect(at.fleet.connected()[0]).toMatchObject({ drained: true, idleSince: expect.any(Number) as number, usedSlots: 0 });
+  });
+
+  it('gives a task up that the worker tells nothing of while it lives, and takes that worker last', async () => {
+    using at = await fixture({}, { stuckMs: 400 });
+    const worker = await at.worker('w1');
+    worker.answersCancel = false;
+    const told = await at.run();
+    const silent = await at.run();
+    await eventually('the tasks', () => worker.tasks.length === 2);
+    const telling = setInterval(() => worker.send({ progress: { taskId: worker.tasks[0]!.taskId, totalBytes: '9' } }), 30);
+    telling.unref();
+    expect((await silent.outcome).failure).toMatchObject({ code: 'WORKER_LOST' });
+    expect(at.fleet.connected()).toMatchObject([{ workerId: 'w1', stuck: true }]);
+    await eventually('the cancel', () => worker.cancelled.length === 1);
+    expect(worker.cancelled).toEqual([worker.tasks[1]!.taskId]);
+    worker.finish(worker.tasks[0]!.taskId);
+    expect((await told.outcome).failure).toBeUndefined();
+    clearInterval(telling);
+    await at.worker('w2');
+    expect([1, 2, 3, 4].map(() => at.dispatcher.trySlot(placement)?.workerId)).toEqual(['w2', 'w2', 'w1', 'w1']);
+  });
+
+  it('abandons a worker: its tasks are lost at once, and a worker that dials again is told to stop them', async () => {
+    using at = await fixture({}, { reconnectMs: 60_000 });
+    const worker = await at.worker('w1');
+    const { outcome } = await at.run();
+    await eventually('the task', () => worker.tasks.length === 1);
+    at.fleet.abandon('nobody');
+    at.fleet.abandon('w1');
+    expect((await outcome).failure).toMatchObject({ code: 'WORKER_LOST' });
+    await eventually('the end of its stream', () => worker.ended !== undefined);
+    const back = await at.worker('w1', { taskIds: [worker.tasks[0]!.taskId] });
+    await eventually('the task to be stopped', () => back.cancelled.includes(worker.tasks[0]!.taskId));
+    at.fleet.forget('w1');
+    expect(at.fleet.list()).toEqual([]);
+  });
+
+  it('runs a self-test, over a break too, and says when it cannot', async () => {
+    using at = await fixture({}, { selfTestMs: 500 });
+    const worker = await at.worker('w1');
+    const targets = [{ check: 'SELF_TEST_CHECK_HOST' as const, endpoint: 'host1:54322', name: 'host1', caPem: 'ca' }];
+    const { signal } = new AbortController();
+    const first = at.fleet.selfTest('w1', targets, signal);
+    await eventually('the test', () => worker.tests.length === 1);
+    expect(worker.tests[0]).toMatchObject({ targets, testId: expect.any(String) as string });
+    expect(Math.abs(Number(worker.tests[0]!.sentAt!.seconds) * 1000 - Date.now())).toBeLessThan(60_000);
+    worker.breakStream();
+    await eventually('the break', () => at.fleet.list()[0]?.state === 'lost');
+    const back = await at.worker('w1');
+    await eventually('the test again', () => back.tests.length === 1);
+    const { testId } = back.tests[0]!;
+    expect(testId).toBe(worker.tests[0]!.testId);
+    const cells = [{ check: 'SELF_TEST_CHECK_HOST' as const, verdict: 'SELF_TEST_VERDICT_FAILED' as const, advice: 'open 54322' }];
+    back.send({ selfTestReport: { testId: 'another', result: {} } });
+    back.send({ selfTestReport: { testId, result: { verdict: 'SELF_TEST_VERDICT_FAILED', cells } } });
+    expect(await first).toMatchObject({ verdict: 'SELF_TEST_VERDICT_FAILED', cells: [{ advice: 'open 54322' }] });
+
+    await expect(at.fleet.selfTest('w1', targets, signal)).rejects.toMatchObject({ code: 'DEADLINE_EXCEEDED' });
+    await expect(at.fleet.selfTest('w1', targets, AbortSignal.abort())).rejects.toMatchObject({ code: 'CANCELLED' });
+    const stop = new AbortController();
+    const stopped = at.fleet.selfTest('w1', targets, stop.signal);
+    stop.abort();
+    await expect(stopped).rejects.toMatchObject({ code: 'CANCELLED' });
+    const cut = at.fleet.selfTest('w1', targets, signal);
+    at.fleet.abandon('w1');
+    await expect(cut).rejects.toMatchObject({ code: 'WORKER_LOST' });
+    await expect(at.fleet.selfTest('nobody', targets, signal)).rejects.toMatchObject({ code: 'WORKER_LOST' });
+  });
+
+  it('tells what its workers are and trust, and passes new trust on', async () => {
+    using at = await fixture();
+    const trust = (issuerFingerprint: string) => ({ trustedCaFingerprints: ['a'], issuerFingerprint, serialNumber: '7' });
+    const worker = await at.worker('w1', { imageVersion: '0.2.0', addresses: ['10.0.0.9', 'fd00::9'], trust: trust('a') });
+    expect(at.fleet.connected()).toMatchObject([
+      {
+        workerId: 'w1',
+        version: '1',
+        imageVersion: '0.2.0',
+        addresses: ['10.0.0.9', 'fd00::9'],
+        capabilities: hello.process.capabilities,
+        runningTasks: 0,
+        usedSlots: 0,
+        drained: false,
+        stuck: false,
+        trust: { issuerFingerprint: 'a' },
+      },
+    ]);
+    at.fleet.updateTrust('w1', { trustBundlePem: 'two CAs', renewCertificate: true });
+    at.fleet.updateTrust('nobody', { trustBundlePem: 'two CAs', renewCertificate: true });
+    await eventually('the trust', () => worker.trust.length === 1);
+    expect(worker.trust).toMatchObject([{ trustBundlePem: 'two CAs', renewCertificate: true }]);
+    worker.send({ heartbeat: { trust: trust('b') } });
+    await eventually('the new trust', () => at.fleet.connected()[0]?.trust?.issuerFingerprint === 'b');
+  });
+
+  it('keeps what a worker writes in its own log, with its name and within bounds', async () => {
+    using at = await fixture();
+    const worker = await at.worker('w1');
+    lines.length = 0;
+    const line = { level: 'error', message: 'disk task failed', fieldsJson: '{"diskId":"d1","password":"planted"}' };
+    const odd = { level: 'shout', message: 'x'.repeat(9000), fieldsJson: '{' };
+    worker.send({ logLines: { lines: [{ ...line, occurredAt: { seconds: '1700000000', nanos: 0 } }, odd], dropped: '3' } });
+    worker.send({ logLines: { lines: Array.from({ length: 400 }, () => line), dropped: '0' } });
+    await eventually('the lines', () => lines.filter(({ text }) => text === 'a worker wrote').length >= 300);
+    const [first, second] = lines.filter(({ text }) => text === 'a worker wrote');
+    expect(first).toMatchObject({
+      level: 'error',
+      fields: { workerId: 'w1', writtenAt: '2023-11-14T22:13:20.000Z', written: 'disk task failed', writtenFields: { diskId: 'd1' } },
+    });
+    expect(second).toMatchObject({ level: 'warn', fields: { written: 'x'.repeat(2000), writtenFields: { unreadable: 1 } } });
+    await eventually('another heartbeat', () => worker.heartbeats.length > 2);
+    // A minute may turn in the middle of the test.
+    expect(lines.filter(({ text }) => text === 'a worker wrote').length).toBeLessThanOrEqual(402);
+    expect(JSON.stringify(lines)).not.toContain('planted');
   });
 
   it('passes certificates on to the host for the calling worker only', async () => {

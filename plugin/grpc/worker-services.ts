@@ -10,7 +10,7 @@ import type { IssuedCertificate__Output } from '../../proto/gen/tidemark/common/
 import type { WorkerEnrolmentServiceDefinition } from '../../proto/gen/tidemark/worker/v1/WorkerEnrolmentService';
 import type { WorkerServiceDefinition } from '../../proto/gen/tidemark/worker/v1/WorkerService';
 import { OperationErrors } from '../operations/operation-errors';
-import type { Fleet } from '../workers/fleet';
+import type { ConnectedFleet } from '../workers/connected-fleet';
 import { WorkerErrors } from '../workers/worker-errors';
 
 const file = 'tidemark/worker/v1/worker_service.proto';
@@ -24,7 +24,7 @@ export interface WorkerCertificates {
 /** On the mutual TLS port. */
 export function serveWorkers(
   server: Server,
-  fleet: Fleet,
+  fleet: ConnectedFleet,
   certificates: WorkerCertificates,
   stopping: () => boolean,
   options: ServeOptions,

@@ -20,8 +20,10 @@ import { OperationRegistry } from '../operations/operation-registry';
 import { preflightVm } from '../preflight/preflight';
 import { tokens } from '../tokens';
 import type { Engines, EventReporter, ProtectionPart } from '../tokens';
+import { workersBesideServerOnly } from '../workers/beside-server-only';
+import { ConnectedFleet } from '../workers/connected-fleet';
 import { Dispatcher } from '../workers/dispatcher';
-import { Fleet } from '../workers/fleet';
+import type { WorkerSupply } from '../workers/ports';
 import { BackupFlow } from './backup-flow';
 import { BackupRounds } from './backup-rounds';
 import { DiskTasks } from './disk-task';
@@ -34,7 +36,8 @@ import { RestoreFlow } from './restore-flow';
 const own = {
   journal: Symbol('journal') as InjectionToken<Journal>,
   registry: Symbol('registry') as InjectionToken<OperationRegistry>,
-  fleet: Symbol('fleet') as InjectionToken<Fleet>,
+  fleet: Symbol('fleet') as InjectionToken<ConnectedFleet>,
+  supply: Symbol('supply') as InjectionToken<WorkerSupply>,
   dispatcher: Symbol('dispatcher') as InjectionToken<Dispatcher>,
   patience: Symbol('patience') as InjectionToken<Patience>,
   cleaner: Symbol('cleaner') as InjectionToken<Cleaner>,
@@ -56,8 +59,9 @@ export function registerProtection(container: DependencyContainer): void {
     return new Journal(new DiskJournalFile(path.join(dataFolder, 'journal', 'intents.jsonl')), logger(c));
   });
   once(own.registry, (c) => new OperationRegistry(c.resolve(own.journal), systemClock, logger(c)));
-  once(own.fleet, (c) => new Fleet(logger(c)));
-  once(own.dispatcher, (c) => new Dispatcher(c.resolve(own.fleet), systemClock));
+  once(own.fleet, (c) => new ConnectedFleet(logger(c)));
+  once(own.supply, () => workersBesideServerOnly);
+  once(own.dispatcher, (c) => new Dispatcher(c.resolve(own.fleet), c.resolve(own.supply), systemClock));
   once(own.patience, () => new Patience(systemClock));
   once(own.cleaner, (c) => new Cleaner(engines(c), c.resolve(own.journal), c.resolve(own.patience), logger(c)));
   once(own.diskTasks, (c) => {

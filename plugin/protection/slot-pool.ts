@@ -1,4 +1,4 @@
-import type { DispatchOptions, Dispatcher, Slot } from '../workers/dispatcher';
+import type { Dispatcher, Slot, SlotOptions } from '../workers/dispatcher';
 import type { Placement } from '../workers/tasks';
 
 /**
@@ -11,15 +11,15 @@ export class SlotPool {
   constructor(
     private readonly dispatcher: Dispatcher,
     private readonly placement: Placement,
-    private readonly waiting: DispatchOptions['waiting'],
+    private readonly waiting: SlotOptions['waiting'],
   ) {}
 
   /** Waits for the first slot. Throws CANCELLED, WORKER_NONE, WORKER_QUEUE_FULL. */
   async reserve(signal: AbortSignal): Promise<void> {
-    if (this.#held && this.dispatcher.isUsable(this.#held)) return;
-    // Its worker is gone: another one.
-    this.#held?.release();
-    this.#held = undefined;
+    if (this.#held) {
+      if (!this.dispatcher.isUsable(this.#held)) await this.dispatcher.exchange(this.#held, signal);
+      return;
+    }
     this.#held = await this.dispatcher.slot({ placement: this.placement, signal, waiting: this.waiting });
   }
 
@@ -63,7 +63,7 @@ export class SlotPool {
     );
     const extra = Array.from({ length: Math.max(0, Math.min(parallel, items.length) - 1) }, () =>
       lane(
-        () => Promise.resolve(this.dispatcher.trySlot(this.placement)),
+        () => Promise.resolve(this.dispatcher.trySlot(this.placement, this.#held)),
         (slot) => slot.release(),
       ),
     );

@@ -1,15 +1,26 @@
 import { randomUUID } from 'node:crypto';
 import type { ConnectRequest__Output } from '../../proto/gen/tidemark/worker/v1/ConnectRequest';
+import type { RunSelfTest } from '../../proto/gen/tidemark/worker/v1/RunSelfTest';
 import type { StartTask__Output } from '../../proto/gen/tidemark/worker/v1/StartTask';
+import type { SelfTest__Output } from '../../proto/gen/tidemark/common/v1/SelfTest';
+import type { TrustUpdate } from '../../proto/gen/tidemark/worker/v1/TrustUpdate';
 import { failureMessage } from '../../common/rpc/failure-message';
 import { CommonErrors } from '../../common/errors/common-errors';
 import type { TidemarkError } from '../../common/errors/tidemark-error';
-import type { Fleet } from '../workers/fleet';
+import type { ConnectedFleet } from '../workers/connected-fleet';
 import { Outbox } from '../workers/outbox';
 
 /** How a task ends: with a failure or without; `hang` runs until it is cancelled. */
 export type WorkerAnswer =
   { readonly failure?: TidemarkError; readonly readBytes?: number; readonly imagePath?: 'IMAGE_PATH_DIRECT' | 'IMAGE_PATH_PROXY' } | 'hang';
+
+export interface MemoryWorkerPlace {
+  readonly platformId: string;
+  readonly clusterId: string;
+  readonly capabilities: readonly string[];
+}
+
+const besideServer: MemoryWorkerPlace = { platformId: '', clusterId: '', capabilities: [] };
 
 /** A worker inside the test process: no network, the real fleet. */
 export class MemoryWorker {
@@ -21,24 +32,31 @@ export class MemoryWorker {
   readonly #beat: NodeJS.Timeout;
 
   constructor(
-    fleet: Fleet,
+    fleet: ConnectedFleet,
     readonly workerId = 'memory',
     taskSlots = 4,
+    place: MemoryWorkerPlace = besideServer,
   ) {
     const processInfo = {
       instanceId: workerId,
       bootId: randomUUID(),
       version: '1',
       protocols: ['tidemark.worker.v1'],
-      capabilities: [],
+      capabilities: [...place.capabilities],
       hostName: workerId,
     };
+    const where = { platformId: place.platformId, clusterId: place.clusterId };
     const unsaid = { imageVersion: '', trust: null, cpuCount: 1, memoryBytes: '0' };
-    this.#send({ hello: { process: processInfo, taskSlots, platformId: '', clusterId: '', addresses: [], taskIds: [], ...unsaid } });
+    this.#send({ hello: { process: processInfo, taskSlots, ...where, addresses: [], taskIds: [], ...unsaid } });
     this.#beat = setInterval(() => this.#send({ heartbeat: { residentMemoryBytes: '1', sentAt: null, trust: null } }), 500);
     this.#beat.unref();
     void this.#read(fleet);
   }
+
+  /** What it makes of self-tests; without it they stay open. */
+  selfTest: ((test: RunSelfTest) => SelfTest__Output) | undefined;
+  /** Trust that was passed on to it. */
+  readonly trust: TrustUpdate[] = [];
 
   /** The worker is gone for good. */
   kill(): void {
@@ -46,9 +64,14 @@ export class MemoryWorker {
     this.#up.close();
   }
 
-  async #read(fleet: Fleet): Promise<void> {
+  async #read(fleet: ConnectedFleet): Promise<void> {
     for await (const message of fleet.connect(this.workerId, this.#up.read())) {
       if (message.startTask) void this.#run(message.startTask as StartTask__Output);
+      if (message.runSelfTest && this.selfTest) {
+        const result = this.selfTest(message.runSelfTest);
+        this.#send({ selfTestReport: { testId: message.runSelfTest.testId ?? '', result } });
+      }
+      if (message.trustUpdate) this.trust.push(message.trustUpdate);
       const cancelled = message.cancelTask?.taskId;
       if (cancelled !== undefined) {
         this.cancelled.push(cancelled);

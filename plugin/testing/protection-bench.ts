@@ -20,8 +20,10 @@ import { Protection } from '../protection/protection';
 import type { BackupRequest, RestoreRequest } from '../protection/requests';
 import { RestoreFlow } from '../protection/restore-flow';
 import type { ReportedEvent } from '../tokens';
+import { workersBesideServerOnly } from '../workers/beside-server-only';
+import { ConnectedFleet } from '../workers/connected-fleet';
 import { Dispatcher } from '../workers/dispatcher';
-import { Fleet } from '../workers/fleet';
+import { defaultFleetTiming } from '../workers/timing';
 import { eventually } from './eventually';
 import { FakeEngine } from './fake-engine';
 import type { FakeVm } from './fake-rows';
@@ -40,7 +42,7 @@ export interface Bench extends AsyncDisposable {
   readonly registry: OperationRegistry;
   readonly protection: Protection;
   readonly janitor: Janitor;
-  readonly fleet: Fleet;
+  readonly fleet: ConnectedFleet;
   readonly worker: MemoryWorker;
   readonly mortal: Mortal;
   readonly reported: ReportedEvent[];
@@ -73,8 +75,8 @@ export async function startBench(options: BenchOptions = {}): Promise<Bench> {
   await journal.open();
   const registry = new OperationRegistry(journal, clock, logger);
   await registry.restore();
-  const fleet = new Fleet(logger, { heartbeatMs: 1000, reconnectMs: 100, cancelMs: 200, forgetMs: 60_000 });
-  const dispatcher = new Dispatcher(fleet, clock);
+  const fleet = new ConnectedFleet(logger, { ...defaultFleetTiming, heartbeatMs: 1000, reconnectMs: 100, cancelMs: 200, forgetMs: 60_000 });
+  const dispatcher = new Dispatcher(fleet, workersBesideServerOnly, clock);
   const patience = new Patience(clock);
   const api: EngineApi = mortal.engine(engine.asEngine());
   const engines = {

@@ -1,4 +1,5 @@
 import type { ChannelCredentials } from '@grpc/grpc-js';
+import { timestampFromWire } from '../../common/rpc/bytes';
 import { RpcClient } from '../../common/rpc/call';
 import { failureMessage } from '../../common/rpc/failure-message';
 import { CommonErrors } from '../../common/errors/common-errors';
@@ -7,8 +8,10 @@ import { loadService } from '../../proto/loader';
 import type { ConnectRequest } from '../../proto/gen/tidemark/worker/v1/ConnectRequest';
 import type { ConnectResponse__Output } from '../../proto/gen/tidemark/worker/v1/ConnectResponse';
 import type { Hello } from '../../proto/gen/tidemark/worker/v1/Hello';
+import type { RunSelfTest__Output } from '../../proto/gen/tidemark/worker/v1/RunSelfTest';
 import type { StartTask__Output } from '../../proto/gen/tidemark/worker/v1/StartTask';
 import type { TaskResult } from '../../proto/gen/tidemark/worker/v1/TaskResult';
+import type { TrustUpdate__Output } from '../../proto/gen/tidemark/worker/v1/TrustUpdate';
 import type { WorkerServiceDefinition } from '../../proto/gen/tidemark/worker/v1/WorkerService';
 
 /** A worker that speaks the real contract over a real connection and does what the test says. */
@@ -16,8 +19,12 @@ export class ScriptedWorker {
   readonly tasks: StartTask__Output[] = [];
   readonly cancelled: string[] = [];
   readonly stored: string[] = [];
+  readonly tests: RunSelfTest__Output[] = [];
+  readonly trust: TrustUpdate__Output[] = [];
   drains = 0;
-  heartbeats = 0;
+  resumes = 0;
+  /** When the plug-in's heartbeats were sent, by its own clock. */
+  readonly heartbeats: (Date | undefined)[] = [];
   ended: unknown = undefined;
   /** Answers cancels at once unless the test wants otherwise. */
   answersCancel = true;
@@ -78,6 +85,9 @@ export class ScriptedWorker {
       if (this.answersCancel) this.finish(message.cancelTask.taskId, { failure: failureMessage(CommonErrors.CANCELLED({ what: 'task' })) });
     } else if (message.resultStored) this.stored.push(message.resultStored.taskId);
     else if (message.drain) this.drains += 1;
-    else if (message.heartbeat) this.heartbeats += 1;
+    else if (message.resume) this.resumes += 1;
+    else if (message.heartbeat) this.heartbeats.push(timestampFromWire(message.heartbeat.sentAt));
+    else if (message.runSelfTest) this.tests.push(message.runSelfTest);
+    else if (message.trustUpdate) this.trust.push(message.trustUpdate);
   }
 }

@@ -70,7 +70,7 @@ export interface ConnectedWorker {
 /** What the connected workers do for others. Served by `plugin/workers`. */
 export interface ConnectedWorkers {
   connected(): readonly ConnectedWorker[];
-  /** No new tasks. Idempotent. Throws WORKER_NOT_FOUND. */
+  /** No new tasks until resumed, also after a restart of the worker. Idempotent. Throws WORKER_NOT_FOUND. */
   drain(workerId: string): void;
   /** Undoes a drain. Idempotent. Throws WORKER_NOT_FOUND. */
   resume(workerId: string): void;

@@ -6,7 +6,7 @@ import type { Counters } from '../operations/events';
 /** Work on one disk, as the contract words it: it is handed on, not looked into. */
 export type DiskTask = { readonly backupDisk: BackupDiskTask } | { readonly restoreDisk: RestoreDiskTask };
 
-export type ImagePath = 'direct' | 'proxy' | 'local' | 'unknown';
+export type ImagePath = 'direct' | 'proxy' | 'local' | 'attached' | 'unknown';
 
 export interface TaskProgressReport {
   readonly counters: Counters;

@@ -18,8 +18,8 @@ export const WorkerErrors = defineErrors({
     kind: 'operational',
     retry: 'same-request',
     status: 'UNAVAILABLE',
-    message: (m: { waitedMs: number }) =>
-      `No worker was connected for ${Math.round(m.waitedMs / 1000)} s. Start one ("tidemark worker") or check why it cannot reach the plug-in.`,
+    message: (m: { waitedMs: number; hops: string }) =>
+      `No worker could take the task for ${Math.round(m.waitedMs / 1000)} s (${m.hops}). Deploy one ("tidemark worker deploy"), start one beside the server, or change the rules of the fleet.`,
   },
   WORKER_QUEUE_FULL: {
     kind: 'operational',

@@ -1,6 +1,6 @@
+import { durationToWire, timestampToWire } from '../../common/rpc/bytes';
 import type { ConnectRequest__Output } from '../../proto/gen/tidemark/worker/v1/ConnectRequest';
 import type { ConnectResponse } from '../../proto/gen/tidemark/worker/v1/ConnectResponse';
-import type { Hello__Output } from '../../proto/gen/tidemark/worker/v1/Hello';
 import { Outbox } from './outbox';
 
 /** Messages that may wait for a worker that reads slowly. */
@@ -20,16 +20,18 @@ export class WorkerSession {
   #silent = false;
 
   constructor(
-    readonly hello: Hello__Output,
-    private readonly heartbeatMs: number,
+    heartbeatMs: number,
+    now: () => number,
     private readonly listener: SessionListener,
   ) {
     this.#silence = setTimeout(() => {
       this.#silent = true;
       this.close();
     }, 3 * heartbeatMs);
-    this.#beat = setInterval(() => this.send({ heartbeat: { residentMemoryBytes: String(process.memoryUsage.rss()) } }), heartbeatMs);
-    this.send({ welcome: { heartbeatInterval: { seconds: String(Math.floor(heartbeatMs / 1000)), nanos: (heartbeatMs % 1000) * 1e6 } } });
+    this.#beat = setInterval(() => {
+      this.send({ heartbeat: { residentMemoryBytes: String(process.memoryUsage.rss()), sentAt: timestampToWire(new Date(now())) } });
+    }, heartbeatMs);
+    this.send({ welcome: { heartbeatInterval: durationToWire(heartbeatMs) } });
   }
 
   get isOpen(): boolean {

@@ -1,0 +1,289 @@
+import { CommonErrors } from '../../common/errors/common-errors';
+import type { Logger } from '../../common/log/logger';
+import type { SelfTest__Output } from '../../proto/gen/tidemark/common/v1/SelfTest';
+import type { TrustState__Output } from '../../proto/gen/tidemark/common/v1/TrustState';
+import type { ConnectRequest__Output } from '../../proto/gen/tidemark/worker/v1/ConnectRequest';
+import type { ConnectResponse } from '../../proto/gen/tidemark/worker/v1/ConnectResponse';
+import type { Hello__Output } from '../../proto/gen/tidemark/worker/v1/Hello';
+import type { SelfTestTarget } from '../../proto/gen/tidemark/worker/v1/SelfTestTarget';
+import type { ConnectedWorker } from './ports';
+import { SelfTests } from './self-tests';
+import type { DiskTask, TaskOutcome } from './tasks';
+import type { FleetTiming } from './timing';
+import { WorkerErrors } from './worker-errors';
+import { WorkerLog } from './worker-log';
+import { WorkerSession } from './worker-session';
+import { WorkerTasks, failed } from './worker-tasks';
+import type { RunOptions } from './worker-tasks';
+
+export type WorkerState = 'connected' | 'lost' | 'draining' | 'drained';
+
+/** A worker as it is listed. */
+export interface WorkerView {
+  readonly workerId: string;
+  readonly hostName: string;
+  readonly version: string;
+  readonly platformId: string;
+  readonly clusterId: string;
+  readonly state: WorkerState;
+  readonly taskSlots: number;
+  readonly runningTasks: number;
+  readonly residentMemoryBytes: number;
+  readonly lastSeenAt: number;
+}
+
+export interface MemberSurroundings {
+  readonly logger: Logger;
+  readonly timing: FleetTiming;
+  now(): number;
+  changed(): void;
+}
+
+const maxSlots = 64;
+/** A worker's own words about itself are bounded. */
+const maxListed = 64;
+
+/** One worker over all its connections: its stream now, its slots, tasks, self-tests and drain. */
+export class Member {
+  #session: WorkerSession | undefined;
+  #draining = false;
+  #drainTold = false;
+  #stuck = false;
+  #used = 0;
+  #idleSince: number;
+  #residentMemoryBytes = 0;
+  #lastSeenAt: number;
+  #trust: TrustState__Output | undefined;
+  #lostTimer: NodeJS.Timeout | undefined;
+  readonly #tasks: WorkerTasks;
+  readonly #tests: SelfTests;
+  readonly #log: WorkerLog;
+
+  constructor(
+    readonly workerId: string,
+    private hello: Hello__Output,
+    private readonly around: MemberSurroundings,
+  ) {
+    const { timing, logger } = around;
+    const now = () => around.now();
+    const send = (message: ConnectResponse) => this.#session?.send(message);
+    this.#lastSeenAt = this.#idleSince = now();
+    this.#tasks = new WorkerTasks(workerId, timing, now, send);
+    this.#tests = new SelfTests(workerId, timing.selfTestMs, now, send);
+    this.#log = new WorkerLog(workerId, logger, now);
+  }
+
+  get isConnected(): boolean {
+    return this.#session !== undefined;
+  }
+
+  get isDraining(): boolean {
+    return this.#draining;
+  }
+
+  get isStuck(): boolean {
+    return this.#stuck;
+  }
+
+  /** Nothing of it is left to remember. */
+  isForgettable(before: number): boolean {
+    return !this.#session && this.#tasks.size === 0 && this.#used === 0 && this.#lastSeenAt < before;
+  }
+
+  get usedSlots(): number {
+    return this.#used;
+  }
+
+  get freeSlots(): number {
+    return Math.max(0, this.#slots - this.#used);
+  }
+
+  get place(): { readonly platformId: string; readonly clusterId: string } {
+    return this.hello;
+  }
+
+  can(capability: string): boolean {
+    return this.hello.process?.capabilities.includes(capability) ?? false;
+  }
+
+  /** Takes a slot; the answer gives it back, once. */
+  take(): () => void {
+    this.#used += 1;
+    let held = true;
+    return () => {
+      if (!held) return;
+      held = false;
+      this.#used -= 1;
+      if (this.#used === 0) this.#idleSince = this.around.now();
+      this.#tellDrain();
+      this.around.changed();
+    };
+  }
+
+  async run(task: DiskTask, options: RunOptions): Promise<TaskOutcome> {
+    if (!this.#session) return failed(WorkerErrors.WORKER_LOST({ workerId: this.workerId, taskId: 'not started' }));
+    const outcome = await this.#tasks.run(task, options);
+    this.#tellDrain();
+    this.around.changed();
+    return outcome;
+  }
+
+  drain(): void {
+    if (this.#draining) return;
+    this.#draining = true;
+    this.#tellDrain();
+    this.around.changed();
+  }
+
+  resume(): void {
+    if (!this.#draining) return;
+    this.#draining = false;
+    if (this.#drainTold) this.#session?.send({ resume: {} });
+    this.#drainTold = false;
+    this.around.changed();
+  }
+
+  /** Loses its tasks and self-tests at once and cuts its stream. */
+  abandon(): void {
+    this.disconnect();
+    this.#loseAll();
+  }
+
+  async selfTest(targets: readonly SelfTestTarget[], signal: AbortSignal): Promise<SelfTest__Output> {
+    if (!this.#session) throw WorkerErrors.WORKER_LOST({ workerId: this.workerId, taskId: 'self-test, not started' });
+    this.#demand('self-test');
+    return await this.#tests.run(targets, signal);
+  }
+
+  updateTrust(update: { readonly trustBundlePem: string; readonly renewCertificate: boolean }): void {
+    if (this.can('trust-update')) this.#session?.send({ trustUpdate: { ...update } });
+  }
+
+  /** A new stream of the worker; an older one is closed. */
+  connect(hello: Hello__Output): WorkerSession {
+    const restarted = this.hello.process?.bootId !== hello.process?.bootId;
+    const previous = this.#session;
+    this.#session = undefined;
+    previous?.close();
+    clearTimeout(this.#lostTimer);
+    this.hello = { ...hello, addresses: hello.addresses.slice(0, maxListed) };
+    this.#trust = hello.trust ?? undefined;
+    this.#lastSeenAt = this.around.now();
+    if (restarted) {
+      this.#stuck = false;
+      this.#idleSince = this.#lastSeenAt;
+    }
+    const session = new WorkerSession(this.around.timing.heartbeatMs, () => this.around.now(), {
+      message: (request) => this.#receive(request),
+      closed: (silent) => this.#closed(session, silent),
+    });
+    this.#session = session;
+    this.#drainTold = false;
+    this.#tellDrain();
+    this.#tasks.reconcile(new Set(hello.taskIds), restarted);
+    this.#tests.reconcile(restarted);
+    return session;
+  }
+
+  /** Cuts its stream; the worker dials again. */
+  disconnect(): void {
+    this.#session?.close();
+    clearTimeout(this.#lostTimer);
+  }
+
+  view(): WorkerView {
+    const { hello } = this;
+    return {
+      workerId: this.workerId,
+      hostName: hello.process?.hostName ?? '',
+      version: hello.process?.version ?? '',
+      platformId: hello.platformId,
+      clusterId: hello.clusterId,
+      state: this.#state(),
+      taskSlots: this.#slots,
+      runningTasks: this.#tasks.size,
+      residentMemoryBytes: this.#residentMemoryBytes,
+      lastSeenAt: this.#session ? this.around.now() : this.#lastSeenAt,
+    };
+  }
+
+  connected(): ConnectedWorker {
+    const { hello } = this;
+    return {
+      workerId: this.workerId,
+      version: hello.process?.version ?? '',
+      imageVersion: hello.imageVersion,
+      capabilities: hello.process?.capabilities.slice(0, maxListed) ?? [],
+      addresses: hello.addresses,
+      runningTasks: this.#tasks.size,
+      usedSlots: this.#used,
+      drained: this.#isDrained(),
+      stuck: this.#stuck,
+      idleSince: this.#used === 0 ? this.#idleSince : undefined,
+      trust: this.#trust,
+    };
+  }
+
+  get #slots(): number {
+    return Math.max(1, Math.min(maxSlots, this.hello.taskSlots));
+  }
+
+  #receive(request: ConnectRequest__Output): void {
+    this.#lastSeenAt = this.around.now();
+    if (request.heartbeat) this.#heartbeat(request.heartbeat);
+    else if (request.progress) this.#tasks.progress(request.progress);
+    else if (request.result) this.#tasks.result(request.result);
+    else if (request.selfTestReport) this.#tests.report(request.selfTestReport);
+    else if (request.logLines) this.#log.write(request.logLines);
+    // Drained needs no answer: slots tell earlier and better when a worker has nothing to do.
+  }
+
+  #heartbeat({ residentMemoryBytes, trust }: NonNullable<ConnectRequest__Output['heartbeat']>): void {
+    this.#residentMemoryBytes = Number(residentMemoryBytes);
+    if (trust) this.#trust = trust;
+    this.#log.turnMinute();
+    const lost = this.#tasks.loseStuck();
+    if (lost === 0) return;
+    this.#stuck = true;
+    this.around.logger.warn('worker lives, but tells nothing of tasks that it has; they are lost', { workerId: this.workerId, lost });
+  }
+
+  #closed(session: WorkerSession, silent: boolean): void {
+    if (this.#session !== session) return;
+    this.#session = undefined;
+    this.around.logger.warn('worker stream ended', { workerId: this.workerId, silent, tasks: this.#tasks.size });
+    if (silent) this.#loseAll();
+    else this.#lostTimer = setTimeout(() => this.#loseAll(), this.around.timing.reconnectMs);
+    this.around.changed();
+  }
+
+  #loseAll(): void {
+    this.#tasks.loseAll();
+    this.#tests.loseAll();
+  }
+
+  /**
+   * A draining worker is told once no slot is in use: an operation that has one may still start tasks in it. Workers that could not be
+   * told otherwise later are not told at all; they get no tasks, which comes to the same.
+   */
+  #tellDrain(): void {
+    if (!this.#isDrained() || this.#drainTold || !this.#session || !this.can('resume')) return;
+    this.#drainTold = true;
+    this.#session.send({ drain: {} });
+  }
+
+  #isDrained(): boolean {
+    return this.#draining && this.#used === 0 && this.#tasks.size === 0;
+  }
+
+  #state(): WorkerState {
+    if (!this.#session) return 'lost';
+    if (!this.#draining) return 'connected';
+    return this.#isDrained() ? 'drained' : 'draining';
+  }
+
+  #demand(capability: string): void {
+    if (this.can(capability)) return;
+    throw CommonErrors.CAPABILITY_MISSING({ needed: capability, offered: this.hello.process?.capabilities.join(', ') || 'nothing' });
+  }
+}
