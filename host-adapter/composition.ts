@@ -29,6 +29,7 @@ import { inventoryHandlers } from './console/inventory-handlers';
 import { processHandlers } from './console/process-handlers';
 import { protectionHandlers } from './console/protection-handlers';
 import { SessionFeed } from './console/session-feed';
+import { workerHandlers } from './console/worker-handlers';
 import { CertificateAuthority } from './identity/certificate-authority';
 import { Enrolment } from './identity/enrolment';
 import { Throttle } from './identity/throttle';
@@ -36,6 +37,7 @@ import { Users } from './identity/users';
 import { Platforms } from './inventory/platforms';
 import { VirtualMachines } from './inventory/virtual-machines';
 import { BackupFlow } from './jobs/backup-flow';
+import { JobSelection } from './jobs/job-selection';
 import { OperationFollower } from './jobs/operation-follower';
 import { Scheduler } from './jobs/scheduler';
 import { SessionEngine } from './jobs/session-engine';
@@ -53,6 +55,10 @@ import { Repositories } from './repositories/repositories';
 import { RestoreFlow } from './restores/restore-flow';
 import { RestorePlanner } from './restores/restore-planner';
 import { AllInOne } from './supervision/all-in-one';
+import { Fleet } from './workers/fleet';
+import { WorkerFlow } from './workers/worker-flow';
+import { WorkerPlanner } from './workers/worker-planner';
+import { WorkerPreparation } from './workers/worker-preparation';
 
 const hostProtocols = ['tidemark.host.v1'];
 const minuteMs = 60_000;
@@ -76,6 +82,10 @@ const tokens = {
   repositories: token<Repositories>('repositories'),
   moverSessions: token<MoverSessions>('moverSessions'),
   follower: token<OperationFollower>('follower'),
+  selection: token<JobSelection>('selection'),
+  preparation: token<WorkerPreparation>('preparation'),
+  fleet: token<Fleet>('fleet'),
+  workerPlanner: token<WorkerPlanner>('workerPlanner'),
   slots: token<Slots>('slots'),
   engine: token<SessionEngine>('engine'),
   planner: token<RestorePlanner>('planner'),
@@ -152,6 +162,10 @@ export async function composeServer(config: ServerConfig, given?: Logger): Promi
     (c) => new MoverSessions(c.resolve(tokens.repositories), c.resolve(tokens.moverConnections), authority.ticketSigningKey, now),
   );
   once(tokens.follower, (c) => new OperationFollower(c.resolve(tokens.moverSessions), logger));
+  once(tokens.selection, (c) => new JobSelection(c.resolve(tokens.platforms), c.resolve(tokens.vms)));
+  once(tokens.preparation, (c) => new WorkerPreparation(c.resolve(tokens.platforms), c.resolve(tokens.selection), logger));
+  once(tokens.fleet, (c) => new Fleet(c.resolve(tokens.pluginConnections), c.resolve(tokens.platforms)));
+  once(tokens.workerPlanner, (c) => new WorkerPlanner(c.resolve(tokens.fleet), c.resolve(tokens.platforms)));
   once(tokens.slots, () => new Slots());
   once(tokens.engine, (c) => {
     const repositories = c.resolve(tokens.repositories);
@@ -172,14 +186,15 @@ export async function composeServer(config: ServerConfig, given?: Logger): Promi
       ),
       restore: new RestoreFlow(c.resolve(tokens.pluginConnections), repositories, moverSessions, follower, slots, logger),
       verify: new VerifyFlow(repositories),
+      worker: new WorkerFlow(c.resolve(tokens.pluginConnections), follower, logger),
     };
     return new SessionEngine(
       c.resolve(tokens.sessions),
       c.resolve(tokens.jobs),
       settings,
       repositories,
-      c.resolve(tokens.platforms),
-      c.resolve(tokens.vms),
+      c.resolve(tokens.selection),
+      c.resolve(tokens.preparation),
       flows,
       new TaskRunner(logger),
       logger,
@@ -251,6 +266,16 @@ export async function composeServer(config: ServerConfig, given?: Logger): Promi
         planner: c.resolve(tokens.planner),
         now,
       }),
+      ...workerHandlers({
+        fleet: c.resolve(tokens.fleet),
+        planner: c.resolve(tokens.workerPlanner),
+        engine,
+        sessions,
+        plugins: c.resolve(tokens.plugins),
+        enrolment: c.resolve(tokens.enrolment),
+        caFingerprint: () => authority.fingerprint,
+        now,
+      }),
     };
     const listen = { host: address, port: config.listen.port };
     return new ConsoleServer(listen, authority.own, users, events, handlers, new SessionFeed(sessions, engine), logger, now);
@@ -307,7 +332,7 @@ export async function composeServer(config: ServerConfig, given?: Logger): Promi
       scope.resolve(tokens.enrolmentPort),
       scope.resolve(tokens.control),
       engine,
-      new Scheduler(scope.resolve(tokens.jobs), engine, scope.resolve(tokens.events), logger, now),
+      new Scheduler(scope.resolve(tokens.jobs), engine, scope.resolve(tokens.preparation), scope.resolve(tokens.events), logger, now),
       repeated('chores', 3_600_000, chores, logger),
       scope.resolve(tokens.console),
       {

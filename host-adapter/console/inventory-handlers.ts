@@ -58,7 +58,8 @@ export function inventoryHandlers(parts: {
     platformTargets: async ({ id }) => {
       const targets = await platforms.targets(id);
       const view = (list: typeof targets.clusters) => list.map((target) => ({ ...target, freeBytes: Number(target.freeBytes) }));
-      return { clusters: view(targets.clusters), storageDomains: view(targets.storageDomains), vnicProfiles: view(targets.vnicProfiles) };
+      const { clusters, storageDomains, vnicProfiles, hosts } = targets;
+      return { clusters: view(clusters), storageDomains: view(storageDomains), vnicProfiles: view(vnicProfiles), hosts: view(hosts) };
     },
 
     vmList: async ({ query }) => {

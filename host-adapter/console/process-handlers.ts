@@ -1,9 +1,7 @@
-import { hasCode } from '../../common/errors/tidemark-error';
 import { productVersion } from '../../common/lifecycle/process-info';
 import { timestampFromWire } from '../../common/rpc/bytes';
 import type { EventStore } from '../catalogue/event-store';
 import type { SettingStore } from '../catalogue/setting-store';
-import { HostErrors } from '../errors/host-errors';
 import type { CertificateAuthority } from '../identity/certificate-authority';
 import type { EnrolledRole, Enrolment } from '../identity/enrolment';
 import type { Users } from '../identity/users';
@@ -12,7 +10,7 @@ import type { PluginConnections } from '../registry/plugin-connections';
 import type { PluginRegistry } from '../registry/plugin-registry';
 import type { Doctor } from './doctor';
 import type { Handlers } from './handler-types';
-import { leftoverView, moverView, pluginView, workerView } from './views';
+import { leftoverView, moverView, pluginView } from './views';
 
 export interface Endpoints {
   readonly console: string;
@@ -30,7 +28,6 @@ type Names =
   | 'configEdit'
   | `plugin${'List' | 'Enrol' | 'Show' | 'Enable' | 'Disable'}`
   | `mover${'List' | 'Enrol' | 'Show'}`
-  | `worker${'List' | 'Enrol' | 'Drain'}`
   | 'janitorReport'
   | 'janitorSweep'
   | 'eventList'
@@ -101,30 +98,6 @@ export function processHandlers(parts: {
     moverList: async () => ({ items: (await movers.list()).map(moverView) }),
     moverEnrol: ({ body }) => tokenFor('mover', body.lifetimeMinutes, parts.endpoints().enrolment),
     moverShow: async ({ id }) => moverView(await movers.find(id)),
-
-    workerList: async () => {
-      const items = [];
-      for (const client of await connections.usable()) {
-        const { workers } = await client.workers.call('ListWorkers', {}, { deadlineMs: 5_000 });
-        items.push(...workers.map((worker) => workerView(client.id, worker)));
-      }
-      return { items };
-    },
-    workerEnrol: async ({ body }) => {
-      const known = (await plugins.list()).find((plugin) => plugin.connected)?.registration;
-      return tokenFor('worker', body.lifetimeMinutes, known?.workerEnrolmentEndpoint ?? '');
-    },
-    workerDrain: async ({ id }) => {
-      for (const client of await connections.usable()) {
-        try {
-          await client.workers.call('DrainWorker', { workerId: id }, { deadlineMs: 5_000 });
-          return;
-        } catch (error) {
-          if (!hasCode(error, 'WORKER_NOT_FOUND')) throw error;
-        }
-      }
-      throw HostErrors.WORKER_UNKNOWN({ worker: id });
-    },
 
     janitorReport: () => janitor('GetJanitorReport'),
     janitorSweep: () => janitor('Sweep'),

@@ -7,13 +7,12 @@ import type { Platform__Output } from '../../proto/gen/tidemark/plugin/v1/Platfo
 import type { PreflightVerdict__Output } from '../../proto/gen/tidemark/plugin/v1/PreflightVerdict';
 import type { Vm__Output } from '../../proto/gen/tidemark/plugin/v1/Vm';
 import type { Leftover__Output } from '../../proto/gen/tidemark/plugin/v1/Leftover';
-import type { Worker__Output } from '../../proto/gen/tidemark/plugin/v1/Worker';
 import type { StoredJob } from '../catalogue/job-store';
 import type { StoredPoint } from '../catalogue/point-store';
 import type { PlatformRow } from '../catalogue/platform-store';
 import { noteSeverity } from '../jobs/operation-follower';
 import { nextRun } from '../jobs/schedule';
-import type { SessionRecord } from '../jobs/session-record';
+import type { SessionOrder, SessionRecord } from '../jobs/session-record';
 import { storedFailure } from '../jobs/task-context';
 import { isFinal } from '../jobs/task-machine';
 import { sumCounters } from '../jobs/task-record';
@@ -60,22 +59,6 @@ export function moverView(mover: RegisteredMover): z.infer<typeof S.Mover> {
     ...processView(mover),
     controlEndpoint: registration?.controlEndpoint ?? '',
     dataEndpoints: registration ? (JSON.parse(registration.dataEndpointsJson) as string[]) : [],
-  };
-}
-
-export function workerView(pluginId: string, worker: Worker__Output): z.infer<typeof S.Worker> {
-  const { workerId, hostName, version, clusterId, state, taskSlots, runningTasks } = worker;
-  return {
-    id: workerId,
-    pluginId,
-    hostName,
-    version,
-    clusterId,
-    state,
-    taskSlots,
-    runningTasks,
-    residentMemoryBytes: Number(worker.residentMemoryBytes),
-    lastSeenAt: iso(worker.lastSeenAt),
   };
 }
 
@@ -200,6 +183,7 @@ export function jobView(job: StoredJob, repositoryName: string, last: SessionRec
     retention: { ...definition.retention },
     limits: { ...definition.limits },
     requireConsistency: definition.requireConsistency,
+    transport: definition.transport ?? 'auto',
     repositoryId: job.repositoryId,
     repositoryName,
     createdAt: job.createdAt,
@@ -226,6 +210,10 @@ export function taskView(task: TaskRecord): z.infer<typeof S.Task> {
     totalBytes: task.totalBytes,
     disks: task.disks.map((disk) => ({
       ...disk,
+      transport: disk.transport ?? null,
+      workerId: disk.workerId ?? null,
+      workerName: disk.workerName ?? null,
+      workerHop: disk.workerHop ?? null,
       durationMs: disk.startedAt && disk.endedAt ? Math.max(0, Date.parse(disk.endedAt) - Date.parse(disk.startedAt)) : null,
     })),
     notes: task.notes.map((note) => ({ ...note })),
@@ -241,13 +229,27 @@ export function taskView(task: TaskRecord): z.infer<typeof S.Task> {
 }
 
 export function sessionView(session: SessionRecord, tasks: readonly TaskRecord[]): z.infer<typeof S.Session> {
-  const { order: _, ...rest } = session;
+  const { order, ...rest } = session;
   return {
     ...rest,
+    subject: subjectOf(session, order, tasks),
     taskCount: tasks.length,
     finishedTaskCount: tasks.filter((task) => isFinal(task.state)).length,
     counters: sumCounters(tasks.flatMap((task) => task.disks.map((disk) => disk.counters))),
   };
+}
+
+function subjectOf(session: SessionRecord, order: SessionOrder, [task]: readonly TaskRecord[]): string {
+  switch (order.kind) {
+    case 'backup':
+      return session.jobName;
+    case 'restore':
+      return task?.vmName ?? '';
+    case 'verify':
+      return order.pointId === '' ? session.repositoryName : (task?.vmName ?? '');
+    case 'worker':
+      return `${order.action.name} ${task?.vmName ?? ''}`;
+  }
 }
 
 export function leftoverView(pluginId: string, leftover: Leftover__Output): z.infer<typeof S.Leftover> {

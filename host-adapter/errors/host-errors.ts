@@ -139,6 +139,26 @@ export const HostErrors = defineErrors({
     status: 'NOT_FOUND',
     message: (m: { worker: string }) => `There is no worker "${m.worker}". "tidemark worker list" shows them.`,
   },
+  WORKER_AMBIGUOUS: {
+    kind: 'failure',
+    retry: 'never',
+    status: 'FAILED_PRECONDITION',
+    message: (m: { worker: string; count: number }) => `"${m.worker}" names ${m.count} workers. Use the id.`,
+  },
+  WORKER_BESIDE_SERVER: {
+    kind: 'failure',
+    retry: 'never',
+    status: 'FAILED_PRECONDITION',
+    message: (m: { worker: string }) =>
+      `Worker ${m.worker} is no VM that Tidemark deployed: it runs beside the server. Stop or replace it by its own service.`,
+  },
+  WORKER_TEST_FAILED: {
+    kind: 'failure',
+    retry: 'after-operator',
+    status: 'FAILED_PRECONDITION',
+    message: (m: { worker: string; cells: number }) =>
+      `The self-test of ${m.worker} failed in ${m.cells} places. Each is a note of the session and says what to open or fix.`,
+  },
   VM_AMBIGUOUS: {
     kind: 'failure',
     retry: 'never',
@@ -150,6 +170,13 @@ export const HostErrors = defineErrors({
     retry: 'never',
     status: 'NOT_FOUND',
     message: (m: { field: string; name: string }) => `There is no ${m.field} "${m.name}" on the target platform.`,
+  },
+  TARGET_AMBIGUOUS: {
+    kind: 'failure',
+    retry: 'never',
+    status: 'FAILED_PRECONDITION',
+    message: (m: { field: string; name: string; count: number }) =>
+      `"${m.name}" names ${m.count} of ${m.field}. Use the id, or network/profile for a vNIC profile.`,
   },
   POINT_DISK_NOT_FOUND: {
     kind: 'failure',

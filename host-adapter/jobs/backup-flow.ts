@@ -23,6 +23,7 @@ import type { OperationFollower } from './operation-follower';
 import type { Slots } from './slots';
 import { isTransient, pluginReason } from './task-context';
 import type { TaskContext } from './task-context';
+import { transportToWire } from './transport';
 
 /** The plug-in gives the host 15 minutes to commit; some of it is for telling it. */
 const commitPatienceMs = 12 * 60_000;
@@ -168,6 +169,7 @@ export class BackupFlow implements TaskFlow {
       excludedDiskIds: [...(job?.excludedDiskIds ?? [])],
       requireConsistency: job?.requireConsistency ?? false,
       diskParallel: job?.limits.disksPerVm ?? 0,
+      transport: transportToWire(job?.transport),
     };
     await context.patiently(
       async () => {

@@ -1,3 +1,5 @@
+import type { Transport } from './transport';
+
 /** What a job says, beside its name and repository. */
 export interface JobDefinition {
   readonly description: string;
@@ -7,4 +9,6 @@ export interface JobDefinition {
   readonly retention: { readonly days: number; readonly minimumPoints: number };
   readonly limits: { readonly concurrentVms: number; readonly disksPerVm: number };
   readonly requireConsistency: boolean;
+  /** How workers get at the disks; absent in jobs of older servers: `auto`. */
+  readonly transport?: Transport | undefined;
 }

@@ -21,6 +21,7 @@ import { isTransient } from './task-context';
 import type { TaskContext } from './task-context';
 import { mayEnter } from './task-machine';
 import type { ActiveState } from './task-machine';
+import { transportOf } from './transport';
 
 export interface FollowOptions {
   /** The plug-in that has the operation; throws while it is away. */
@@ -121,6 +122,7 @@ export class OperationFollower {
     if (sequence === 0 || sequence <= task.watchedSequence) return undefined;
     if (event.awaitingCommit) {
       takeOutcomes(context, event.awaitingCommit.disks);
+      await this.#nameWorkers(context, options);
       await options.awaitingCommit?.(event.awaitingCommit);
       task.watchedSequence = sequence;
       await context.save();
@@ -146,12 +148,30 @@ export class OperationFollower {
       await context.save();
     } else if (event.result) {
       takeOutcomes(context, event.result.disks);
+      await this.#nameWorkers(context, options);
       task.leftForJanitor = event.result.leftForJanitor;
       if (event.result.createdId !== '') task.createdId = event.result.createdId;
       await context.save();
       return event.result;
     }
     return undefined;
+  }
+
+  /** Names of workers for people; kept, since a worker may be gone when somebody looks. */
+  async #nameWorkers({ task, shutdown }: TaskContext, options: FollowOptions): Promise<void> {
+    const unnamed = task.disks.filter((disk) => disk.workerId && !disk.workerName);
+    if (unnamed.length === 0) return;
+    try {
+      const plugin = await options.plugin();
+      const { workers } = await plugin.workers.call('ListWorkers', {}, { deadlineMs: 5_000, signal: shutdown });
+      for (const disk of unnamed) {
+        const worker = workers.find(({ workerId }) => workerId === disk.workerId);
+        disk.workerName = worker ? worker.name || worker.hostName : null;
+      }
+    } catch (error) {
+      // Their ids have to do.
+      this.logger.debug('names of workers could not be read', { error });
+    }
   }
 
   /** Keeps the mover session's lease. When the mover has ended it, the operation is of no use any more. */
@@ -214,6 +234,9 @@ function takeOutcomes(context: TaskContext, outcomes: readonly DiskOutcome__Outp
     disk.mode = readModeOf(outcome.mode);
     disk.reason = outcome.reason;
     disk.counters = countersFrom(outcome.counters);
+    disk.transport = transportOf(outcome.transport);
+    disk.workerId = outcome.workerId || null;
+    disk.workerHop = outcome.workerHop || null;
     disk.startedAt = timestampFromWire(outcome.startedAt)?.toISOString() ?? disk.startedAt;
     disk.endedAt = timestampFromWire(outcome.endedAt)?.toISOString() ?? disk.endedAt;
   }

@@ -20,6 +20,11 @@ const interruptions = new Set([
   'SESSION_NOT_FOUND',
 ]);
 const afterInterruptionMs = 5_000;
+
+export function isInterruption(code: string): boolean {
+  return interruptions.has(code);
+}
+
 const retryable = new Set(['same-request', 'after-delay', 'full-backup', 'fresh-ticket']);
 
 /**
@@ -35,6 +40,6 @@ export function decideRetry(
   if (attempt >= settings.retryAttempts || !retryable.has(error.retry)) return undefined;
   if (error.retry === 'full-backup') return { delayMs: 0, forceFull: true };
   const listed = settings.retryDelaysMs[Math.min(attempt, settings.retryDelaysMs.length) - 1] ?? 0;
-  const configured = attempt === 1 && interruptions.has(error.code) ? Math.min(listed, afterInterruptionMs) : listed;
+  const configured = attempt === 1 && isInterruption(error.code) ? Math.min(listed, afterInterruptionMs) : listed;
   return { delayMs: Math.round(Math.max(configured * (1 + random / 10), error.retryDelayMs ?? 0)), forceFull: false };
 }

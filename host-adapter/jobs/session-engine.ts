@@ -10,11 +10,9 @@ import type { JobStore, StoredJob } from '../catalogue/job-store';
 import type { SessionStore } from '../catalogue/session-store';
 import type { SettingStore } from '../catalogue/setting-store';
 import { HostErrors } from '../errors/host-errors';
-import type { Platforms } from '../inventory/platforms';
-import type { VirtualMachines } from '../inventory/virtual-machines';
 import type { Repositories } from '../repositories/repositories';
 import type { TaskFlow } from './flow';
-import { selectVms } from './selector';
+import type { JobSelection } from './job-selection';
 import type { SelectableVm } from './selector';
 import type { BackupOrder, RestoreOrder, SessionKind, SessionOrder, SessionRecord, VerifyOrder } from './session-record';
 import { TaskContext, pluginReason, storedFailure } from './task-context';
@@ -23,6 +21,8 @@ import type { FinalState } from './task-machine';
 import { newTask } from './task-record';
 import type { TaskRecord } from './task-record';
 import type { TaskRunner } from './task-runner';
+import type { WorkerOrder } from '../workers/worker-order';
+import type { WorkerPreparation } from '../workers/worker-preparation';
 import { pause } from '../../common/rpc/call';
 
 interface Running {
@@ -42,8 +42,8 @@ export class SessionEngine implements Service {
     private readonly jobs: JobStore,
     private readonly settings: SettingStore,
     private readonly repositories: Repositories,
-    private readonly platforms: Platforms,
-    private readonly vms: VirtualMachines,
+    private readonly selection: JobSelection,
+    private readonly preparation: WorkerPreparation,
     private readonly flows: Readonly<Record<SessionKind, TaskFlow>>,
     private readonly runner: TaskRunner,
     private readonly logger: Logger,
@@ -90,6 +90,11 @@ export class SessionEngine implements Service {
     return this.#begin(order, at.repositoryId, 'user', undefined, [at.vm], order.pointId || null);
   }
 
+  /** Starts something on a worker VM. */
+  startWorkerOperation(order: WorkerOrder, vm: Pick<TaskRecord, 'platformId' | 'vmId' | 'vmName'>): Promise<SessionRecord> {
+    return this.#begin(order, '', 'user', undefined, [vm]);
+  }
+
   /** Cancels what still runs; idempotent. Throws BACKUP_SESSION_NOT_FOUND. */
   async stopSession(id: string): Promise<SessionRecord> {
     const running = this.#running.get(id);
@@ -117,6 +122,7 @@ export class SessionEngine implements Service {
     }
     const [task] = tasks;
     if (!task) throw HostErrors.SESSION_NOTHING_TO_RETRY({ session: id });
+    if (session.order.kind === 'worker') return this.#begin(again(session.order), '', 'user', undefined, [task]);
     return this.#begin(session.order, session.repositoryId, 'user', undefined, [task], session.order.pointId || null);
   }
 
@@ -140,14 +146,14 @@ export class SessionEngine implements Service {
     vms: readonly Pick<TaskRecord, 'platformId' | 'vmId' | 'vmName'>[] = [],
     pointId: string | null = null,
   ): Promise<SessionRecord> {
-    const repository = await this.repositories.row(repositoryId);
+    const repositoryName = repositoryId === '' ? '' : (await this.repositories.row(repositoryId)).name;
     const session: SessionRecord = {
       id: randomUUID(),
       kind: order.kind,
       jobId: job?.id ?? null,
       jobName: job?.name ?? '',
       repositoryId,
-      repositoryName: repository.name,
+      repositoryName,
       state: 'running',
       trigger,
       stopping: false,
@@ -218,6 +224,7 @@ export class SessionEngine implements Service {
         return false;
       }
       if (vms.length > 0) {
+        void this.preparation.forVms(vms, this.now());
         tasks.push(...vms.map((vm, ordinal) => taskOf(session, { ...vm, vmName: vm.name }, ordinal, null)));
         await this.store.addTasks(tasks);
         await this.store.saveSession(session);
@@ -235,10 +242,7 @@ export class SessionEngine implements Service {
     const began = this.now().getTime();
     for (;;) {
       try {
-        const platformIds = new Map((await this.platforms.list()).map(({ row }) => [row.name, row.id]));
-        const selected = selectVms(await this.vms.list(), job.definition.selector, platformIds);
-        if (order.vms.length === 0) return selected;
-        return selected.filter((vm) => order.vms.includes(vm.vmId) || order.vms.includes(vm.name));
+        return await this.selection.vmsOf(job.definition, order.vms);
       } catch (thrown) {
         const error = toTidemarkError(thrown, 'selecting VMs');
         const waitedMs = this.now().getTime() - began;
@@ -271,6 +275,11 @@ export class SessionEngine implements Service {
     await this.store.saveSession(session);
     this.logger.info('session ended', { sessionId: session.id, kind: session.kind, state, code: session.failure?.code });
   }
+}
+
+/** The same order; a deployment makes another worker. */
+function again(order: WorkerOrder): WorkerOrder {
+  return order.action.name === 'deploy' ? { ...order, action: { ...order.action, workerId: randomUUID() } } : order;
 }
 
 function taskOf(

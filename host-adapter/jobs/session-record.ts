@@ -1,7 +1,9 @@
+import type { WorkerOrder } from '../workers/worker-order';
 import type { FinalState } from './task-machine';
 import type { StoredFailure } from './task-record';
+import type { Transport } from './transport';
 
-export type SessionKind = 'backup' | 'restore' | 'verify';
+export type SessionKind = 'backup' | 'restore' | 'verify' | 'worker';
 export type SessionState = 'running' | 'retry-wait' | FinalState;
 
 export interface BackupOrder {
@@ -28,6 +30,8 @@ export interface RestoreOrder {
   readonly platformId: string;
   readonly pluginId: string;
   readonly diskIds: readonly string[];
+  /** Absent in orders of older servers: the plug-in chooses. */
+  readonly transport?: Transport | undefined;
   readonly to:
     | VmRestoreOrder
     | { readonly target: 'disk'; readonly storageDomainId: string; readonly name: string }
@@ -41,7 +45,7 @@ export interface VerifyOrder {
 }
 
 /** What a session was asked to do; kept so that it can go on after a restart and be run again. */
-export type SessionOrder = BackupOrder | RestoreOrder | VerifyOrder;
+export type SessionOrder = BackupOrder | RestoreOrder | VerifyOrder | WorkerOrder;
 
 export interface SessionRecord {
   readonly id: string;

@@ -1,4 +1,5 @@
 import type { TaskState } from './task-machine';
+import type { Transport } from './transport';
 
 export interface Counters {
   readonly plannedBytes: number;
@@ -33,6 +34,12 @@ export interface TaskDisk {
   mode: ReadMode;
   reason: string;
   path: 'direct' | 'proxy';
+  /** How the worker got at it and which worker that was; null until the disk is done. Absent in records of older servers. */
+  transport?: Exclude<Transport, 'auto'> | null;
+  workerId?: string | null;
+  workerName?: string | null;
+  /** same-cluster, other-cluster or beside-server. */
+  workerHop?: string | null;
   counters: Counters;
   startedAt: string | null;
   endedAt: string | null;

@@ -10,6 +10,7 @@ import type { RestoreOrder } from '../jobs/session-record';
 import type { Slots } from '../jobs/slots';
 import { isTransient, pluginReason } from '../jobs/task-context';
 import type { TaskContext } from '../jobs/task-context';
+import { transportToWire } from '../jobs/transport';
 import type { PluginConnections } from '../registry/plugin-connections';
 import type { MoverSessions } from '../repositories/mover-sessions';
 import { Repositories } from '../repositories/repositories';
@@ -102,6 +103,7 @@ export class RestoreFlow implements TaskFlow {
         bootable: disk.bootable,
       })),
       configuration: stored.configuration,
+      transport: transportToWire(order.transport),
       ...targetOf(order),
     };
     await context.patiently(

@@ -8,6 +8,7 @@ import type { PointStore, StoredPoint } from '../catalogue/point-store';
 import { HostErrors } from '../errors/host-errors';
 import type { Platforms } from '../inventory/platforms';
 import type { RestoreOrder } from '../jobs/session-record';
+import type { Transport } from '../jobs/transport';
 import type { PluginConnections } from '../registry/plugin-connections';
 
 export interface VmRestoreRequest {
@@ -20,6 +21,7 @@ export interface VmRestoreRequest {
   readonly vnicProfiles: Readonly<Record<string, string | null>>;
   readonly macPolicy: 'keep' | 'keep-if-free' | 'new';
   readonly powerOn: boolean;
+  readonly transport: Transport;
   readonly disks: readonly string[];
 }
 
@@ -51,6 +53,7 @@ export class RestorePlanner {
         platformId: platform.id,
         pluginId: platform.pluginId,
         diskIds: disks.map((disk) => disk.diskId),
+        transport: request.transport,
         to: {
           target: 'vm',
           name: request.name ?? '',
@@ -78,6 +81,7 @@ export class RestorePlanner {
     readonly platform?: string | undefined;
     readonly storageDomain: string;
     readonly name?: string | undefined;
+    readonly transport: Transport;
   }): Promise<PlannedRestore> {
     const point = await this.#point(request.point);
     const platform = await this.#platform(point, request.platform);
@@ -91,6 +95,7 @@ export class RestorePlanner {
         platformId: platform.id,
         pluginId: platform.pluginId,
         diskIds: [diskOf(point, request.disk).diskId],
+        transport: request.transport,
         to: { target: 'disk', storageDomainId, name: request.name ?? '' },
       },
     };

@@ -17,9 +17,11 @@ import type { PreflightVerdict } from '../../proto/gen/tidemark/plugin/v1/Prefli
 import type { ProtectionServiceDefinition } from '../../proto/gen/tidemark/plugin/v1/ProtectionService';
 import type { StartBackupRequest__Output } from '../../proto/gen/tidemark/plugin/v1/StartBackupRequest';
 import type { StartRestoreRequest__Output } from '../../proto/gen/tidemark/plugin/v1/StartRestoreRequest';
+import type { StartWorkerOperationRequest__Output } from '../../proto/gen/tidemark/plugin/v1/StartWorkerOperationRequest';
 import type { WatchOperationResponse } from '../../proto/gen/tidemark/plugin/v1/WatchOperationResponse';
 import type { WorkerFleetServiceDefinition } from '../../proto/gen/tidemark/plugin/v1/WorkerFleetService';
 import { loadService } from '../../proto/loader';
+import { FakeFleet } from './fake-fleet';
 import { bind, hostClient, keepRegistered, serveOptions } from './fake-process';
 
 /** Moments of an operation at which a test may step in. */
@@ -32,6 +34,7 @@ export interface FakeOperation {
   readonly vmId: string;
   readonly backup?: StartBackupRequest__Output;
   readonly restore?: StartRestoreRequest__Output;
+  readonly worker?: StartWorkerOperationRequest__Output;
   readonly events: WatchOperationResponse[];
   ended: boolean;
   concluded: boolean | undefined;
@@ -43,6 +46,7 @@ const counters = { plannedBytes: 100, readBytes: 100, transferredBytes: 60, stor
 /** A plug-in in memory that speaks plugin.v1 over mutual TLS; its operations do nothing but tell the story of a backup. */
 export class FakePlugin {
   readonly operations = new Map<string, FakeOperation>();
+  readonly fleet = new FakeFleet();
   readonly vms = [1, 2, 3].map((n) => ({ platformId: 'platform-1', vmId: `vm-${n}`, name: `web${n}`, status: 'up', tags: ['prod'] }));
   /** A test's own doings; an operation waits for it. */
   at: (moment: Moment, operation: FakeOperation) => Promise<void> = () => Promise.resolve();
@@ -109,11 +113,21 @@ export class FakePlugin {
       operation.events.push({ sequence: String(operation.events.length + 1), occurredAt, ...event });
       this.#tell();
     };
+    const asked = (operation.backup ?? operation.restore)?.transport;
+    const transport = asked === 'DATA_TRANSPORT_DISK_ATTACHMENT' ? asked : ('DATA_TRANSPORT_IMAGE_TRANSFER' as const);
     const disk = { diskId: `${operation.vmId}-disk`, name: 'disk', sizeBytes: 1000, format: 'cow', sparse: true };
-    const outcome = { disk, mode: 'DISK_READ_MODE_FULL' as const, reason: 'first-backup', counters };
+    const outcome = {
+      disk,
+      mode: 'DISK_READ_MODE_FULL' as const,
+      reason: 'first-backup',
+      counters,
+      transport,
+      workerId: 'worker-1',
+      workerHop: 'beside-server',
+    };
     const end = (result: Event['result']) => {
       operation.ended = true;
-      emit({ result: { disks: [outcome], ...result } });
+      emit({ result: { disks: operation.worker ? [] : [outcome], ...result } });
     };
     const { signal } = operation.cancel;
     try {
@@ -135,6 +149,7 @@ export class FakePlugin {
       }
       emit({ state: { phase: 'PHASE_CLEANING' } });
       await this.at('ended', operation);
+      if (operation.worker) return end(this.fleet.conclude(operation.worker));
       const good = !operation.backup || operation.concluded === true;
       end({ outcome: good ? 'OUTCOME_SUCCESS' : 'OUTCOME_FAILED', createdId: operation.restore ? 'new-vm' : '' });
     } catch (error) {
@@ -228,7 +243,7 @@ export class FakePlugin {
         },
       },
       GetVm: { roles, unary: async ({ vmId }) => ({ vm: this.vms.find((vm) => vm.vmId === vmId) ?? null }) },
-      ListTargets: { roles, unary: async () => ({ clusters: targets, storageDomains: targets, vnicProfiles: targets }) },
+      ListTargets: { roles, unary: async () => ({ clusters: targets, storageDomains: targets, vnicProfiles: targets, hosts: targets }) },
       WatchInventory: {
         roles,
         serverStream: async function* (this: void) {
@@ -270,17 +285,11 @@ export class FakePlugin {
       },
       ListOperations: { roles, unary: async () => ({}) },
     });
-    this.#service<WorkerFleetServiceDefinition>('worker_fleet_service', 'WorkerFleetService', {
-      ListWorkers: { roles, unary: async () => ({ workers: [{ workerId: 'worker-1', state: 'connected', taskSlots: 4 }] }) },
-      DrainWorker: { roles, unary: async () => ({}) },
-      ResumeWorker: { roles, unary: async () => ({}) },
-      ListOrphanWorkers: { roles, unary: async () => ({ orphans: [] }) },
-      StartWorkerOperation: { roles, unary: async () => ({}) },
-      GetFleetPolicy: { roles, unary: async () => ({}) },
-      PutFleetPolicy: { roles, unary: async () => ({}) },
-      PrepareWorkers: { roles, unary: async () => ({}) },
-      GetWorkerImage: { roles, unary: async () => ({}) },
-    });
+    this.#service<WorkerFleetServiceDefinition>(
+      'worker_fleet_service',
+      'WorkerFleetService',
+      this.fleet.handlers((id, worker) => this.#begin({ id, vmId: 'worker', worker })),
+    );
     this.#service<JanitorServiceDefinition>('janitor_service', 'JanitorService', {
       GetJanitorReport: { roles, unary: async () => ({ leftovers: [] }) },
       Sweep: { roles, unary: async () => ({ leftovers: [] }) },

@@ -3,9 +3,10 @@ import { inventoryRoutes } from './inventory';
 import { processRoutes } from './processes';
 import { protectionRoutes } from './protection';
 import { serverRoutes } from './server';
+import { workerRoutes } from './workers';
 
 export type { Route } from './route';
 
-export const routes = { ...serverRoutes, ...processRoutes, ...inventoryRoutes, ...protectionRoutes } as const;
+export const routes = { ...serverRoutes, ...processRoutes, ...inventoryRoutes, ...protectionRoutes, ...workerRoutes } as const;
 
 export type RouteName = keyof typeof routes;

@@ -1,4 +1,4 @@
-/** Plug-ins, movers and workers. */
+/** Plug-ins and movers. */
 import * as S from '../schemas';
 import type { Route } from './route';
 
@@ -26,15 +26,4 @@ export const processRoutes = {
     status: 201,
   },
   moverShow: { method: 'GET', path: '/movers/:id', summary: 'One mover.', reply: S.Mover },
-
-  workerList: { method: 'GET', path: '/workers', summary: 'Workers of all plug-ins.', reply: S.Lists.workers },
-  workerEnrol: {
-    method: 'POST',
-    path: '/workers/enrolment-tokens',
-    summary: 'A one-time token for a worker.',
-    body: S.EnrolmentTokenRequest,
-    reply: S.EnrolmentToken,
-    status: 201,
-  },
-  workerDrain: { method: 'POST', path: '/workers/:id/drain', summary: 'No new tasks for a worker.' },
 } as const satisfies Record<string, Route>;

@@ -14,6 +14,11 @@ export const itemName = z
 /** An id or a name in a request: whatever the administrator typed. */
 export const reference = z.string().trim().min(1).max(255);
 
+/**
+ * How workers get at disks: `image-transfer` through imageio, `attachment` by attaching them to a worker VM, `auto` as the plug-in finds best.
+ */
+export const Transport = z.enum(['auto', 'image-transfer', 'attachment']);
+
 export const Problem = named(
   'Problem',
   z.object({

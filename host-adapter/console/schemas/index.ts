@@ -6,9 +6,10 @@ import { list, page } from './common';
 import { AuditEntry, Event } from './events';
 import { Platform, PreflightVerdict, Vm } from './inventory';
 import { Job } from './jobs';
-import { Mover, Plugin, Worker } from './processes';
+import { Mover, Plugin } from './processes';
 import { Point, Repository } from './repositories';
 import { Session } from './sessions';
+import { OrphanWorker, Worker, WorkerImage } from './workers';
 
 export { Failure, Paging, Problem } from './common';
 export * from './events';
@@ -19,11 +20,14 @@ export * from './repositories';
 export * from './restores';
 export * from './server';
 export * from './sessions';
+export * from './workers';
 
 export const Lists = {
   plugins: list(Plugin),
   movers: list(Mover),
   workers: list(Worker),
+  orphanWorkers: list(OrphanWorker),
+  workerImages: list(WorkerImage),
   platforms: list(Platform),
   vms: page(Vm),
   verdicts: list(PreflightVerdict),

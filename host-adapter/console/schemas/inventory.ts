@@ -45,7 +45,12 @@ export const Target = named(
   'Target',
   z.object({ id: z.string(), name: z.string(), dataCenterId: z.string(), freeBytes: bytes, detail: z.string() }),
 );
-export const Targets = z.object({ clusters: z.array(Target), storageDomains: z.array(Target), vnicProfiles: z.array(Target) });
+export const Targets = z.object({
+  clusters: z.array(Target),
+  storageDomains: z.array(Target),
+  vnicProfiles: z.array(Target),
+  hosts: z.array(Target),
+});
 
 export const ProtectionState = z.enum(['protected', 'outdated', 'failed', 'unprotected']);
 export const Vm = named(

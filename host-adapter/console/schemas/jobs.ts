@@ -1,6 +1,6 @@
 /** Jobs. */
 import { z } from 'zod';
-import { itemName, named, optionalTime, reference, time } from './common';
+import { itemName, named, optionalTime, reference, time, Transport } from './common';
 
 /**
  * VMs by expression: `name:web*`, `id:…`, `tag:prod`, `cluster:east`, `platform:…`, `status:up`, joined by ` and `, negated by `not `; a bare
@@ -31,6 +31,7 @@ const jobFields = {
   retention: z.object({ days: z.int().min(1).max(36_500), minimumPoints: z.int().min(1).max(10_000) }),
   limits: z.object({ concurrentVms: z.int().min(1).max(64), disksPerVm: z.int().min(1).max(16) }),
   requireConsistency: z.boolean(),
+  transport: Transport,
 };
 export const JobCreateRequest = z.object({
   ...jobFields,
@@ -42,6 +43,7 @@ export const JobCreateRequest = z.object({
   retention: jobFields.retention.default({ days: 14, minimumPoints: 3 }),
   limits: jobFields.limits.default({ concurrentVms: 4, disksPerVm: 2 }),
   requireConsistency: jobFields.requireConsistency.default(false),
+  transport: jobFields.transport.default('auto'),
 });
 export const JobChange = z.object({ ...jobFields, repository: reference }).partial();
 export const Job = named(

@@ -1,6 +1,6 @@
-/** Plug-ins, movers, workers and their enrolment. */
+/** Plug-ins, movers, and the enrolment of all processes. */
 import { z } from 'zod';
-import { bytes, named, optionalTime, time } from './common';
+import { named, optionalTime, time } from './common';
 
 export const EnrolmentTokenRequest = z.object({ lifetimeMinutes: z.int().min(1).max(1440).default(10) });
 export const EnrolmentToken = named(
@@ -39,19 +39,3 @@ export const Plugin = named(
   }),
 );
 export const Mover = named('Mover', z.object({ ...processFields, controlEndpoint: z.string(), dataEndpoints: z.array(z.string()) }));
-export const Worker = named(
-  'Worker',
-  z.object({
-    id: z.string(),
-    pluginId: z.string(),
-    hostName: z.string(),
-    version: z.string(),
-    /** Empty: beside the server. */
-    clusterId: z.string(),
-    state: z.string(),
-    taskSlots: z.int(),
-    runningTasks: z.int(),
-    residentMemoryBytes: bytes,
-    lastSeenAt: optionalTime,
-  }),
-);

@@ -1,6 +1,6 @@
 /** Restores. */
 import { z } from 'zod';
-import { reference } from './common';
+import { reference, Transport } from './common';
 
 export const MacPolicy = z.enum(['keep', 'keep-if-free', 'new']);
 export const RestoreVmRequest = z.object({
@@ -17,6 +17,7 @@ export const RestoreVmRequest = z.object({
   vnicProfiles: z.record(z.string(), reference.nullable()).default({}),
   macPolicy: MacPolicy.default('keep-if-free'),
   powerOn: z.boolean().default(false),
+  transport: Transport.default('auto'),
   /** Disk ids or names; all when empty. */
   disks: z.array(reference).max(500).default([]),
 });
@@ -26,6 +27,7 @@ export const RestoreDiskRequest = z.object({
   platform: reference.optional(),
   storageDomain: reference,
   name: z.string().max(255).optional(),
+  transport: Transport.default('auto'),
 });
 export const RestoreFileRequest = z.object({
   point: reference,

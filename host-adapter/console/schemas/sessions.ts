@@ -6,7 +6,7 @@ import { Counters } from './repositories';
 
 const finalStates = ['success', 'warning', 'partial', 'skipped', 'failed', 'cancelled'] as const;
 export const SessionState = z.enum(['running', 'retry-wait', ...finalStates]);
-export const SessionKind = z.enum(['backup', 'restore', 'verify']);
+export const SessionKind = z.enum(['backup', 'restore', 'verify', 'worker']);
 export const TaskState = z.enum(['queued', 'preparing', 'starting', 'transferring', 'committing', 'cleaning', ...finalStates]);
 export const TaskDisk = z.object({
   diskId: z.string(),
@@ -17,6 +17,12 @@ export const TaskDisk = z.object({
   reason: z.string(),
   /** proxy when the data did not come straight from the host. */
   path: z.enum(['direct', 'proxy']),
+  /** How the worker got at the disk; null until it is done. */
+  transport: z.enum(['image-transfer', 'attachment']).nullable(),
+  workerId: z.string().nullable(),
+  workerName: z.string().nullable(),
+  /** How far the worker was; a note tells why it was not one of the VM's cluster. */
+  workerHop: z.string().nullable(),
   counters: Counters,
   startedAt: optionalTime,
   endedAt: optionalTime,
@@ -45,7 +51,7 @@ export const Task = named(
     failure: Failure.nullable(),
     /** The restore point made (backup) or used. */
     pointId: z.string().nullable(),
-    /** Restores: VM or disk made, or the file's path. */
+    /** Restores: VM or disk made, or the file's path. Workers: the worker's id. */
     createdId: z.string().nullable(),
     leftForJanitor: z.array(z.string()),
     /** Verifications: what is damaged, at most 1000. */
@@ -70,8 +76,11 @@ export const Session = named(
   z.object({
     id: z.string(),
     kind: SessionKind,
+    /** What it is about: the job, the VM, the repository, or what is done to which worker. */
+    subject: z.string(),
     jobId: z.string().nullable(),
     jobName: z.string(),
+    /** Empty for workers. */
     repositoryId: z.string(),
     repositoryName: z.string(),
     state: SessionState,

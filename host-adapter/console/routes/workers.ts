@@ -1,0 +1,101 @@
+/** Workers and their rules. What takes long is a session of kind `worker`. */
+import * as S from '../schemas';
+import type { Route } from './route';
+
+export const workerRoutes = {
+  workerList: { method: 'GET', path: '/workers', summary: 'Workers of all plug-ins.', reply: S.Lists.workers },
+  workerEnrol: {
+    method: 'POST',
+    path: '/workers/enrolment-tokens',
+    summary: 'A one-time token for a worker on a machine of your own.',
+    body: S.EnrolmentTokenRequest,
+    reply: S.EnrolmentToken,
+    status: 201,
+  },
+  workerPreview: {
+    method: 'POST',
+    path: '/workers/preview',
+    summary: 'What a deployment would make; changes nothing.',
+    body: S.WorkerDeployRequest,
+    reply: S.WorkerPreview,
+    reads: true,
+  },
+  workerDeploy: {
+    method: 'POST',
+    path: '/workers',
+    summary: 'Deploy a worker VM into a cluster; a session.',
+    body: S.WorkerDeployRequest,
+    reply: S.Session,
+    status: 202,
+  },
+  workerShow: { method: 'GET', path: '/workers/:id', summary: 'One worker, with its self-test.', reply: S.Worker },
+  workerEdit: {
+    method: 'PATCH',
+    path: '/workers/:id',
+    summary: 'Drain a worker VM and make it anew with other settings; a session.',
+    body: S.WorkerChange,
+    reply: S.Session,
+    status: 202,
+  },
+  workerRemove: {
+    method: 'DELETE',
+    path: '/workers/:id',
+    summary: 'Drain and remove a worker VM; a session.',
+    query: S.WorkerRemoveQuery,
+    reply: S.Session,
+    status: 202,
+  },
+  workerRedeploy: {
+    method: 'POST',
+    path: '/workers/:id/redeploy',
+    summary: 'A new VM from the present image with the same settings; a session.',
+    body: S.WorkerForceRequest,
+    reply: S.Session,
+    status: 202,
+  },
+  workerTest: { method: 'POST', path: '/workers/:id/test', summary: 'Run the self-test; a session.', reply: S.Session, status: 202 },
+  workerStart: { method: 'POST', path: '/workers/:id/start', summary: 'Start a worker VM; a session.', reply: S.Session, status: 202 },
+  workerStop: {
+    method: 'POST',
+    path: '/workers/:id/stop',
+    summary: 'Drain a worker VM and shut it down; a session.',
+    body: S.WorkerForceRequest,
+    reply: S.Session,
+    status: 202,
+  },
+  workerDrain: { method: 'POST', path: '/workers/:id/drain', summary: 'No new tasks for a worker.', reply: S.Worker },
+  workerResume: { method: 'POST', path: '/workers/:id/resume', summary: 'Tasks again for a drained worker.', reply: S.Worker },
+
+  orphanWorkerList: {
+    method: 'GET',
+    path: '/orphan-workers',
+    summary: 'Worker VMs in the engines that belong to no worker here.',
+    reply: S.Lists.orphanWorkers,
+  },
+  orphanWorkerRemove: {
+    method: 'DELETE',
+    path: '/orphan-workers/:id',
+    summary: 'Remove such a VM, by its id; a session.',
+    reply: S.Session,
+    status: 202,
+  },
+  workerImageList: {
+    method: 'GET',
+    path: '/worker-images',
+    summary: 'The worker images that the plug-ins deploy.',
+    reply: S.Lists.workerImages,
+  },
+  fleetPolicyShow: {
+    method: 'GET',
+    path: '/platforms/:id/fleet-policy',
+    summary: "Rules of a platform's workers.",
+    reply: S.FleetPolicy,
+  },
+  fleetPolicyEdit: {
+    method: 'PATCH',
+    path: '/platforms/:id/fleet-policy',
+    summary: "Change rules of a platform's workers.",
+    body: S.FleetPolicyChange,
+    reply: S.FleetPolicy,
+  },
+} as const satisfies Record<string, Route>;
