@@ -17,6 +17,8 @@ export interface DiskAttachment {
   /** ide, sata, virtio, virtio_scsi, spapr_vscsi. */
   readonly interface: string;
   readonly logicalName: string | undefined;
+  /** Set when it is the disk as it was in a snapshot, of another VM mostly. */
+  readonly snapshotId: string | undefined;
   /** The disk itself, when it was read along. */
   readonly disk: Disk | undefined;
 }
@@ -41,6 +43,7 @@ export class DiskAttachments {
     return rows.map(diskAttachmentOf);
   }
 
+  /** Undefined when it does not hang there, or there is no such VM. */
   async find(vmId: string, diskId: string, options: RequestOptions = {}): Promise<DiskAttachment | undefined> {
     const wire = await this.client.find(`/vms/${vmId}/diskattachments/${diskId}`, options);
     return wire && diskAttachmentOf(wire);
@@ -67,12 +70,24 @@ export class DiskAttachments {
     );
   }
 
-  /** In the engine's names, e.g. `{ active: false }` to unplug. */
+  /** Hot unplug, on a VM that is up. The guest must have let go of it. Throws ENGINE_CONFLICT while the host cannot. */
+  async unplug(vmId: string, diskId: string, options: RequestOptions = {}): Promise<void> {
+    await this.update(vmId, diskId, { active: false }, options);
+  }
+
+  async plug(vmId: string, diskId: string, options: RequestOptions = {}): Promise<void> {
+    await this.update(vmId, diskId, { active: true }, options);
+  }
+
+  /** In the engine's names. */
   async update(vmId: string, diskId: string, attributes: Wire, options: RequestOptions = {}): Promise<DiskAttachment> {
     return diskAttachmentOf(await this.client.update(`/vms/${vmId}/diskattachments/${diskId}`, attributes, options));
   }
 
-  /** Unplugs and detaches; the disk stays. False when it was not attached. */
+  /**
+   * Unplugs and detaches; the disk stays. False when it was not attached. Engines after 4.5.7 drop all bitmaps and checkpoints of the disk,
+   * also when it hung there as it was in a snapshot (engine REST API §4.8).
+   */
   detach(vmId: string, diskId: string, options: RequestOptions = {}): Promise<boolean> {
     return this.client.remove(`/vms/${vmId}/diskattachments/${diskId}`, { ...options, query: { detach_only: true } });
   }
@@ -89,6 +104,7 @@ export function diskAttachmentOf(wire: Wire): DiskAttachment {
     passDiscard: flagOf(wire, 'pass_discard'),
     interface: textOf(wire, 'interface') ?? '',
     logicalName: textOf(wire, 'logical_name'),
+    snapshotId: disk && idOf(disk, 'snapshot'),
     // Without `follow` only the reference comes: id and href.
     disk: disk && textOf(disk, 'provisioned_size') !== undefined ? diskOf(disk) : undefined,
   };

@@ -5,6 +5,7 @@ import { failureMessage } from '../../common/rpc/failure-message';
 import type { DataPath__Output } from '../../proto/gen/tidemark/common/v1/DataPath';
 import type { TransferCounters } from '../../proto/gen/tidemark/common/v1/TransferCounters';
 import type { DiskOutcome as WireDiskOutcome } from '../../proto/gen/tidemark/plugin/v1/DiskOutcome';
+import type { DataTransport } from '../../proto/gen/tidemark/plugin/v1/DataTransport';
 import type { DiskReadMode } from '../../proto/gen/tidemark/plugin/v1/DiskReadMode';
 import type { Outcome as WireOutcome } from '../../proto/gen/tidemark/plugin/v1/Outcome';
 import type { Phase as WirePhase } from '../../proto/gen/tidemark/plugin/v1/Phase';
@@ -25,9 +26,10 @@ import type {
   SequencedEvent,
   Severity,
   StoredDisk,
+  Transport,
 } from '../operations/events';
 import type { Operation, VmKey } from '../operations/operation';
-import type { BackupRequest, MacPolicy, RestoreRequest, RestoreTarget } from '../protection/requests';
+import type { BackupRequest, MacPolicy, RestoreRequest, RestoreTarget, WantedTransport } from '../protection/requests';
 
 const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 const maxDiskParallel = 8;
@@ -57,6 +59,15 @@ const severities: Record<Severity, keyof typeof WireSeverity> = {
   warning: 'SEVERITY_WARNING',
   blocking: 'SEVERITY_BLOCKING',
 };
+const wantedTransports: Partial<Record<string, WantedTransport>> = {
+  DATA_TRANSPORT_IMAGE_TRANSFER: 'image-transfer',
+  DATA_TRANSPORT_DISK_ATTACHMENT: 'disk-attachment',
+};
+const transports: Record<Transport, keyof typeof DataTransport> = {
+  'image-transfer': 'DATA_TRANSPORT_IMAGE_TRANSFER',
+  'disk-attachment': 'DATA_TRANSPORT_DISK_ATTACHMENT',
+  local: 'DATA_TRANSPORT_UNSPECIFIED',
+};
 const macPolicies: Partial<Record<string, MacPolicy>> = { MAC_POLICY_KEEP: 'keep', MAC_POLICY_NEW: 'new' };
 
 /** Throws ARGUMENT_INVALID. */
@@ -76,6 +87,7 @@ export function backupRequestFromWire(wire: StartBackupRequest__Output): BackupR
     excludedDiskIds: wire.excludedDiskIds,
     requireConsistency: wire.requireConsistency,
     diskParallel: wire.diskParallel === 0 ? 2 : wire.diskParallel,
+    transport: wantedTransports[wire.transport] ?? 'auto',
   };
 }
 
@@ -95,6 +107,7 @@ export function restoreRequestFromWire(wire: StartRestoreRequest__Output): Resto
     disks: wire.disks.map(storedDisk),
     configuration: target.kind === 'new-vm' ? needed(wire.configuration, 'configuration') : wire.configuration,
     target,
+    transport: wantedTransports[wire.transport] ?? 'auto',
   };
 }
 
@@ -195,6 +208,9 @@ function outcomeToWire(outcome: DiskOutcome): WireDiskOutcome {
     counters: countersToWire(outcome.counters),
     startedAt: timestampToWire(new Date(outcome.startedAt)),
     endedAt: timestampToWire(new Date(outcome.endedAt)),
+    transport: outcome.transport === undefined ? 'DATA_TRANSPORT_UNSPECIFIED' : transports[outcome.transport],
+    workerId: outcome.workerId ?? '',
+    workerHop: outcome.workerHop ?? '',
   };
 }
 

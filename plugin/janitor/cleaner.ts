@@ -12,7 +12,10 @@ import type { JournalEntry } from '../journal/records';
 import type { EngineApi, EngineDirectory } from '../protection/engine-port';
 import { endPace, startPace, transferPace } from '../protection/patience';
 import type { Patience } from '../protection/patience';
+import { removeAttachment } from './remove-attachment';
 import { removeDisk, removeVm } from './remove-restored';
+import { removeSnapshot } from './remove-snapshot';
+import type { CleanTools } from './clean-tools';
 import type { CleanOptions, Settlement } from './settlement';
 import { VmVerifier } from './vm-verifier';
 
@@ -43,27 +46,43 @@ export class Cleaner {
     this.#verifier = new VmVerifier(patience);
   }
 
-  /** All open entries of an operation, in the order that the engine's locks want. Never rejects but for an abort. */
-  async settle(operationId: string, options: CleanOptions): Promise<Settlement[]> {
-    const of = (kind: JournalEntry['kind']) => this.journal.openEntries(operationId).filter((entry) => entry.kind === kind);
+  /**
+   * All open entries of an operation, or those that `only` names, in the order that the engine's locks want: a snapshot cannot go while a
+   * disk of it hangs on a worker, a disk not while it is being written. Never rejects but for an abort.
+   */
+  async settle(operationId: string, options: CleanOptions & { only?: (entry: JournalEntry) => boolean }): Promise<Settlement[]> {
+    const { only = () => true, ...rest } = options;
+    const of = (...kinds: JournalEntry['kind'][]) =>
+      this.journal.openEntries(operationId).filter((entry) => kinds.includes(entry.kind) && only(entry));
     const until = this.patience.clock.now() + options.deadlineMs;
-    const left = () => ({ ...options, deadlineMs: Math.max(0, until - this.patience.clock.now()) });
-    const settled = await Promise.all(
-      of('image-transfer').map((entry) => this.#guard(entry, (e) => this.endTransfer(e, 'cancel', left()))),
-    );
+    const left = () => ({ ...rest, deadlineMs: Math.max(0, until - this.patience.clock.now()) });
+    const settled = await Promise.all([
+      ...of('image-transfer').map((entry) => this.#guard(entry, (e) => this.endTransfer(e, 'cancel', left()))),
+      ...of('attachment').map((entry) => this.#guard(entry, (e) => this.endAttachment(e, left()))),
+    ]);
     const blocked = settled.some((one) => one.state !== 'removed');
     const wait = (entry: JournalEntry): Settlement => ({
       entry,
       state: 'pending',
       found: entry.state === 'created',
-      message: 'Waits for the end of an image transfer.',
+      message: 'Waits for the end of an image transfer or attachment.',
     });
-    for (const kind of ['backup', 'checkpoint', 'vm', 'disk'] as const) {
+    for (const kind of ['backup', 'checkpoint', 'snapshot', 'vm', 'disk'] as const) {
       for (const entry of of(kind)) {
         settled.push(blocked ? wait(entry) : await this.#guard(entry, (e) => this.#remove(kind, e, left())));
       }
     }
     return settled;
+  }
+
+  /** Takes a disk off a worker VM, whose reader or writer is through with it. */
+  async endAttachment(entry: JournalEntry, options: CleanOptions): Promise<Settlement> {
+    return await removeAttachment(this.#tools(entry), entry, options);
+  }
+
+  /** Merges a snapshot that we took; nothing of it may hang on a worker any more. */
+  async endSnapshot(entry: JournalEntry, options: CleanOptions): Promise<Settlement> {
+    return await removeSnapshot(this.#tools(entry), this.#verifier, entry, options);
   }
 
   /**
@@ -164,12 +183,28 @@ export class Cleaner {
     return removed(entry);
   }
 
-  async #remove(kind: 'backup' | 'checkpoint' | 'vm' | 'disk', entry: JournalEntry, options: CleanOptions): Promise<Settlement> {
-    if (kind === 'backup') return await this.endBackup(entry, { ...options, keepCheckpoint: entry.details[keepMark] === 'yes' });
-    if (kind === 'checkpoint') return await this.removeCheckpoint(entry, options);
-    const engine = this.engines.of(entry.platformId);
-    const tools = { engine, patience: this.patience, journal: this.journal, mayStillCome: this.#mayStillCome(entry) };
-    return await (kind === 'vm' ? removeVm(tools, entry, options) : removeDisk(tools, entry, options));
+  async #remove(
+    kind: 'backup' | 'checkpoint' | 'snapshot' | 'vm' | 'disk',
+    entry: JournalEntry,
+    options: CleanOptions,
+  ): Promise<Settlement> {
+    switch (kind) {
+      case 'backup':
+        return await this.endBackup(entry, { ...options, keepCheckpoint: entry.details[keepMark] === 'yes' });
+      case 'checkpoint':
+        return await this.removeCheckpoint(entry, options);
+      case 'snapshot':
+        return await this.endSnapshot(entry, options);
+      case 'vm':
+        return await removeVm(this.#tools(entry), entry, options);
+      case 'disk':
+        return await removeDisk(this.#tools(entry), entry, options);
+    }
+  }
+
+  #tools(entry: JournalEntry): CleanTools {
+    const { patience, journal } = this;
+    return { engine: this.engines.of(entry.platformId), patience, journal, mayStillCome: this.#mayStillCome(entry) };
   }
 
   /** By id; else, as the engine tells neither mark nor backup of a transfer, by disk and direction while the disk is ours alone. */

@@ -168,6 +168,7 @@ function restoreIn({ vm, configuration }: Scene) {
         macPolicy: 'new',
         powerOn: true,
       },
+      transport: 'image-transfer',
     };
     await at.protection.startRestore(request, 'f');
     return request.operationId;

@@ -2,24 +2,16 @@
 import { hasCode } from '../../common/errors/tidemark-error';
 import type { Journal } from '../journal/journal';
 import type { JournalEntry } from '../journal/records';
-import type { EngineApi } from '../protection/engine-port';
 import { endPace } from '../protection/patience';
 import type { Patience } from '../protection/patience';
+import type { CleanTools } from './clean-tools';
 import type { CleanOptions, Settlement } from './settlement';
-
-interface Tools {
-  readonly engine: EngineApi;
-  readonly patience: Patience;
-  readonly journal: Journal;
-  /** The request may still be on its way. */
-  readonly mayStillCome: boolean;
-}
 
 /** How long between two requests to remove the same thing. */
 const askAgainMs = 15_000;
 
 /** Removes a VM that a restore made, with the disks that hang on it. */
-export async function removeVm(tools: Tools, entry: JournalEntry, options: CleanOptions): Promise<Settlement> {
+export async function removeVm(tools: CleanTools, entry: JournalEntry, options: CleanOptions): Promise<Settlement> {
   const { engine, patience, journal } = tools;
   const { signal } = options;
   const name = entry.details['name'] ?? '';
@@ -51,7 +43,7 @@ export async function removeVm(tools: Tools, entry: JournalEntry, options: Clean
 }
 
 /** Removes a disk that a restore made. The cancel of its upload does so too; seen to be gone either way. */
-export async function removeDisk(tools: Tools, entry: JournalEntry, options: CleanOptions): Promise<Settlement> {
+export async function removeDisk(tools: CleanTools, entry: JournalEntry, options: CleanOptions): Promise<Settlement> {
   const { engine, patience, journal } = tools;
   const { signal } = options;
   const id = entry.objectId ?? '';
@@ -73,7 +65,7 @@ export async function removeDisk(tools: Tools, entry: JournalEntry, options: Cle
     : { entry, state: 'pending', found: true, message: `Disk ${id} of a failed restore could not be removed yet.` };
 }
 
-async function absent(tools: Tools, entry: JournalEntry): Promise<Settlement> {
+async function absent(tools: CleanTools, entry: JournalEntry): Promise<Settlement> {
   if (tools.mayStillCome) return { entry, state: 'pending', found: false, message: 'Looked for, not there so far.' };
   return await settled(tools.journal, entry, entry.state === 'created');
 }

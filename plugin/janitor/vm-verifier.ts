@@ -7,7 +7,7 @@ import { endPace, transferPace } from '../protection/patience';
 import type { Patience } from '../protection/patience';
 import type { CleanOptions, Settlement } from './settlement';
 
-type Obstacle = Pick<Settlement, 'state' | 'message' | 'obstacle'>;
+export type Obstacle = Pick<Settlement, 'state' | 'message' | 'obstacle'>;
 
 /** A disk is unlocked within seconds of the end of its backup. */
 const diskOkMs = 3 * 60_000;
@@ -29,7 +29,7 @@ export class VmVerifier {
     return (
       (await this.#snapshotsGone(engine, entry, left())) ??
       (options.keepCheckpoint ? undefined : await this.#checkpointsGone(engine, entry, left())) ??
-      (await this.#disksOk(engine, entry, left()))
+      (await this.disksOk(engine, entry, left()))
     );
   }
 
@@ -100,7 +100,8 @@ export class VmVerifier {
     return undefined;
   }
 
-  async #disksOk(engine: EngineApi, entry: JournalEntry, options: CleanOptions): Promise<Obstacle | undefined> {
+  /** Whether the disks that the entry names are usable; waits a little for their locks. */
+  async disksOk(engine: EngineApi, entry: JournalEntry, options: CleanOptions): Promise<Obstacle | undefined> {
     const diskIds = (entry.details['diskIds'] ?? '').split(',').filter((id) => id !== '');
     const since = this.patience.clock.now();
     for (const diskId of diskIds) {

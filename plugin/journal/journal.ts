@@ -81,6 +81,12 @@ export class Journal {
     return this.#move(entryId, 'created', objectId, details);
   }
 
+  /** More is known of it; its state stays. */
+  async noted(entryId: string, details: Readonly<Record<string, string>>): Promise<void> {
+    const entry = this.#entries.get(entryId);
+    if (entry) await this.#move(entryId, entry.state, undefined, details);
+  }
+
   /** It was seen to be gone, or was never made. */
   removed(entryId: string): Promise<void> {
     return this.#move(entryId, 'removed');

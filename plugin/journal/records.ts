@@ -16,7 +16,7 @@ import type { ErrorKind, ErrorMeta, RetryAdvice, StatusName } from '../../common
 import type { ResultEvent } from '../operations/events';
 import type { OperationHeader } from '../operations/operation';
 
-export type EntryKind = 'backup' | 'image-transfer' | 'checkpoint' | 'snapshot' | 'disk' | 'vm';
+export type EntryKind = 'backup' | 'image-transfer' | 'attachment' | 'checkpoint' | 'snapshot' | 'disk' | 'vm';
 
 /** `kept` and `removed` are ends: the object is no longer the janitor's business. */
 export type EntryState = 'intent' | 'created' | 'removed' | 'kept';
@@ -34,7 +34,7 @@ export interface JournalEntry {
   readonly objectId?: string | undefined;
   /** The exact description that we give it. */
   readonly mark: string;
-  /** What else is needed to find it: diskId, backupId, direction, name … */
+  /** What else is needed to find it: diskId, backupId, direction, name, workerVmId, snapshotId … */
   readonly details: Readonly<Record<string, string>>;
   readonly intendedAt: number;
 }

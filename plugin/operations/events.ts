@@ -67,6 +67,9 @@ export interface NoteEvent {
   readonly diskId: string;
 }
 
+/** How a worker got at a disk; `local` is a file beside it. */
+export type Transport = 'image-transfer' | 'disk-attachment' | 'local';
+
 export interface DiskOutcome {
   readonly disk: StoredDisk;
   readonly mode: ReadMode;
@@ -74,6 +77,11 @@ export interface DiskOutcome {
   readonly counters: Counters;
   readonly startedAt: number;
   readonly endedAt: number;
+  /** This and what follows is absent in results that an older version journalled. */
+  readonly transport?: Transport | undefined;
+  readonly workerId?: string | undefined;
+  /** same-cluster, other-cluster or beside-server. */
+  readonly workerHop?: string | undefined;
 }
 
 export interface AwaitingCommitEvent {

@@ -9,8 +9,8 @@ import type { Journal } from '../journal/journal';
 import type { OperationScope } from '../operations/operation';
 import type { FlowResult } from '../operations/operation-registry';
 import type { PreflightVerdict } from '../preflight/finding';
-import type { Dispatcher } from '../workers/dispatcher';
-import type { BackupRounds, RoundsResult } from './backup-rounds';
+import type { BackupReading } from './backup-reading';
+import type { RoundsResult } from './backup-rounds';
 import { CommittedCheckpoints } from './committed-checkpoints';
 import { writeConfiguration } from './configuration';
 import type { EngineApi, EngineDirectory } from './engine-port';
@@ -20,9 +20,7 @@ import type { Preflight } from './preflight-port';
 import { ProtectionErrors } from './protection-errors';
 import type { BackupRequest } from './requests';
 import { RunNotes } from './run-notes';
-import { SlotPool } from './slot-pool';
-import { planDisks } from './strategy';
-import { storedDiskOf, takePicture } from './vm-picture';
+import { takePicture } from './vm-picture';
 import type { VmPicture } from './vm-picture';
 
 /** A condition that passes by itself is waited for this long. */
@@ -40,8 +38,7 @@ export class BackupFlow {
   constructor(
     private readonly engines: EngineDirectory,
     private readonly preflight: Preflight,
-    private readonly dispatcher: Dispatcher,
-    private readonly rounds: BackupRounds,
+    private readonly reading: BackupReading,
     private readonly cleaner: Cleaner,
     private readonly journal: Journal,
     private readonly patience: Patience,
@@ -51,20 +48,16 @@ export class BackupFlow {
   }
 
   async run(scope: OperationScope, request: BackupRequest): Promise<FlowResult> {
-    const slots: { pool?: SlotPool } = {};
     try {
-      return await this.#run(scope, request, slots);
+      return await this.#run(scope, request);
     } catch (error) {
       scope.phase('cleaning');
-      slots.pool?.release();
       await this.#cleanUp(request.operationId);
       throw error;
-    } finally {
-      slots.pool?.release();
     }
   }
 
-  async #run(scope: OperationScope, request: BackupRequest, held: { pool?: SlotPool }): Promise<FlowResult> {
+  async #run(scope: OperationScope, request: BackupRequest): Promise<FlowResult> {
     const { vm, operationId } = request;
     const engine = this.engines.of(vm.platformId);
     const notes = new RunNotes(scope);
@@ -77,17 +70,9 @@ export class BackupFlow {
     if (picture.configuration.ovf === undefined) {
       notes.tell('ovf-missing', 'warning', 'The engine gave no OVF of the VM; its attributes are kept without it.');
     }
-    const plan = await this.#plan(engine, request, selected, scope.signal);
-    const pool = new SlotPool(this.dispatcher, { platformId: vm.platformId, clusterId: picture.vm.clusterId }, (reason) =>
-      scope.waiting(reason),
-    );
-    held.pool = pool;
-    await pool.reserve(scope.signal);
     const running = picture.vm.status !== 'down';
-    const disks = new Map(selected.map((attachment) => [attachment.disk.id, storedDiskOf(attachment)]));
-    const mark = backupMark(request.jobName, request.sessionId);
-    const read = await this.rounds.run({ engine, request, scope, notes, slots: pool, mark, plan, disks, running });
-    pool.release();
+    const captured = new Set(selected.map(({ disk }) => disk.id));
+    const read = await this.reading.read({ engine, request, scope, notes, picture, selected });
 
     scope.phase('committing');
     const committed = await scope.awaitCommit(
@@ -96,14 +81,14 @@ export class BackupFlow {
         checkpointId: read.checkpointId,
         consistency: running ? (read.quiesced ? 'quiesced' : 'crash') : 'offline',
         disks: read.outcomes,
-        configuration: writeConfiguration(leaveOut(picture, disks, verdict)),
+        configuration: writeConfiguration(leaveOut(picture, captured, verdict)),
         vmName: picture.vm.name,
       },
       commitMs,
     );
     if (!committed) throw ProtectionErrors.POINT_NOT_COMMITTED({ operationId });
     scope.phase('cleaning');
-    const leftForJanitor = await this.#conclude(engine, request, read, picture, notes, mark);
+    const leftForJanitor = await this.#conclude(engine, request, read, picture, notes);
     return { outcome: notes.outcome, createdId: '', disks: read.outcomes, leftForJanitor };
   }
 
@@ -149,31 +134,8 @@ export class BackupFlow {
     });
   }
 
-  async #plan(engine: EngineApi, request: BackupRequest, selected: VmPicture['attachments'], signal: AbortSignal) {
-    const { base, vm, forceFull } = request;
-    const away = <T>(work: () => Promise<T>) => this.patience.whileAway(signal, work);
-    const checkpointId = base?.checkpointId ?? '';
-    const known =
-      checkpointId === '' ? undefined : (await away(() => engine.checkpoints.list(vm.vmId, { signal }))).find((c) => c.id === checkpointId);
-    const covered = known && (await away(() => engine.checkpoints.disks(vm.vmId, known.id, { signal })));
-    return planDisks({
-      disks: selected.map(({ disk }) => ({ id: disk.id, format: disk.format })),
-      base,
-      forceFull,
-      checkpointState: known && (known.state ?? 'created'),
-      checkpointDiskIds: covered?.map((disk) => disk.id),
-    });
-  }
-
   /** The point is committed: nothing that happens now makes the run fail; what cannot be tidied is the janitor's. */
-  async #conclude(
-    engine: EngineApi,
-    request: BackupRequest,
-    read: RoundsResult,
-    picture: VmPicture,
-    notes: RunNotes,
-    mark: string,
-  ): Promise<string[]> {
+  async #conclude(engine: EngineApi, request: BackupRequest, read: RoundsResult, picture: VmPicture, notes: RunNotes): Promise<string[]> {
     const { operationId, vm } = request;
     try {
       if (read.checkpointEntry) await this.journal.kept(read.checkpointEntry.entryId);
@@ -189,11 +151,12 @@ export class BackupFlow {
           );
         }
       }
+      await this.#endSnapshot(read, notes);
       await this.#checkpoints.letGoOlder(engine, {
         operationId,
         vm,
         jobName: request.jobName,
-        mark,
+        mark: backupMark(request.jobName, request.sessionId),
         base: request.base,
         newest: read.checkpointId,
       });
@@ -207,6 +170,18 @@ export class BackupFlow {
       );
     }
     return this.journal.openEntries(operationId).map((entry) => `${entry.kind} ${entry.objectId ?? entry.entryId}`);
+  }
+
+  /** Whatever of it still hangs on a worker goes first. */
+  async #endSnapshot({ snapshotEntry }: RoundsResult, notes: RunNotes): Promise<void> {
+    if (!snapshotEntry) return;
+    const { operationId, vmId } = snapshotEntry;
+    const settled = await this.cleaner.settle(operationId, {
+      deadlineMs: endBackupMs,
+      only: ({ kind }) => kind === 'attachment' || kind === 'snapshot',
+    });
+    const left = settled.find((one) => one.state !== 'removed');
+    if (left) notes.tell('engine-not-clean', 'warning', `VM ${vmId}: ${left.message} The janitor goes on with it.`);
   }
 
   async #compareStatus(engine: EngineApi, request: BackupRequest, picture: VmPicture, notes: RunNotes): Promise<void> {
@@ -248,7 +223,7 @@ function skipped(request: BackupRequest, verdict: PreflightVerdict): FlowResult 
 }
 
 /** The configuration with a reason at each disk whose data is not in the point. */
-function leaveOut(picture: VmPicture, captured: ReadonlyMap<string, unknown>, verdict: PreflightVerdict): VmPicture['configuration'] {
+function leaveOut(picture: VmPicture, captured: ReadonlySet<string>, verdict: PreflightVerdict): VmPicture['configuration'] {
   const reason = (diskId: string) =>
     verdict.findings.find((f) => f.diskId === diskId && f.severity === 'blocking')?.code ?? 'disk-excluded';
   const { configuration } = picture;

@@ -21,6 +21,7 @@ import type { EngineApi } from './engine-port';
 import type { Patience } from './patience';
 import { ProtectionErrors } from './protection-errors';
 import type { BackupRequest } from './requests';
+import { tellPath, tellTrackingLost, waitingReason } from './rounds-notes';
 import type { RunNotes } from './run-notes';
 import type { SlotPool } from './slot-pool';
 import { agreeWithEngine, fromCheckpoint, lossReasons } from './strategy';
@@ -36,6 +37,8 @@ export interface RoundsInput {
   readonly plan: readonly PlannedDisk[];
   readonly disks: ReadonlyMap<string, StoredDisk>;
   readonly running: boolean;
+  /** The guest is a Windows. */
+  readonly windows: boolean;
 }
 
 /** All disks are in the mover; the last engine backup still stands. */
@@ -46,6 +49,8 @@ export interface RoundsResult {
   /** Checkpoints of ended backups that the point needs. */
   readonly checkpointEntry: JournalEntry | undefined;
   readonly checkpointId: string;
+  /** A snapshot of ours that was read from, and stands until the point is committed. */
+  readonly snapshotEntry?: JournalEntry | undefined;
   readonly pointInTime: number;
   /** Live, frozen on demand. */
   readonly quiesced: boolean;
@@ -85,7 +90,7 @@ export class BackupRounds {
     const kept = outcomes.length > 0 ? await this.#keepCheckpoint(input, first.ready) : undefined;
     await this.#end(first.ready.entry, outcomes.length > 0, input.scope.signal);
     const again: PlannedDisk[] = lost.map((disk) => ({ diskId: disk.diskId, mode: 'full', reason: 'cbt-bitmap-invalid' }));
-    this.#tellLoss(input, again, outcomes.length > 0);
+    tellTrackingLost(input, again, outcomes.length > 0);
     const second = await this.#start(input, again);
     const secondEnds = await this.#read(input, second.ready, second.plan);
     for (const end of secondEnds.values()) if ('outcome' in end) outcomes.push(end.outcome);
@@ -219,32 +224,20 @@ export class BackupRounds {
       if (mode === 'incremental' && isTrackingLost(failure, result)) return { lost: failure.code };
       throw failure;
     }
-    this.#tellPath(input, known, result);
-    return { outcome: { disk: { ...known, sizeBytes }, mode, reason, counters, startedAt, endedAt: this.patience.clock.now() } };
-  }
-
-  #tellPath(input: RoundsInput, disk: StoredDisk, result: DiskTaskResult): void {
-    if (result.imagePath !== 'proxy') return;
-    const why = result.imagePathReason === '' ? '' : ` (${result.imagePathReason})`;
-    input.notes.tell(
-      'net-path-proxy',
-      'info',
-      `Disk "${disk.name}" was read through the engine's proxy, which is slower, as its host could not be reached${why}.`,
-      disk.diskId,
-    );
-  }
-
-  #tellLoss(input: RoundsInput, again: readonly PlannedDisk[], otherMoment: boolean): void {
-    for (const { diskId } of again) {
-      const name = input.disks.get(diskId)?.name ?? diskId;
-      const later = otherMoment && input.running ? ' It is of a later moment than the other disks, because the VM went on running.' : '';
-      input.notes.tell(
-        'cbt-bitmap-invalid',
-        'warning',
-        `The engine could not say what changed on disk "${name}", so it is read again in full.${later}`,
-        diskId,
-      );
-    }
+    tellPath(input.notes, known, result);
+    return {
+      outcome: {
+        disk: { ...known, sizeBytes },
+        mode,
+        reason,
+        counters,
+        startedAt,
+        endedAt: this.patience.clock.now(),
+        transport: 'image-transfer',
+        workerId: slot.workerId,
+        workerHop: slot.hop,
+      },
+    };
   }
 
   /** Journals the checkpoint of a backup that ends before the point is committed. */
@@ -290,10 +283,4 @@ function isTrackingLost(failure: TidemarkError, result: DiskTaskResult): boolean
 
 function isQuiesced(input: RoundsInput, ready: ReadyBackup): boolean {
   return input.running && input.request.requireConsistency && ready.backup.snapshotId === undefined;
-}
-
-function waitingReason(detail: string): string {
-  if (/backup/i.test(detail)) return 'vm-in-backup';
-  if (/snapshot/i.test(detail)) return 'vm-snapshot-running';
-  return 'disk-locked';
 }

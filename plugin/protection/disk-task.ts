@@ -8,7 +8,7 @@ import type { DiskTask, TaskOutcome } from '../workers/tasks';
 import type { DiskTransfers, OpenTransfer, TransferOrder } from './disk-transfer';
 import type { EngineApi } from './engine-port';
 import type { Patience } from './patience';
-import { ProtectionErrors } from './protection-errors';
+import { largest, runWatched } from './stall-watch';
 
 export interface DiskTaskOrder {
   readonly transfer: TransferOrder;
@@ -28,9 +28,6 @@ export interface DiskTaskResult {
   readonly transferPhase: string;
 }
 
-/** No byte moved for this long: the disk is tried again (product defaults §3). */
-const stallMs = 10 * 60_000;
-const stallLookMs = 15_000;
 /** Tries of one disk: tickets expire when an imageio daemon restarts, and a fresh one goes on. */
 const attempts = 3;
 const endTransferMs = 10 * 60_000;
@@ -56,10 +53,17 @@ export class DiskTasks {
     };
     for (let attempt = 1; ; attempt += 1) {
       const transfer = await this.transfers.open(engine, order.transfer, order.signal);
-      const { outcome, stalled } = await this.#work(order, transfer, grow);
+      const outcome = await runWatched(this.dispatcher, this.patience, {
+        slot: order.slot,
+        diskId: order.transfer.diskId,
+        signal: order.signal,
+        correlationId: order.correlationId,
+        task: order.task(transfer.wire),
+        progress: grow,
+      });
       if (outcome.counters !== noBytes) grow(outcome.counters);
       if (order.signal.aborted) throw CommonErrors.CANCELLED({ what: `disk ${order.transfer.diskId}` });
-      const failure = stalled ? ProtectionErrors.TRANSFER_STALLED({ diskId: order.transfer.diskId, waitedMs: stallMs }) : outcome.failure;
+      const { failure } = outcome;
       // An upload that failed must not be finalized: the engine would take half a disk for whole.
       const how = failure ? 'cancel' : 'finalize';
       const keepsDisk = failure === undefined || order.transfer.direction === 'download';
@@ -86,46 +90,4 @@ export class DiskTasks {
       progress: (report) => order.progress(report.counters),
     });
   }
-
-  async #work(
-    order: DiskTaskOrder,
-    transfer: OpenTransfer,
-    grow: (counters: Counters) => void,
-  ): Promise<{ outcome: TaskOutcome; stalled: boolean }> {
-    const stall = new AbortController();
-    const done = new AbortController();
-    let movedAt = this.patience.clock.now();
-    let moved = 0;
-    const watch = (async () => {
-      while (!done.signal.aborted) {
-        await this.patience.clock.sleep(stallLookMs, done.signal).catch(() => undefined);
-        if (!done.signal.aborted && this.patience.clock.now() - movedAt >= stallMs) stall.abort();
-      }
-    })();
-    const outcome = await this.dispatcher.runIn(order.slot, order.task(transfer.wire), {
-      correlationId: order.correlationId,
-      signal: AbortSignal.any([order.signal, stall.signal]),
-      progress: ({ counters }) => {
-        const now = counters.plannedBytes + counters.readBytes + counters.transferredBytes + counters.zeroBytes;
-        if (now !== moved) movedAt = this.patience.clock.now();
-        moved = now;
-        grow(counters);
-      },
-    });
-    done.abort();
-    await watch;
-    return { outcome, stalled: stall.signal.aborted && outcome.failure !== undefined };
-  }
-}
-
-/** Counts only grow, also when a disk is begun again. */
-function largest(a: Counters, b: Counters): Counters {
-  return {
-    plannedBytes: Math.max(a.plannedBytes, b.plannedBytes),
-    readBytes: Math.max(a.readBytes, b.readBytes),
-    transferredBytes: Math.max(a.transferredBytes, b.transferredBytes),
-    storedBytes: Math.max(a.storedBytes, b.storedBytes),
-    zeroBytes: Math.max(a.zeroBytes, b.zeroBytes),
-    deduplicatedBytes: Math.max(a.deduplicatedBytes, b.deduplicatedBytes),
-  };
 }

@@ -23,16 +23,19 @@ export interface EngineApi {
   readonly backups: Pick<Backups, 'start' | 'find' | 'list' | 'disks' | 'finalize'>;
   readonly checkpoints: Pick<Checkpoints, 'list' | 'disks' | 'remove'>;
   readonly clusters: Pick<Clusters, 'find'>;
-  readonly diskAttachments: Pick<DiskAttachments, 'add'>;
+  readonly diskAttachments: Pick<DiskAttachments, 'add' | 'find' | 'plug' | 'unplug' | 'detach'>;
   readonly disks: Pick<Disks, 'find' | 'create' | 'remove' | 'pages'>;
   readonly events: Pick<Events, 'failureText'>;
   readonly networks: Pick<Networks, 'vnicProfiles'>;
   readonly nics: Pick<Nics, 'add'>;
-  readonly snapshots: Pick<Snapshots, 'list' | 'remove'>;
+  readonly snapshots: Pick<Snapshots, 'list' | 'find' | 'create' | 'remove'>;
   readonly storageDomains: Pick<StorageDomains, 'find' | 'listOfDataCenter'>;
   readonly tags: Pick<Tags, 'list' | 'assign'>;
   readonly transfers: Pick<ImageTransfers, 'create' | 'find' | 'list' | 'finalize' | 'cancel'>;
-  readonly vms: Pick<Vms, 'find' | 'raw' | 'findByName' | 'create' | 'update' | 'remove' | 'start'>;
+  readonly vms: Pick<
+    Vms,
+    'find' | 'raw' | 'findByName' | 'create' | 'update' | 'remove' | 'start' | 'freezeFileSystems' | 'thawFileSystems'
+  >;
 }
 
 export interface EngineDirectory {

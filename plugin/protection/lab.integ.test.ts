@@ -109,6 +109,7 @@ function order(vmId: string, run?: Run): BackupRequest {
     excludedDiskIds: [],
     requireConsistency: false,
     diskParallel: 3,
+    transport: 'image-transfer',
   };
 }
 
@@ -189,6 +190,7 @@ it.each(['hybrid', 'live'])(
       disks: second.awaiting!.disks.map((d) => d.disk),
       configuration: second.awaiting!.configuration,
       target,
+      transport: 'image-transfer' as const,
       ...more,
     });
     const cancelled = restore({ target: { ...target, name: `${name}-half` } });

@@ -9,6 +9,11 @@ export function backupMark(jobName: string, sessionId: string): string {
     .slice(0, longest - tail.length)}${tail}`;
 }
 
+/** Description of a snapshot that we take ourselves; one per operation, so that a lost answer can be made good by it. */
+export function snapshotMark(sessionId: string, operationId: string, jobName: string): string {
+  return `tidemark ${sessionId} operation=${operationId} ${jobPrefix(jobName).slice('tidemark '.length)}`.trimEnd().slice(0, longest);
+}
+
 /** What the marks of one job begin with. */
 export function jobPrefix(jobName: string): string {
   // Control characters and surplus blanks would not survive the engine's form.

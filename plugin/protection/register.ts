@@ -24,7 +24,10 @@ import { workersBesideServerOnly } from '../workers/beside-server-only';
 import { ConnectedFleet } from '../workers/connected-fleet';
 import { Dispatcher } from '../workers/dispatcher';
 import type { WorkerSupply } from '../workers/ports';
+import { AttachedDiskTasks } from './attached-disk-task';
+import { AttachmentRounds } from './attachment-rounds';
 import { BackupFlow } from './backup-flow';
+import { BackupReading } from './backup-reading';
 import { BackupRounds } from './backup-rounds';
 import { DiskTasks } from './disk-task';
 import { DiskTransfers } from './disk-transfer';
@@ -32,6 +35,9 @@ import { EngineBackups } from './engine-backup';
 import { Patience } from './patience';
 import { Protection } from './protection';
 import { RestoreFlow } from './restore-flow';
+import { RestoredDisks } from './restored-disks';
+import { VmSnapshots } from './vm-snapshots';
+import { WorkerAttachments } from './worker-attachments';
 
 const own = {
   journal: Symbol('journal') as InjectionToken<Journal>,
@@ -104,9 +110,13 @@ function makeProtection(c: DependencyContainer): Protection {
         ...(options.signal === undefined ? {} : { signal: options.signal }),
       }),
   };
+  const attached = new AttachedDiskTasks(new WorkerAttachments(journal, patience), dispatcher, cleaner, patience);
   const rounds = new BackupRounds(new EngineBackups(journal, patience), tasks, cleaner, journal, patience);
-  const backups = new BackupFlow(engines, preflight, dispatcher, rounds, cleaner, journal, patience, logger);
-  const restores = new RestoreFlow(engines, dispatcher, tasks, cleaner, journal, patience, logger);
+  const attachments = new AttachmentRounds(new VmSnapshots(journal, patience), attached, patience);
+  const reading = new BackupReading(dispatcher, rounds, attachments, cleaner, patience);
+  const backups = new BackupFlow(engines, preflight, reading, cleaner, journal, patience, logger);
+  const disks = new RestoredDisks(tasks, attached, cleaner, journal, patience);
+  const restores = new RestoreFlow(engines, dispatcher, tasks, disks, cleaner, journal, patience, logger);
   return new Protection(c.resolve(own.registry), engines, backups, restores, systemClock);
 }
 

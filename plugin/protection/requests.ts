@@ -10,6 +10,9 @@ export interface BasePoint {
   readonly diskIds: readonly string[];
 }
 
+/** `auto`: image transfer, and disk attachment when no image daemon can be reached. */
+export type WantedTransport = 'auto' | 'image-transfer' | 'disk-attachment';
+
 export interface BackupRequest {
   readonly operationId: string;
   readonly vm: VmKey;
@@ -22,6 +25,7 @@ export interface BackupRequest {
   readonly excludedDiskIds: readonly string[];
   readonly requireConsistency: boolean;
   readonly diskParallel: number;
+  readonly transport: WantedTransport;
 }
 
 export type MacPolicy = 'keep' | 'keep-if-free' | 'new';
@@ -61,4 +65,6 @@ export interface RestoreRequest {
   readonly disks: readonly StoredDisk[];
   readonly configuration: string;
   readonly target: RestoreTarget;
+  /** Not used for files. */
+  readonly transport: WantedTransport;
 }

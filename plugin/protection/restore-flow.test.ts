@@ -37,6 +37,7 @@ async function backedUp(at: Bench): Promise<{ vm: FakeVm; restore: (more?: Parti
       disks: disks.map((d) => d.disk),
       configuration,
       target: newVm,
+      transport: 'auto',
       ...more,
     }),
   };

@@ -2,57 +2,39 @@
  * Restores: a VM made anew from its stored configuration, a disk made anew, or a file beside the server. Everything that is made is
  * journalled first and removed again unless all of it is complete; the original is never touched (architecture §4).
  */
-import { randomUUID } from 'node:crypto';
 import { CommonErrors } from '../../common/errors/common-errors';
+import { hasCode, isTidemarkError } from '../../common/errors/tidemark-error';
 import type { Logger } from '../../common/log/logger';
 import type { Cleaner } from '../janitor/cleaner';
 import type { Journal } from '../journal/journal';
-import type { JournalEntry } from '../journal/records';
-import { noBytes } from '../operations/events';
-import type { Counters, DiskOutcome, StoredDisk } from '../operations/events';
+import type { DiskOutcome, Transport } from '../operations/events';
 import type { OperationScope } from '../operations/operation';
 import type { FlowResult } from '../operations/operation-registry';
-import type { Dispatcher, Slot } from '../workers/dispatcher';
+import type { Dispatcher } from '../workers/dispatcher';
+import type { Placement } from '../workers/tasks';
 import type { DiskTasks } from './disk-task';
-import { isDefiniteRefusal } from './definite';
-import type { EngineApi, EngineDirectory } from './engine-port';
+import type { EngineDirectory } from './engine-port';
 import { restoreMark } from './marks';
-import { transferPace } from './patience';
 import type { Patience } from './patience';
-import { ProtectionErrors } from './protection-errors';
 import type { RestoreRequest } from './requests';
-import type { DiskRestorePlan, FileRestorePlan, PlannedRestoreDisk, RestorePlan, VmRestorePlan } from './restore-plan';
+import type { DiskRestorePlan, FileRestorePlan, RestorePlan, VmRestorePlan } from './restore-plan';
+import { tellProgress } from './restored-disks';
+import type { RestoreRun, RestoredDisk, RestoredDisks } from './restored-disks';
 import { RestoredVm } from './restored-vm';
 import { RunNotes } from './run-notes';
 import { SlotPool } from './slot-pool';
+import { fallbackTransport, firstTransport } from './transport';
+import { tellHop, tellLoss } from './worker-notes';
 
 const cleanUpMs = 10 * 60_000;
-/** Preallocation of a large disk takes its time. */
-const diskCreateMs = 60 * 60_000;
-const diskOkMs = 10 * 60_000;
 const diskParallel = 2;
-
-interface Run {
-  readonly engine: EngineApi;
-  readonly scope: OperationScope;
-  readonly request: RestoreRequest;
-  readonly notes: RunNotes;
-  readonly mark: string;
-  readonly vmId: string;
-}
-
-interface RestoredDisk {
-  readonly entry: JournalEntry;
-  readonly planned: PlannedRestoreDisk;
-  readonly diskId: string;
-  readonly outcome: DiskOutcome;
-}
 
 export class RestoreFlow {
   constructor(
     private readonly engines: EngineDirectory,
     private readonly dispatcher: Dispatcher,
     private readonly tasks: DiskTasks,
+    private readonly disks: RestoredDisks,
     private readonly cleaner: Cleaner,
     private readonly journal: Journal,
     private readonly patience: Patience,
@@ -60,9 +42,8 @@ export class RestoreFlow {
   ) {}
 
   async run(scope: OperationScope, request: RestoreRequest, plan: RestorePlan): Promise<FlowResult> {
-    const clusterId = plan.kind === 'new-vm' ? plan.clusterId : '';
-    const pool = new SlotPool(this.dispatcher, { platformId: request.platformId, clusterId }, (reason) => scope.waiting(reason));
     const notes = new RunNotes(scope);
+    const pool = this.#pool(scope, notes, placementOf(request, plan, request.transport === 'disk-attachment'));
     try {
       await pool.reserve(scope.signal);
       scope.phase('preparing');
@@ -93,7 +74,7 @@ export class RestoreFlow {
         slot,
         signal,
         correlationId: request.operationId,
-        progress: (counters) => this.#tell(scope, disk, counters),
+        progress: (counters) => tellProgress(scope, disk, counters),
         task: {
           restoreDisk: {
             dataPath: request.dataPath,
@@ -104,8 +85,18 @@ export class RestoreFlow {
         },
       });
       if (result.failure) throw result.failure;
-      this.#tell(scope, disk, result.counters);
-      outcomes.push({ disk, mode: 'full', reason: '', counters: result.counters, startedAt, endedAt: this.patience.clock.now() });
+      tellProgress(scope, disk, result.counters);
+      outcomes.push({
+        disk,
+        mode: 'full',
+        reason: '',
+        counters: result.counters,
+        startedAt,
+        endedAt: this.patience.clock.now(),
+        transport: 'local',
+        workerId: slot.workerId,
+        workerHop: slot.hop,
+      });
     });
     return { outcome: 'success', createdId: plan.path, disks: outcomes, leftForJanitor: [] };
   }
@@ -113,7 +104,7 @@ export class RestoreFlow {
   async #disk(scope: OperationScope, request: RestoreRequest, plan: DiskRestorePlan, pool: SlotPool, notes: RunNotes): Promise<FlowResult> {
     const engine = this.engines.of(request.platformId);
     const mark = restoreMark(request.sessionId, request.operationId);
-    const restored = await this.#fill({ engine, scope, request, notes, mark, vmId: '' }, [plan.disk], pool);
+    const restored = await this.#fill({ engine, scope, request, notes, mark, vmId: '' }, plan, pool);
     throwIfAborted(scope);
     for (const disk of restored) await this.journal.kept(disk.entry.entryId);
     return { outcome: notes.outcome, createdId: restored[0]?.diskId ?? '', disks: restored.map((d) => d.outcome), leftForJanitor: [] };
@@ -126,7 +117,7 @@ export class RestoreFlow {
     scope.phase('starting');
     const { entry, vmId } = await maker.create(request, plan, mark);
     await maker.addNics(vmId, plan);
-    const restored = await this.#fill({ engine, scope, request, notes, mark, vmId }, plan.disks, pool);
+    const restored = await this.#fill({ engine, scope, request, notes, mark, vmId }, plan, pool);
     scope.phase('committing');
     for (const { diskId, planned } of restored) await maker.attach(vmId, diskId, planned);
     await maker.finish(vmId, plan);
@@ -138,119 +129,60 @@ export class RestoreFlow {
     return { outcome: notes.outcome, createdId: vmId, disks: restored.map((d) => d.outcome), leftForJanitor: [] };
   }
 
-  /** Makes the disks and fills them, some at a time. */
-  async #fill(run: Run, disks: readonly PlannedRestoreDisk[], pool: SlotPool): Promise<RestoredDisk[]> {
-    const restored: RestoredDisk[] = [];
-    run.scope.phase('transferring');
-    await pool.each(disks, diskParallel, run.scope.signal, async (planned, slot, signal) => {
-      restored.push(await this.#fillOne(run, planned, slot, signal));
-    });
-    // Attached in the stored order, so that the guest sees them as before.
-    return disks.flatMap((planned) => restored.find((disk) => disk.planned === planned) ?? []);
-  }
-
-  async #fillOne(run: Run, planned: PlannedRestoreDisk, slot: Slot, signal: AbortSignal): Promise<RestoredDisk> {
-    const { engine, scope, request } = run;
-    const { stored } = planned;
-    const startedAt = this.patience.clock.now();
-    this.#tell(scope, stored, noBytes);
-    const entry = await this.#createDisk(run, planned, signal);
-    const diskId = entry.objectId ?? '';
-    const result = await this.tasks.run(engine, {
-      transfer: {
-        operationId: request.operationId,
-        platformId: request.platformId,
-        vmId: run.vmId,
-        diskId,
-        direction: 'upload',
-        sizeBytes: stored.sizeBytes,
-      },
-      slot,
-      signal,
-      correlationId: request.operationId,
-      task: (imageTransfer) => ({
-        restoreDisk: { imageTransfer, dataPath: request.dataPath, pointId: request.pointId, diskId: stored.diskId },
-      }),
-      progress: (counters) => this.#tell(scope, stored, counters),
-    });
-    if (result.failure) throw result.failure;
-    await this.#waitOk(engine, diskId, result.transferPhase, signal);
-    if (result.imagePath === 'proxy') {
-      run.notes.tell(
-        'net-path-proxy',
-        'info',
-        `Disk "${stored.name}" was written through the engine's proxy, which is slower, as its host could not be reached.`,
-        stored.diskId,
-      );
-    }
-    const outcome = {
-      disk: stored,
-      mode: 'full' as const,
-      reason: '',
-      counters: result.counters,
-      startedAt,
-      endedAt: this.patience.clock.now(),
+  /** Makes the disks and fills them, some at a time; those that could not be filled one way are made anew the other way. */
+  async #fill(run: RestoreRun, plan: DiskRestorePlan | VmRestorePlan, pool: SlotPool): Promise<RestoredDisk[]> {
+    const { request, scope, notes } = run;
+    const disks = plan.kind === 'new-vm' ? plan.disks : [plan.disk];
+    const complete: RestoredDisk[] = [];
+    scope.phase('transferring');
+    const fill = async (transport: Transport, slots: SlotPool) => {
+      const rest = disks.filter((planned) => !complete.some((disk) => disk.planned === planned));
+      await slots.each(rest, diskParallel, scope.signal, async (planned, slot, signal) => {
+        complete.push(await this.disks.make(run, planned, transport, slot, signal));
+      });
     };
-    return { entry, planned, diskId, outcome };
-  }
-
-  async #createDisk(run: Run, planned: PlannedRestoreDisk, signal: AbortSignal): Promise<JournalEntry> {
-    const { engine, request, mark, vmId } = run;
-    const id = randomUUID();
-    const entry = await this.journal.intend({
-      operationId: request.operationId,
-      platformId: request.platformId,
-      vmId,
-      kind: 'disk',
-      mark,
-      objectId: id,
-      details: { name: planned.name },
-    });
-    const create = (lingering: AbortSignal) =>
-      engine.disks.create(
-        {
-          id,
-          name: planned.name,
-          description: mark,
-          storageDomainId: planned.storageDomainId,
-          provisionedBytes: planned.stored.sizeBytes,
-          format: planned.format,
-          sparse: planned.sparse,
-          ...(planned.initialBytes === undefined ? {} : { initialBytes: planned.initialBytes }),
-          ...(planned.incrementalBackup ? { incrementalBackup: true } : {}),
-          ...(planned.wipeAfterDelete ? { wipeAfterDelete: true } : {}),
-        },
-        { signal: lingering },
-      );
+    tellHop(notes, pool.slot);
+    const first = firstTransport(request.transport);
     try {
-      await this.patience.whileConflict({ signal, deadlineMs: diskOkMs }, () => this.patience.create(signal, create));
-    } catch (error) {
-      if (isDefiniteRefusal(error) && !(await engine.disks.find(id))) await this.journal.removed(entry.entryId);
-      throw error;
+      await fill(first.transport, pool);
+    } catch (failure) {
+      if (scope.signal.aborted || !fallbackTransport({ wanted: request.transport, failure, workerCanAttach: true })) throw failure;
+      pool.release();
+      await this.#fillInstead(run, plan, complete, failure, (slots) => fill('disk-attachment', slots));
     }
-    await this.journal.created(entry.entryId, id);
-    const status = await this.patience.poll({ signal, deadlineMs: diskCreateMs, everyMs: transferPace }, async () => {
-      const disk = await engine.disks.find(id, { signal });
-      if (!disk) return 'gone';
-      return disk.status === 'locked' ? undefined : disk.status;
-    });
-    if (status !== 'ok') throw ProtectionErrors.RESTORED_DISK_LOST({ diskId: id, status: status ?? 'still being made' });
-    return { ...entry, state: 'created' };
+    // Attached in the stored order, so that the guest sees them as before.
+    return disks.flatMap((planned) => complete.find((disk) => disk.planned === planned) ?? []);
   }
 
-  /** A transfer that ended well, or vanished after its end, leaves a disk that is `ok`; the engine removes one that it did not accept. */
-  async #waitOk(engine: EngineApi, diskId: string, phase: string, signal: AbortSignal): Promise<void> {
-    if (phase !== 'finished_success' && phase !== 'gone') throw ProtectionErrors.RESTORED_DISK_LOST({ diskId, status: phase });
-    const status = await this.patience.poll({ signal, deadlineMs: diskOkMs, everyMs: transferPace }, async () => {
-      const disk = await engine.disks.find(diskId, { signal });
-      if (!disk) return 'gone';
-      return disk.status === 'locked' ? undefined : disk.status;
-    });
-    if (status !== 'ok') throw ProtectionErrors.RESTORED_DISK_LOST({ diskId, status: status ?? 'locked' });
+  /** No image daemon could be reached: half-written disks go, and the rest is written through a worker VM, if there is one. */
+  async #fillInstead(
+    run: RestoreRun,
+    plan: DiskRestorePlan | VmRestorePlan,
+    complete: readonly RestoredDisk[],
+    failure: unknown,
+    fill: (pool: SlotPool) => Promise<void>,
+  ): Promise<void> {
+    const { request, scope, notes } = run;
+    if (!(await this.disks.discard(run, complete))) throw failure;
+    const pool = this.#pool(scope, notes, placementOf(request, plan, true));
+    try {
+      await pool.reserve(scope.signal).catch((error: unknown) => {
+        throw hasCode(error, 'WORKER_NONE') ? failure : error;
+      });
+      notes.tell(
+        'transport-fallback',
+        'warning',
+        `No image service could be reached (${isTidemarkError(failure) ? failure.message : 'see the log'}), so the disks were written by attaching them to a worker VM.`,
+      );
+      tellHop(notes, pool.slot);
+      await fill(pool);
+    } finally {
+      pool.release();
+    }
   }
 
-  #tell(scope: OperationScope, disk: StoredDisk, counters: Counters): void {
-    scope.progress({ diskId: disk.diskId, diskName: disk.name, counters, totalBytes: disk.sizeBytes, mode: 'full', reason: '' });
+  #pool(scope: OperationScope, notes: RunNotes, placement: Placement): SlotPool {
+    return new SlotPool(this.dispatcher, placement, (reason) => scope.waiting(reason), tellLoss(notes));
   }
 
   async #cleanUp(operationId: string): Promise<void> {
@@ -265,4 +197,17 @@ export class RestoreFlow {
 
 function throwIfAborted(scope: OperationScope): void {
   if (scope.signal.aborted) throw CommonErrors.CANCELLED({ what: `operation ${scope.header.operationId}` });
+}
+
+/** A worker of the target cluster; for a disk of no VM any of its data centre. */
+function placementOf(request: RestoreRequest, plan: RestorePlan, attach: boolean): Placement {
+  const { platformId } = request;
+  if (plan.kind === 'file') return { platformId: '', clusterId: '' };
+  const disks = plan.kind === 'new-vm' ? plan.disks : [plan.disk];
+  return {
+    platformId,
+    clusterId: plan.kind === 'new-vm' ? plan.clusterId : '',
+    storageDomainIds: [...new Set(disks.map((disk) => disk.storageDomainId))],
+    ...(attach ? { needsAttachment: { dataCenterId: plan.dataCenterId } } : {}),
+  };
 }

@@ -43,6 +43,7 @@ export interface VmRestorePlan {
   readonly target: NewVmTarget;
   readonly name: string;
   readonly clusterId: string;
+  readonly dataCenterId: string;
   readonly attributes: Record<string, unknown>;
   readonly description: string;
   readonly disks: readonly PlannedRestoreDisk[];
@@ -53,6 +54,7 @@ export interface VmRestorePlan {
 export interface DiskRestorePlan {
   readonly kind: 'new-disk';
   readonly disk: PlannedRestoreDisk;
+  readonly dataCenterId: string;
 }
 
 export interface FileRestorePlan {
@@ -98,7 +100,7 @@ async function planDisk(engine: EngineApi, target: NewDiskTarget, stored: Stored
   const domain = found && (await activeDomains(engine, found.dataCenterIds[0])).get(id);
   if (!domain) throw ProtectionErrors.RESTORE_TARGET_NOT_FOUND({ field: 'new_disk.storage_domain_id', id });
   const name = target.name || restoredName(stored.name || 'disk', now);
-  return { kind: 'new-disk', disk: { ...placed(stored, domain, undefined), name } };
+  return { kind: 'new-disk', disk: { ...placed(stored, domain, undefined), name }, dataCenterId: found?.dataCenterIds[0] ?? '' };
 }
 
 async function planVm(engine: EngineApi, target: NewVmTarget, request: RestoreRequest, now: Date): Promise<VmRestorePlan> {
@@ -139,6 +141,7 @@ async function planVm(engine: EngineApi, target: NewVmTarget, request: RestoreRe
     target,
     name,
     clusterId,
+    dataCenterId: cluster.dataCenterId ?? '',
     attributes: creatableAttributes(configuration.attributes),
     description: typeof description === 'string' ? description : '',
     disks,

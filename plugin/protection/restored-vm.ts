@@ -3,6 +3,7 @@ import type { TidemarkError } from '../../common/errors/tidemark-error';
 import type { Wire } from '../engine/mapping';
 import type { Journal } from '../journal/journal';
 import type { JournalEntry } from '../journal/records';
+import { isAlreadyAttached } from './attachment-refusal';
 import { isDefiniteRefusal } from './definite';
 import type { EngineApi } from './engine-port';
 import { transferPace } from './patience';
@@ -95,9 +96,14 @@ export class RestoredVm {
 
   async attach(vmId: string, diskId: string, planned: PlannedRestoreDisk): Promise<void> {
     const { signal } = this;
-    await this.patience.whileConflict({ signal, deadlineMs: attachMs }, () =>
-      this.engine.diskAttachments.add(vmId, { diskId, ...planned.attachment }, { signal }),
-    );
+    await this.patience.whileConflict({ signal, deadlineMs: attachMs }, async () => {
+      try {
+        await this.engine.diskAttachments.add(vmId, { diskId, ...planned.attachment }, { signal });
+      } catch (error) {
+        // The answer to an earlier try was lost.
+        if (!isAlreadyAttached(error) || !(await this.engine.diskAttachments.find(vmId, diskId, { signal }))) throw error;
+      }
+    });
   }
 
   /** Tags that exist, and the stored description. What fails here is told and does not undo the restore. */

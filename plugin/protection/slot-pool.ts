@@ -1,5 +1,14 @@
+import { hasCode } from '../../common/errors/tidemark-error';
 import type { Dispatcher, Slot, SlotOptions } from '../workers/dispatcher';
 import type { Placement } from '../workers/tasks';
+
+/** How often an item is begun again because its worker was lost. */
+const retries = 2;
+
+interface Queued<T> {
+  readonly item: T;
+  readonly losses: readonly unknown[];
+}
 
 /**
  * The worker slots of one operation. It holds one from before anything is created in the engine to its end, so that an engine backup never
@@ -12,7 +21,14 @@ export class SlotPool {
     private readonly dispatcher: Dispatcher,
     private readonly placement: Placement,
     private readonly waiting: SlotOptions['waiting'],
+    /** Hears of a worker that was lost, while its item is begun again. */
+    private readonly lost: (workerId: string, error: unknown) => void = () => undefined,
   ) {}
+
+  /** The slot that it holds for good. */
+  get slot(): Slot | undefined {
+    return this.#held;
+  }
 
   /** Waits for the first slot. Throws CANCELLED, WORKER_NONE, WORKER_QUEUE_FULL. */
   async reserve(signal: AbortSignal): Promise<void> {
@@ -24,8 +40,8 @@ export class SlotPool {
   }
 
   /**
-   * Runs `work` over all items, as many at a time as there are slots, up to `parallel`. The first failure aborts the others; rejects with it
-   * once all have ended.
+   * Runs `work` over all items, as many at a time as there are slots, up to `parallel`. An item whose worker is lost is begun again with
+   * another one; what `work` had made must be gone by then. Any other failure aborts the rest; rejects with the first once all have ended.
    */
   async each<T>(
     items: readonly T[],
@@ -33,7 +49,7 @@ export class SlotPool {
     signal: AbortSignal,
     work: (item: T, slot: Slot, signal: AbortSignal) => Promise<void>,
   ): Promise<void> {
-    const queue = [...items];
+    const queue = items.map((item): Queued<T> => ({ item, losses: [] }));
     const failures: unknown[] = [];
     const stop = new AbortController();
     const either = AbortSignal.any([signal, stop.signal]);
@@ -42,9 +58,13 @@ export class SlotPool {
         while (queue.length > 0 && failures.length === 0) {
           const slot = await take();
           if (!slot) return;
-          const item = queue.shift();
+          const next = queue.shift();
           try {
-            if (item !== undefined) await work(item, slot, either);
+            if (next) await work(next.item, slot, either);
+          } catch (error) {
+            if (!next || !isWorkerGone(error) || next.losses.length >= retries || either.aborted) throw error;
+            this.lost(slot.workerId, error);
+            queue.push({ ...next, losses: [...next.losses, error] });
           } finally {
             give(slot);
           }
@@ -54,20 +74,27 @@ export class SlotPool {
         stop.abort(error);
       }
     };
-    const held = lane(
-      async () => {
-        await this.reserve(either);
-        return this.#held;
-      },
-      () => undefined,
-    );
+    const held = () =>
+      lane(
+        async () => {
+          const lost = queue[0]?.losses.at(-1);
+          await this.reserve(either).catch((error: unknown) => {
+            // There is no other worker: what became of the first one says more.
+            throw hasCode(error, 'WORKER_NONE') && lost !== undefined ? lost : error;
+          });
+          return this.#held;
+        },
+        () => undefined,
+      );
     const extra = Array.from({ length: Math.max(0, Math.min(parallel, items.length) - 1) }, () =>
       lane(
         () => Promise.resolve(this.dispatcher.trySlot(this.placement, this.#held)),
         (slot) => slot.release(),
       ),
     );
-    await Promise.all([held, ...extra]);
+    await Promise.all([held(), ...extra]);
+    // Given back by a lane that found no other slot.
+    while (queue.length > 0 && failures.length === 0) await held();
     if (failures.length > 0) throw failures[0];
   }
 
@@ -75,4 +102,9 @@ export class SlotPool {
     this.#held?.release();
     this.#held = undefined;
   }
+}
+
+/** Nothing is wrong with the disk: another worker can do it. */
+export function isWorkerGone(error: unknown): boolean {
+  return hasCode(error, 'WORKER_LOST', 'ATTACH_WORKER_VM_STATE');
 }

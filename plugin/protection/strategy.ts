@@ -44,6 +44,20 @@ function planDisk(disk: StrategyInput['disks'][number], input: StrategyInput): O
   return { mode: 'incremental', reason: '' };
 }
 
+/**
+ * Disks that are read through an attachment: everything is read, what the repository has is recognised by its digest. The engine says
+ * nothing of changes on this way.
+ */
+export function planAttachedDisks(input: Pick<StrategyInput, 'disks' | 'base' | 'forceFull'>): PlannedDisk[] {
+  const { base, forceFull } = input;
+  return input.disks.map(({ id }): PlannedDisk => {
+    if (forceFull) return { diskId: id, mode: 'full', reason: 'forced-full' };
+    if (!base) return { diskId: id, mode: 'full', reason: 'first-backup' };
+    if (!base.diskIds.includes(id)) return { diskId: id, mode: 'full', reason: 'cbt-new-disk' };
+    return { diskId: id, mode: 'digest-compare', reason: 'cbt-attachment' };
+  });
+}
+
 /** The checkpoint to build on, when at least one disk is read incrementally. */
 export function fromCheckpoint(plan: readonly PlannedDisk[], base: BasePoint | undefined): string | undefined {
   return base && plan.some((disk) => disk.mode === 'incremental') ? base.checkpointId : undefined;

@@ -56,6 +56,9 @@ export class FakeEngine extends FakeWorld {
       for (const b of backups) if (!finalBackup.includes(b.phase)) left.push(`backup of ${vm.name} ${b.phase}`);
       for (const s of snapshots) if (s.type !== 'active') left.push(`snapshot of ${vm.name} ${s.description}`);
     }
+    for (const { vm, attachments } of this.vmsById.values())
+      for (const a of attachments) if (a.snapshotId !== undefined) left.push(`disk of a snapshot on ${vm.name}`);
+    for (const id of this.frozen) left.push(`frozen ${id}`);
     for (const d of this.disksById.values()) if (d.status !== 'ok') left.push(`disk ${d.name} ${d.status}`);
     return left;
   }

@@ -101,5 +101,6 @@ export const emptyAttachment: DiskAttachment = {
   passDiscard: false,
   interface: 'virtio_scsi',
   logicalName: undefined,
+  snapshotId: undefined,
   disk: undefined,
 };

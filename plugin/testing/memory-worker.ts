@@ -12,7 +12,12 @@ import { Outbox } from '../workers/outbox';
 
 /** How a task ends: with a failure or without; `hang` runs until it is cancelled. */
 export type WorkerAnswer =
-  { readonly failure?: TidemarkError; readonly readBytes?: number; readonly imagePath?: 'IMAGE_PATH_DIRECT' | 'IMAGE_PATH_PROXY' } | 'hang';
+  | {
+      readonly failure?: TidemarkError;
+      readonly readBytes?: number;
+      readonly imagePath?: 'IMAGE_PATH_DIRECT' | 'IMAGE_PATH_PROXY' | 'IMAGE_PATH_ATTACHED';
+    }
+  | 'hang';
 
 export interface MemoryWorkerPlace {
   readonly platformId: string;

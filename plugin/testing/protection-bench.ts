@@ -9,7 +9,10 @@ import type { AwaitingCommitEvent, NoteEvent, OperationEvent, ProgressEvent, Res
 import { OperationRegistry } from '../operations/operation-registry';
 import { PlatformErrors } from '../platforms/platform-errors';
 import { preflightVm } from '../preflight/preflight';
+import { AttachedDiskTasks } from '../protection/attached-disk-task';
+import { AttachmentRounds } from '../protection/attachment-rounds';
 import { BackupFlow } from '../protection/backup-flow';
+import { BackupReading } from '../protection/backup-reading';
 import { BackupRounds } from '../protection/backup-rounds';
 import { DiskTasks } from '../protection/disk-task';
 import { DiskTransfers } from '../protection/disk-transfer';
@@ -19,10 +22,14 @@ import { Patience } from '../protection/patience';
 import { Protection } from '../protection/protection';
 import type { BackupRequest, RestoreRequest } from '../protection/requests';
 import { RestoreFlow } from '../protection/restore-flow';
+import { RestoredDisks } from '../protection/restored-disks';
+import { VmSnapshots } from '../protection/vm-snapshots';
+import { WorkerAttachments } from '../protection/worker-attachments';
 import type { ReportedEvent } from '../tokens';
 import { workersBesideServerOnly } from '../workers/beside-server-only';
 import { ConnectedFleet } from '../workers/connected-fleet';
 import { Dispatcher } from '../workers/dispatcher';
+import type { WorkerVm } from '../workers/ports';
 import { defaultFleetTiming } from '../workers/timing';
 import { eventually } from './eventually';
 import { FakeEngine } from './fake-engine';
@@ -43,7 +50,9 @@ export interface Bench extends AsyncDisposable {
   readonly protection: Protection;
   readonly janitor: Janitor;
   readonly fleet: ConnectedFleet;
+  /** The first of {@link workers}, of which those in VMs come last. */
   readonly worker: MemoryWorker;
+  readonly workers: readonly MemoryWorker[];
   readonly mortal: Mortal;
   readonly reported: ReportedEvent[];
   readonly lines: { text: string; fields: Readonly<Record<string, unknown>> }[];
@@ -55,6 +64,8 @@ export interface BenchOptions {
   readonly mortal?: Mortal;
   readonly workers?: number;
   readonly slots?: number;
+  /** Worker VMs with a worker in each, beside those of `workers`. */
+  readonly workerVms?: readonly WorkerVm[];
   /** Default: a thousand times as fast as the wall. */
   readonly clock?: Clock;
 }
@@ -76,7 +87,9 @@ export async function startBench(options: BenchOptions = {}): Promise<Bench> {
   const registry = new OperationRegistry(journal, clock, logger);
   await registry.restore();
   const fleet = new ConnectedFleet(logger, { ...defaultFleetTiming, heartbeatMs: 1000, reconnectMs: 100, cancelMs: 200, forgetMs: 60_000 });
-  const dispatcher = new Dispatcher(fleet, workersBesideServerOnly, clock);
+  const { workerVms = [] } = options;
+  const vmOf = (workerId: string) => workerVms.find((vm) => workerIdOf(vm) === workerId);
+  const dispatcher = new Dispatcher(fleet, { ...workersBesideServerOnly, vmOf }, clock);
   const patience = new Patience(clock);
   const api: EngineApi = mortal.engine(engine.asEngine());
   const engines = {
@@ -89,15 +102,23 @@ export async function startBench(options: BenchOptions = {}): Promise<Bench> {
   const reported: ReportedEvent[] = [];
   const janitor = new Janitor(journal, registry, cleaner, { report: (event) => reported.push(event) }, clock, logger);
   const tasks = new DiskTasks(new DiskTransfers(journal, patience), dispatcher, cleaner, patience);
+  const attached = new AttachedDiskTasks(new WorkerAttachments(journal, patience), dispatcher, cleaner, patience);
   const rounds = new BackupRounds(new EngineBackups(journal, patience), tasks, cleaner, journal, patience);
+  const attachments = new AttachmentRounds(new VmSnapshots(journal, patience), attached, patience);
+  const reading = new BackupReading(dispatcher, rounds, attachments, cleaner, patience);
   const preflight = {
     check: (vm: { vmId: string }, more: { base?: Parameters<typeof preflightVm>[2]; requireConsistency: boolean }) =>
       preflightVm(engine.asEngine(), vm.vmId, more.base, { requireConsistency: more.requireConsistency }),
   };
-  const backups = new BackupFlow(engines, preflight, dispatcher, rounds, cleaner, journal, patience, logger);
-  const restores = new RestoreFlow(engines, dispatcher, tasks, cleaner, journal, patience, logger);
+  const backups = new BackupFlow(engines, preflight, reading, cleaner, journal, patience, logger);
+  const disks = new RestoredDisks(tasks, attached, cleaner, journal, patience);
+  const restores = new RestoreFlow(engines, dispatcher, tasks, disks, cleaner, journal, patience, logger);
   const protection = new Protection(registry, engines, backups, restores, clock);
-  const workers = Array.from({ length: options.workers ?? 1 }, (_, index) => new MemoryWorker(fleet, `w${index}`, options.slots ?? 4));
+  const slots = options.slots ?? 4;
+  const workers = [
+    ...Array.from({ length: options.workers ?? 1 }, (_, index) => new MemoryWorker(fleet, `w${index}`, slots)),
+    ...workerVms.map((vm) => new MemoryWorker(fleet, workerIdOf(vm), slots, { ...vm, capabilities: ['disk-attachment'] })),
+  ];
   if (workers.length > 0) await eventually('the worker to be there', () => fleet.list().length === workers.length);
   return {
     engine,
@@ -108,6 +129,7 @@ export async function startBench(options: BenchOptions = {}): Promise<Bench> {
     janitor,
     fleet,
     worker: workers[0]!,
+    workers,
     mortal,
     reported,
     lines,
@@ -123,6 +145,16 @@ export async function startBench(options: BenchOptions = {}): Promise<Bench> {
   };
 }
 
+function workerIdOf(vm: WorkerVm): string {
+  return `worker-in-${vm.vmId}`;
+}
+
+/** A VM in the engine in memory that a worker runs in. */
+export function addWorkerVm(engine: FakeEngine, more: Partial<WorkerVm> = {}): WorkerVm {
+  const { vm } = engine.addVm(`tidemark-worker-${engine.vmsById.size}`, [{}]);
+  return { platformId, vmId: vm.id, clusterId: vm.clusterId, dataCenterId: 'dc1', ...more };
+}
+
 export function backupOf(vm: FakeVm, more: Partial<BackupRequest> = {}): BackupRequest {
   return {
     operationId: randomUUID(),
@@ -134,6 +166,7 @@ export function backupOf(vm: FakeVm, more: Partial<BackupRequest> = {}): BackupR
     excludedDiskIds: [],
     requireConsistency: false,
     diskParallel: 2,
+    transport: 'auto',
     ...more,
   };
 }

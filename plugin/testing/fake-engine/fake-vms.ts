@@ -56,6 +56,15 @@ export function fakeVms(world: FakeWorld) {
     start: world.call('vms.start', (id: string) => {
       world.vm(id).vm.status = 'up';
     }),
+    freezeFileSystems: world.call('vms.freezeFileSystems', (id: string) => {
+      if (world.vm(id).vm.status !== 'up') throw refused(409, 'Cannot freeze file systems. VM is not up.');
+      if (world.freezeFailure !== '') throw refused(400, world.freezeFailure);
+      world.frozen.add(id);
+    }),
+    thawFileSystems: world.call('vms.thawFileSystems', (id: string) => {
+      if (world.vm(id).vm.status !== 'up') throw refused(409, 'Cannot thaw file systems. VM is not up.');
+      world.frozen.delete(id);
+    }),
   };
 }
 

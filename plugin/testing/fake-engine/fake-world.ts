@@ -27,6 +27,18 @@ export class FakeWorld {
   ticketsStuck = false;
   /** The merge of a snapshot fails this often. */
   failingMerges = 0;
+  /** Snapshots that are asked for do not come about. */
+  failingSnapshots = 0;
+  /** The guest agent cannot freeze. */
+  freezeFailure = '';
+  /** VMs whose file systems stand still now. */
+  readonly frozen = new Set<string>();
+  /** So many hot plugs fail on the host; the disk hangs on the VM then, unplugged. */
+  failingPlugs = 0;
+  /** So many hot unplugs fail on the host. */
+  failingUnplugs = 0;
+  /** As engines after 4.5.7: taking a disk off a VM drops its bitmaps and checkpoints. */
+  detachWipesCheckpoints = false;
   /** So many transfers cannot start: no host, or its imageio is away. */
   failingTransfers = 0;
   /** Finished rows are forgotten at once, as engines before 4.4.7 did. */
@@ -73,7 +85,10 @@ export class FakeWorld {
     return (
       found && {
         ...found.vm,
-        diskAttachments: found.attachments.map((a) => ({ ...a, disk: copy(this.disksById.get(a.diskId)) })),
+        diskAttachments: found.attachments.map((a) => {
+          const disk = copy(this.disksById.get(a.diskId));
+          return { ...a, disk: disk && { ...disk, snapshotId: a.snapshotId } };
+        }),
         nics: found.nics,
         tags: found.tags.map((name) => ({ id: name, name })),
         snapshots: found.snapshots.map((s) => ({ ...s })),

@@ -1,0 +1,131 @@
+/**
+ * Reads the disks of a VM from a snapshot, each hung on a worker VM. The engine's backups are not used, so there is no checkpoint of this
+ * run; nothing is known of changes, and what the repository has is recognised by its digest (docs/operations/disk-attachment.md).
+ */
+import { CommonErrors } from '../../common/errors/common-errors';
+import { noBytes } from '../operations/events';
+import type { DiskOutcome } from '../operations/events';
+import type { Slot } from '../workers/slot';
+import type { AttachedDiskTasks, AttachedTaskResult } from './attached-disk-task';
+import type { RoundsInput, RoundsResult } from './backup-rounds';
+import { snapshotMark } from './marks';
+import type { Patience } from './patience';
+import { waitingReason } from './rounds-notes';
+import type { PlannedDisk } from './strategy';
+import type { TakenSnapshot, VmSnapshots } from './vm-snapshots';
+import { mostPlugged } from './worker-attachments';
+
+export class AttachmentRounds {
+  constructor(
+    private readonly snapshots: VmSnapshots,
+    private readonly tasks: AttachedDiskTasks,
+    private readonly patience: Patience,
+  ) {}
+
+  /** Outcomes come in the order of the VM's disks. The snapshot still stands: removing it is the flow's. */
+  async run(input: RoundsInput): Promise<RoundsResult> {
+    const { engine, request, scope, plan, slots, running } = input;
+    const { operationId, vm, sessionId, jobName, requireConsistency } = request;
+    scope.phase('starting');
+    const snapshot = await this.snapshots.take(
+      engine,
+      {
+        operationId,
+        ...vm,
+        mark: snapshotMark(sessionId, operationId, jobName),
+        diskIds: plan.map((disk) => disk.diskId),
+        requireConsistency: requireConsistency && running,
+        windows: input.windows,
+        waiting: (detail) => scope.phase('starting', detail === '' ? '' : waitingReason(detail)),
+      },
+      scope.signal,
+    );
+    scope.phase('transferring');
+    const outcomes = new Map<string, DiskOutcome>();
+    const size = (disk: PlannedDisk) => input.disks.get(disk.diskId)?.sizeBytes ?? 0;
+    // Large ones first: the run is as long as its longest lane.
+    const order = [...plan].sort((a, b) => size(b) - size(a));
+    await slots.each(order, Math.min(request.diskParallel, mostPlugged), scope.signal, async (disk, slot, signal) => {
+      outcomes.set(disk.diskId, await this.#disk(input, snapshot, disk, slot, signal));
+    });
+    return {
+      outcomes: [...input.disks.keys()].flatMap((diskId) => outcomes.get(diskId) ?? []),
+      open: [],
+      checkpointEntry: undefined,
+      checkpointId: await this.#olderCheckpoint(input),
+      snapshotEntry: snapshot.entry,
+      pointInTime: snapshot.pointInTime,
+      quiesced: snapshot.quiesced,
+    };
+  }
+
+  async #disk(input: RoundsInput, snapshot: TakenSnapshot, planned: PlannedDisk, slot: Slot, signal: AbortSignal): Promise<DiskOutcome> {
+    const { engine, request, scope } = input;
+    const { diskId, mode, reason } = planned;
+    const known = input.disks.get(diskId);
+    if (!known) throw CommonErrors.INTERNAL({ what: `disk ${diskId}` });
+    const startedAt = this.patience.clock.now();
+    const tell = (counters: AttachedTaskResult['counters']) =>
+      scope.progress({ diskId, diskName: known.name, counters, totalBytes: known.sizeBytes, mode, reason });
+    tell(noBytes);
+    const { failure, counters } = await this.tasks.run(engine, {
+      attachment: {
+        operationId: request.operationId,
+        ...request.vm,
+        diskId,
+        snapshotId: snapshot.snapshotId,
+        waiting: (detail) => scope.waiting(detail === '' || detail === 'worker-slots' ? detail : 'disk-locked'),
+      },
+      sizeBytes: known.sizeBytes,
+      slot,
+      signal,
+      task: (attachedDisk) => ({
+        backupDisk: {
+          attachedDisk,
+          dataPath: request.dataPath,
+          diskId,
+          readScope: 'READ_SCOPE_ALLOCATED',
+          basePointId: '',
+          baseDiskId: '',
+        },
+      }),
+      progress: tell,
+    });
+    if (failure) throw failure;
+    return {
+      disk: known,
+      mode,
+      reason,
+      counters,
+      startedAt,
+      endedAt: this.patience.clock.now(),
+      transport: 'disk-attachment',
+      workerId: slot.workerId,
+      workerHop: slot.hop,
+    };
+  }
+
+  /**
+   * The checkpoint from which a later run by image transfer may read changes on top of this point: the base point's own, when the engine
+   * still has it. It is older than this point, so what changed since it holds all that will have changed since this point, and a little more.
+   * Engines after 4.5.7 drop it when a disk is taken off a worker; then there is none, and the next such run reads in full.
+   */
+  async #olderCheckpoint(input: RoundsInput): Promise<string> {
+    const { engine, request, scope, notes, plan } = input;
+    const checkpointId = request.base?.checkpointId ?? '';
+    if (checkpointId === '') return '';
+    const { vmId } = request.vm;
+    const { signal } = scope;
+    const away = <T>(work: () => Promise<T>) => this.patience.whileAway(signal, work);
+    const known = (await away(() => engine.checkpoints.list(vmId, { signal }))).find((one) => one.id === checkpointId);
+    const usable = known && (known.state ?? 'created') === 'created';
+    const covered = usable ? await away(() => engine.checkpoints.disks(vmId, checkpointId, { signal })) : [];
+    if (covered.some((disk) => plan.some(({ diskId }) => diskId === disk.id))) return checkpointId;
+    notes.tell(
+      'cbt-detached',
+      'info',
+      'The engine has no checkpoint of this VM any more on which the next backup by image transfer could build, so that one reads everything. Engines after 4.5.7 drop checkpoints when a disk is taken off a worker.',
+    );
+    return '';
+  }
+}
