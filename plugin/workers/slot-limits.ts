@@ -8,19 +8,19 @@ export interface LimitedPlace {
   readonly reason: 'platform-slots' | 'host-slots' | 'storage-slots';
 }
 
-/** Where a task counts: once per platform, host and storage domain, however many disks it has. */
+/** Where a task counts: once per host, storage domain and platform, however many disks it has. The first one that is full is told. */
 export function limitedPlaces(placement: Placement, policy: PlacementPolicy): readonly LimitedPlace[] {
   const { platformId, hostId, storageDomainIds } = placement;
   if (platformId === '') return [];
   const atLeastOne = (limit: number) => Math.max(1, limit);
   return [
-    { key: `platform ${platformId}`, limit: atLeastOne(policy.tasksPerPlatform), reason: 'platform-slots' },
     ...(hostId ? [{ key: `host ${platformId} ${hostId}`, limit: atLeastOne(policy.tasksPerHost), reason: 'host-slots' as const }] : []),
     ...[...new Set(storageDomainIds)].map((id) => ({
       key: `domain ${platformId} ${id}`,
       limit: atLeastOne(policy.tasksPerStorageDomain),
       reason: 'storage-slots' as const,
     })),
+    { key: `platform ${platformId}`, limit: atLeastOne(policy.tasksPerPlatform), reason: 'platform-slots' },
   ];
 }
 

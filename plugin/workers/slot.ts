@@ -70,6 +70,7 @@ export class HeldSlot implements Slot {
   }
 
   assign(slot: WorkerSlot, at: Candidate, hopReason: HopReason | undefined): void {
+    this.unassign();
     this.#worker = { slot, at, hopReason };
     this.#lost = false;
     if (this.#released) slot.release();
