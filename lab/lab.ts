@@ -9,7 +9,10 @@ import type { EngineSettings } from './engine/model/settings';
 import { pretendInventory } from './engine/scale/pretended-inventory';
 import type { HostFleet } from './hosts/driver';
 import { createHostFleet } from './hosts/fleet';
+import { issueServerCertificate } from './hosts/pki';
 import { buildGuest } from './images/build-guest';
+import { networkControls } from './networks/network-controls';
+import { LabNetworks, type NetworkAccess } from './networks/lab-networks';
 import { LAB_ADDRESS, openLayout, saveLayout, type LabLayout } from './seed/lab-layout';
 import { ADMIN_USER, seedInventory } from './seed/seed-inventory';
 import type { SeedPlan } from './seed/seed-plan';
@@ -19,6 +22,9 @@ import { seedVms } from './seed/seed-vms';
  * The lab as one thing: hosts, engine and control endpoint over one data directory. Owns their order of starting and stopping; it
  * must not know how any of them works.
  */
+const IMAGEIO_PORT = 54_322;
+const IMAGEIO_PROXY_PORT = 54_323;
+
 export interface LabOptions {
   readonly dataDir: string;
   /** Used at the first start of a data directory only. */
@@ -32,6 +38,8 @@ export interface LabOptions {
   readonly pythonVenvDir: string;
   /** Kernel and initramfs of the `linux` guest are built into it once. */
   readonly guestCacheDir: string;
+  /** Script of the product's worker appliance, for worker VMs that run as processes. */
+  readonly appliance: string;
   readonly log: EngineLogger;
 }
 
@@ -44,6 +52,8 @@ export interface LabAccess {
   readonly passwordFile: string;
   readonly controlUrl: string;
   readonly dataDir: string;
+  /** Absent when everything stands on loopback. */
+  readonly network?: NetworkAccess;
 }
 
 export interface Lab {
@@ -56,23 +66,39 @@ export interface Lab {
 
 export async function startLab(options: LabOptions): Promise<Lab> {
   const layout = await openLayout(options.dataDir, options.plan, options.renewCa);
-  const fleet = openFleet(options, layout);
+  const networks = await openNetworks(options, layout);
+  const engineAddress = networks?.engineAddress() ?? LAB_ADDRESS;
+  const fleet = openFleet(options, layout, networks);
+  const engineCertificate =
+    networks === undefined
+      ? layout.engineCertificate
+      : await issueServerCertificate(layout.ca, 'engine.lab', [
+          'engine.lab',
+          'localhost',
+          LAB_ADDRESS,
+          '::1',
+          ...networks.serverAddresses(),
+        ]);
   const server = new EngineServer({
     fleet,
     dataDir: options.dataDir,
     settings: options.settings,
     log: options.log,
-    host: LAB_ADDRESS,
+    // Also on the addresses of the networks.
+    host: networks === undefined ? LAB_ADDRESS : '::',
     port: options.port === 0 ? layout.enginePort : options.port,
-    privateKeyPem: layout.engineCertificate.privateKeyPem,
-    certificatePem: layout.engineCertificate.certificatePem,
+    privateKeyPem: engineCertificate.privateKeyPem,
+    certificatePem: engineCertificate.certificatePem,
     caPem: layout.ca.certificatePem,
   });
-  const control = new ControlServer(
-    engineControls(server, fleet, (vmId) => {
+  const control = new ControlServer([
+    ...engineControls(server, fleet, (vmId) => {
       crashVmProcess(join(options.dataDir, 'hosts'), vmId);
     }),
-  );
+    ...networkControls(networks, () => server.run?.core.db.vms.list() ?? []),
+  ]);
+  const engineUrl = (port: number): string =>
+    `https://${engineAddress.includes(':') ? `[${engineAddress}]` : engineAddress}:${String(port)}/ovirt-engine`;
   try {
     const enginePort = await server.start((run) => {
       seedInventory(run.core.db, layout);
@@ -87,13 +113,14 @@ export async function startLab(options: LabOptions): Promise<Lab> {
     saveLayout(options.dataDir, { ...layout, enginePort, controlPort });
     return {
       access: {
-        engineUrl: `https://${LAB_ADDRESS}:${String(enginePort)}/ovirt-engine`,
-        apiUrl: `https://${LAB_ADDRESS}:${String(enginePort)}/ovirt-engine/api`,
+        engineUrl: engineUrl(enginePort),
+        apiUrl: `${engineUrl(enginePort)}/api`,
         caFile: join(options.dataDir, 'ca.pem'),
         user: ADMIN_USER,
         passwordFile: join(options.dataDir, 'password'),
         controlUrl: `http://${LAB_ADDRESS}:${String(controlPort)}`,
         dataDir: options.dataDir,
+        ...(networks === undefined ? {} : { network: networks.access }),
       },
       password: layout.adminPassword,
       caPem: layout.ca.certificatePem,
@@ -101,12 +128,14 @@ export async function startLab(options: LabOptions): Promise<Lab> {
         await control.close();
         await server.stop();
         await fleet.close();
+        await networks?.close();
       },
     };
   } catch (error) {
     await control.close().catch(() => undefined);
     await server.stop().catch(() => undefined);
     await fleet.close();
+    await networks?.close();
     throw error;
   }
 }
@@ -121,14 +150,29 @@ function crashVmProcess(hostsDir: string, vmId: string): void {
   process.kill(pid, 'SIGKILL');
 }
 
-function openFleet(options: LabOptions, layout: LabLayout): HostFleet {
+/** A plan makes networks; without one, guests of worker VMs need at least the plain one. */
+async function openNetworks(options: LabOptions, layout: LabLayout): Promise<LabNetworks | undefined> {
+  const plan = layout.plan.networks ?? (options.settings.workerVms === 'guest' ? { clusters: {} } : undefined);
+  const clusters = layout.plan.clusters.map(({ name }) => name);
+  return plan === undefined ? undefined : await LabNetworks.open(options.dataDir, plan, clusters, layout.hosts);
+}
+
+/** On networks hosts and proxy have addresses of their own, and so the ports that oVirt gives them. */
+function openFleet(options: LabOptions, layout: LabLayout, networks: LabNetworks | undefined): HostFleet {
   return createHostFleet({
     dataDir: join(options.dataDir, 'hosts'),
     pythonVenvDir: options.pythonVenvDir,
     ca: layout.ca,
-    hosts: layout.hosts.map(({ id, name }) => ({ id, name: `${name}.lab`, address: LAB_ADDRESS, port: 0 })),
-    proxy: { name: 'engine.lab', address: LAB_ADDRESS, port: 0 },
+    hosts: layout.hosts.map(({ id, name }) => ({
+      id,
+      name: `${name}.lab`,
+      address: networks?.hostAddress(id) ?? LAB_ADDRESS,
+      port: networks === undefined ? 0 : IMAGEIO_PORT,
+    })),
+    proxy: { name: 'engine.lab', address: networks?.engineAddress() ?? LAB_ADDRESS, port: networks === undefined ? 0 : IMAGEIO_PROXY_PORT },
+    ...(networks === undefined ? {} : { networks }),
     guest: () => buildGuest(options.guestCacheDir),
+    worker: { command: [process.execPath, options.appliance] },
     log: (level, message) => {
       if (level === 'warn') {
         options.log.error('host', message);

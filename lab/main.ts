@@ -7,7 +7,7 @@ import { defaultPlan, emptyPlan, readSeedPlan } from './seed/seed-plan';
 /** `npm run lab`: starts the lab alone and says how to reach it. Ends cleanly on SIGTERM and SIGINT. */
 const USAGE = `usage: lab [--data-dir DIR] [--port N] [--control-port N] [--clock-factor N]
            [--seed-file FILE | --empty] [--pretend VMS,CLUSTERS,HOSTS] [--ready-file FILE]
-           [--renew-ca] [--verbose]`;
+           [--worker-vms none|process|guest] [--appliance PROGRAM] [--renew-ca] [--verbose]`;
 
 const REPEAT_AFTER_MS = 10_000;
 const MOST_LINES = 1_000;
@@ -26,6 +26,8 @@ async function main(): Promise<void> {
       empty: { type: 'boolean', default: false },
       pretend: { type: 'string' },
       'ready-file': { type: 'string' },
+      'worker-vms': { type: 'string', default: 'none' },
+      appliance: { type: 'string', default: join(root, 'dist', 'worker', 'appliance', 'main.js') },
       'renew-ca': { type: 'boolean', default: false },
       verbose: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
@@ -44,7 +46,8 @@ async function main(): Promise<void> {
     port: Number(values.port),
     controlPort: Number(values['control-port']),
     renewCa: values['renew-ca'],
-    settings: { clockFactor: Number(values['clock-factor']) },
+    settings: { clockFactor: Number(values['clock-factor']), workerVms: workerVmsOf(values['worker-vms']) },
+    appliance: resolve(values.appliance),
     pythonVenvDir: join(root, '.venv'),
     guestCacheDir: join(root, '.cache', 'guest'),
     log: {
@@ -82,6 +85,13 @@ Point any oVirt client at it, for example:
   curl --cacert ${access.caFile} -u "${access.user}:$(cat ${access.passwordFile})" -H 'Accept: application/json' ${access.apiUrl}/vms
 
 Stop it with Ctrl-C; its VMs and state are kept in ${access.dataDir}.`);
+}
+
+function workerVmsOf(text: string): 'none' | 'process' | 'guest' {
+  if (text !== 'none' && text !== 'process' && text !== 'guest') {
+    throw new Error(`--worker-vms is none, process or guest, not ${text}`);
+  }
+  return text;
 }
 
 /** The engine retries some things for ever, several times a second with a fast clock: each line once in a while is enough. */

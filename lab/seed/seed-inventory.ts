@@ -150,7 +150,7 @@ function seedClusters(db: Database, layout: LabLayout, dataCenterId: string, mac
         status: 'connecting',
         clusterId: cluster.id,
         spm: host.id === layout.hosts[0]?.id,
-        memoryBytes: 256 * GIB,
+        memoryBytes: (plan.hostMemoryGib ?? 256) * GIB,
         cpuCores: 16,
         pretended: false,
       });

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { plannedClusters, type NetworksPlan } from '../networks/network-plan';
 
 /**
  * What a new lab holds, as a seed file says it. Everything has a default, so `{}` is a valid file: one data center with three
@@ -10,6 +11,8 @@ export interface SeedPlan {
   readonly storageDomains: readonly string[];
   readonly tags: readonly string[];
   readonly vms: readonly SeedVm[];
+  /** Bridges and namespaces instead of loopback; needs root. */
+  readonly networks?: NetworksPlan;
   /** A pretended large inventory beside the real one. */
   readonly pretend?: SeedPretence;
 }
@@ -20,6 +23,8 @@ export interface SeedCluster {
   readonly level: string;
   /** Names of its hosts; each runs an imageio of its own. */
   readonly hosts: readonly string[];
+  /** Memory of each of them; 256 when not said. */
+  readonly hostMemoryGib?: number;
 }
 
 export interface SeedVm {
@@ -98,6 +103,9 @@ export function readSeedPlan(file: string): SeedPlan {
         throw new Error(`disk ${disk.name}: there is no storage domain ${disk.domain}`);
       }
     }
+  }
+  if (plan.networks !== undefined) {
+    plannedClusters(plan.networks, [...clusterNames]);
   }
   return plan;
 }

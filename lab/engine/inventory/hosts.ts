@@ -72,7 +72,7 @@ export async function connectHost(core: Core, hostId: string): Promise<void> {
   }
   try {
     const { baseUrl } = await core.fleet.startHost(hostId);
-    core.db.hosts.update(hostId, { status: 'up', imageioBaseUrl: baseUrl, address: new URL(baseUrl).hostname });
+    core.db.hosts.update(hostId, { status: 'up', imageioBaseUrl: baseUrl, address: new URL(baseUrl).hostname.replace(/^\[|\]$/g, '') });
     if (host.status !== 'up') {
       core.events.log(13, 'normal', `Status of host ${host.name} was set to Up.`, { hostId, clusterId: host.clusterId });
     }
