@@ -14,6 +14,7 @@ const sessionOf = (state: string) => ({
   id: 's1',
   kind: 'backup',
   jobName: 'nightly',
+  subject: 'nightly',
   state,
   failure: null,
   startedAt: '2026-01-01T00:00:00.000Z',
@@ -32,7 +33,20 @@ const sessionOf = (state: string) => ({
       findings: [],
       notes: [{ code: 'net-path-proxy', severity: 'warning', message: 'came through the proxy' }],
       disks: [
-        { diskId: 'd', name: 'web-a', sizeBytes: 1, mode: 'full', reason: 'cbt-new-disk', path: 'proxy', counters, durationMs: 1500 },
+        {
+          diskId: 'd',
+          name: 'web-a',
+          sizeBytes: 1,
+          mode: 'full',
+          reason: 'cbt-new-disk',
+          path: 'proxy',
+          transport: 'image-transfer',
+          workerId: 'w',
+          workerName: 'east-01',
+          workerHop: 'other-cluster',
+          counters,
+          durationMs: 1500,
+        },
       ],
     },
   ],
@@ -195,6 +209,7 @@ describe('the command line', () => {
     expect(streams).toBe(2);
     expect(err).toContain('web: transferring 50% of 100 B');
     expect(out).toContain('cbt-new-disk');
+    expect(out).toContain('east-01 (other-cluster)');
     expect(out).toContain('came through the proxy [net-path-proxy]');
     ending = 'failed';
     expect((await run('job', 'run', 'nightly', '--json')).code).toBe(1);

@@ -12,6 +12,7 @@ import { restoreCommands } from './commands/restore';
 import { sessionCommands } from './commands/session';
 import { supportCommands } from './commands/support';
 import { vmCommands } from './commands/vm';
+import { workerCommands } from './commands/worker';
 import { CommandHost } from './context';
 import type { CliProcess } from './context';
 import { ExitCode } from './exit-code';
@@ -32,6 +33,7 @@ export async function runCli(argv: readonly string[], process: CliProcess): Prom
   for (const register of [
     accessCommands,
     processCommands,
+    workerCommands,
     platformCommands,
     vmCommands,
     repositoryCommands,

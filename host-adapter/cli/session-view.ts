@@ -11,7 +11,7 @@ type Disk = Task['disks'][number];
 export const sessionColumns: readonly Column<Session>[] = [
   { title: 'session', value: (s) => s.id },
   { title: 'kind', value: (s) => s.kind },
-  { title: 'job', value: (s) => s.jobName },
+  { title: 'about', value: (s) => s.subject },
   { title: 'state', value: (s) => s.state },
   { title: 'VMs', align: 'right', value: (s) => `${s.finishedTaskCount}/${s.taskCount}` },
   { title: 'read', align: 'right', value: (s) => formatBytes(s.counters.readBytes) },
@@ -30,15 +30,23 @@ const diskColumns: readonly Column<{ task: Task; disk: Disk }>[] = [
   { title: 'mode', value: ({ disk }) => disk.mode },
   { title: 'reason', value: ({ disk }) => disk.reason || undefined },
   { title: 'path', value: ({ disk }) => disk.path },
+  { title: 'transport', value: ({ disk }) => disk.transport ?? undefined },
+  { title: 'worker', value: ({ disk }) => workerText(disk) },
   { title: 'read', align: 'right', value: ({ disk }) => formatBytes(disk.counters.readBytes) },
   { title: 'sent', align: 'right', value: ({ disk }) => formatBytes(disk.counters.transferredBytes) },
   { title: 'stored', align: 'right', value: ({ disk }) => formatBytes(disk.counters.storedBytes) },
   { title: 'took', align: 'right', value: ({ disk }) => (disk.durationMs === null ? undefined : formatDuration(disk.durationMs)) },
 ];
 
+/** Which worker, and how far it was. */
+function workerText({ workerId, workerName, workerHop }: Disk): string | undefined {
+  const name = workerName ?? workerId;
+  return name === null ? undefined : `${name}${workerHop === null ? '' : ` (${workerHop})`}`;
+}
+
 /** A session with its tasks and disks, for people. */
 export function describeSession(session: SessionDetail): string {
-  const lines = [`session ${session.id} (${session.kind}${session.jobName ? `, job ${session.jobName}` : ''}): ${session.state}`];
+  const lines = [`session ${session.id} (${session.kind}${session.subject ? `: ${session.subject}` : ''}): ${session.state}`];
   if (session.failure) lines.push(`  ${session.failure.message} [${session.failure.code}]`);
   const rows = session.tasks.flatMap((task) => task.disks.map((disk) => ({ task, disk })));
   if (rows.length > 0) lines.push('', formatTable(rows, diskColumns));

@@ -16,6 +16,15 @@ const silent: ProgressView = { task: () => undefined, end: () => undefined };
 
 /** Watches to the end and prints the result; the exit code is the session's. Ctrl-C stops watching, not the session. */
 export async function watchSession(context: CommandContext, sessionId: string): Promise<number> {
+  const { output } = context;
+  const session = await followSession(context, sessionId);
+  if (output.json) output.object(session);
+  else output.stdout.write(`${describeSession(session)}\n`);
+  return exitCodeOfState(session.state);
+}
+
+/** Watches as {@link watchSession}, and gives the session without printing it. */
+export async function followSession(context: CommandContext, sessionId: string): Promise<SessionDetail> {
   const { api, output, process } = context;
   const view = output.stderr.isTTY ? bars(output.stderr) : output.json ? silent : lines(output.stderr);
   const stop = new AbortController();
@@ -32,10 +41,7 @@ export async function watchSession(context: CommandContext, sessionId: string): 
     view.end();
     process.removeListener('SIGINT', interrupt);
   }
-  const session = await api.get<SessionDetail>(`/sessions/${sessionId}`);
-  if (output.json) output.object(session);
-  else output.stdout.write(`${describeSession(session)}\n`);
-  return exitCodeOfState(session.state);
+  return api.get<SessionDetail>(`/sessions/${sessionId}`);
 }
 
 /** Bytes looked at so far: what was read or is known to be zero or present. */

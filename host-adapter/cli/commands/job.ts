@@ -23,6 +23,7 @@ interface JobOptions {
   concurrentVms?: string;
   disksPerVm?: string;
   requireConsistency?: boolean;
+  transport?: string;
   dryRun?: boolean;
 }
 
@@ -41,7 +42,8 @@ function settings(command: Command): Command {
     .option('--keep-points <n>')
     .option('--concurrent-vms <n>')
     .option('--disks-per-vm <n>')
-    .option('--require-consistency', 'fail rather than take a crash-consistent point');
+    .option('--require-consistency', 'fail rather than take a crash-consistent point')
+    .option('--transport <how>', 'how workers get at disks: auto, image-transfer or attachment');
 }
 
 function body(options: JobOptions): Record<string, unknown> {
@@ -60,6 +62,7 @@ function body(options: JobOptions): Record<string, unknown> {
     ...some(options.keepDays, { retention: { days: Number(options.keepDays), minimumPoints: Number(options.keepPoints) } }),
     ...some(options.concurrentVms, { limits: { concurrentVms: Number(options.concurrentVms), disksPerVm: Number(options.disksPerVm) } }),
     ...some(options.requireConsistency, { requireConsistency: options.requireConsistency }),
+    ...some(options.transport, { transport: options.transport }),
   };
 }
 
@@ -120,6 +123,7 @@ export function jobCommands(program: Command, host: CommandHost): void {
       ['schedule', j.schedule ? `${j.schedule.cron} ${j.schedule.timeZone ?? ''}` : undefined],
       ['next run', j.nextRunAt ? formatTime(j.nextRunAt) : undefined],
       ['keeps', `${j.retention.days} days and at least ${j.retention.minimumPoints} points`],
+      ['transport', j.transport],
       ['limits', `${j.limits.concurrentVms} VMs, ${j.limits.disksPerVm} disks of each`],
       ['last session', j.lastSessionId ? `${j.lastSessionId} ${j.lastSessionState ?? ''} ${formatTime(j.lastSessionAt)}` : undefined],
     ]);

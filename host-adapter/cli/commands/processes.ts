@@ -2,14 +2,13 @@ import type { Command } from 'commander';
 import type { z } from 'zod';
 import type * as S from '../../console/schemas';
 import type { CommandHost } from '../context';
-import { formatBytes, formatTime } from '../output';
+import { formatTime } from '../output';
+import { enrolCommand } from './enrol';
 
 type Plugin = z.infer<typeof S.Plugin>;
 type Mover = z.infer<typeof S.Mover>;
-type Worker = z.infer<typeof S.Worker>;
-type Token = z.infer<typeof S.EnrolmentToken>;
 
-/** plugin, mover, worker: list, enrol, show, enable, disable, drain. */
+/** plugin, mover: list, enrol, show, enable, disable. */
 export function processCommands(program: Command, host: CommandHost): void {
   const plugin = program.command('plugin').description('plug-ins that connect hypervisor platforms');
   host.run(plugin.command('list').description('list plug-ins'), async ({ api, output }) => {
@@ -83,47 +82,4 @@ export function processCommands(program: Command, host: CommandHost): void {
     ]);
   });
   enrolCommand(mover, host, 'mover');
-
-  const worker = program.command('worker').description('workers that read and write disks');
-  host.run(worker.command('list').description('list workers'), async ({ api, output }) => {
-    const { items } = await api.get<{ items: Worker[] }>('/workers');
-    output.list(
-      items,
-      [
-        { title: 'worker', value: (w) => w.id },
-        { title: 'state', value: (w) => w.state },
-        { title: 'host', value: (w) => w.hostName },
-        { title: 'cluster', value: (w) => w.clusterId || 'beside the server' },
-        { title: 'tasks', align: 'right', value: (w) => `${w.runningTasks}/${w.taskSlots}` },
-        { title: 'memory', align: 'right', value: (w) => formatBytes(w.residentMemoryBytes) },
-        { title: 'last seen', value: (w) => formatTime(w.lastSeenAt) },
-      ],
-      'no worker is connected',
-    );
-  });
-  host.run(
-    worker.command('drain <worker>').description('give a worker no new tasks; running ones end'),
-    async ({ api, output }, _options, id = '') => {
-      await api.post(`/workers/${encodeURIComponent(id)}/drain`);
-      output.done(`worker ${id} is draining`, { id });
-    },
-  );
-  enrolCommand(worker, host, 'worker');
-}
-
-function enrolCommand(noun: Command, host: CommandHost, role: 'plugin' | 'mover' | 'worker'): void {
-  const command = noun
-    .command('enrol')
-    .description(`print a one-time token for a ${role}`)
-    .option('--minutes <n>', 'life of the token', '10')
-    .addHelpText(
-      'after',
-      `\nExample:\n  tidemark ${role} enrol > token    # on the server\n  tidemark ${role} --config ${role}.json    # where it runs, with enrolmentTokenFile set`,
-    );
-  host.run<{ minutes: string }>(command, async ({ api, output }, options) => {
-    const token = await api.post<Token>(`/${role}s/enrolment-tokens`, { lifetimeMinutes: Number(options.minutes) });
-    if (output.json) return output.object(token);
-    output.stdout.write(`${token.token}\n`);
-    output.note(`valid once, until ${token.expiresAt}; enrol at ${token.enrolmentEndpoint}`);
-  });
 }

@@ -44,6 +44,7 @@ export function restoreCommands(program: Command, host: CommandHost): void {
     .option('--mac <policy>', 'keep, keep-if-free or new', 'keep-if-free')
     .option('--disk <name>', 'only these disks, repeatable', collect)
     .option('--power-on', 'start it when it is complete')
+    .option('--transport <how>', 'auto, image-transfer or attachment', 'auto')
     .option('--no-watch', 'start it and return')
     .addHelpText('after', '\nExample:\n  tidemark restore vm 0f9c… --name web-copy --storage-domain data-2 --mac new --power-on');
   interface VmOptions {
@@ -56,6 +57,7 @@ export function restoreCommands(program: Command, host: CommandHost): void {
     mac: string;
     disk?: string[];
     powerOn?: boolean;
+    transport: string;
     watch: boolean;
   }
   host.run<VmOptions>(vm, (context, options, point = '') =>
@@ -70,6 +72,7 @@ export function restoreCommands(program: Command, host: CommandHost): void {
         macPolicy: options.mac,
         disks: options.disk ?? [],
         powerOn: options.powerOn === true,
+        transport: options.transport,
       },
       options.watch,
     ),
@@ -83,6 +86,7 @@ export function restoreCommands(program: Command, host: CommandHost): void {
     .option('--name <name>', 'of the new disk')
     .option('--to-file <path>', 'absolute path of a new file instead')
     .option('--format <format>', 'of the file: raw or qcow2', 'raw')
+    .option('--transport <how>', 'of a new disk: auto, image-transfer or attachment', 'auto')
     .option('--no-watch', 'start it and return')
     .addHelpText(
       'after',
@@ -94,6 +98,7 @@ export function restoreCommands(program: Command, host: CommandHost): void {
     name?: string;
     toFile?: string;
     format: string;
+    transport: string;
     watch: boolean;
   }
   host.run<DiskOptions>(disk, (context, options, point = '', which = '') => {
@@ -101,7 +106,7 @@ export function restoreCommands(program: Command, host: CommandHost): void {
     if (options.toFile !== undefined) {
       return start(context, 'file', { point, disk: which, path: path.resolve(options.toFile), format: options.format }, options.watch);
     }
-    const { storageDomain, platform, name } = options;
-    return start(context, 'disk', { point, disk: which, storageDomain, ...optional({ platform, name }) }, options.watch);
+    const { storageDomain, platform, name, transport } = options;
+    return start(context, 'disk', { point, disk: which, storageDomain, transport, ...optional({ platform, name }) }, options.watch);
   });
 }

@@ -9,13 +9,13 @@ const at = (id: string) => `/sessions/${encodeURIComponent(id)}`;
 
 /** session: list, show, watch, stop, retry. */
 export function sessionCommands(program: Command, host: CommandHost): void {
-  const session = program.command('session').description('runs of jobs, restores and verifications');
+  const session = program.command('session').description('runs of jobs, restores, verifications, and what was done to workers');
 
   const list = session
     .command('list')
     .description('list sessions, newest first')
     .option('--job <name>')
-    .option('--kind <kind>', 'backup, restore or verify')
+    .option('--kind <kind>', 'backup, restore, verify or worker')
     .option('--state <state>')
     .option('--limit <n>', 'at most', '50');
   host.run<{ job?: string; kind?: string; state?: string; limit: string }>(list, async ({ api, output }, { job, kind, state, limit }) => {

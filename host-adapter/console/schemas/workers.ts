@@ -22,8 +22,8 @@ const tasks = z.int().min(1).max(16);
 const cpus = z.int().min(1).max(64);
 const memoryBytes = z
   .int()
-  .min(512 * 1024 ** 2)
-  .max(1024 ** 4);
+  .min(1024 ** 3)
+  .max(256 * 1024 ** 3);
 const mtu = z.int().min(576).max(9216);
 const addressMethod = z.enum(['automatic', 'static', 'none']);
 
