@@ -53,6 +53,8 @@ export class ConnectedFleet implements ConnectedWorkers {
     private readonly logger: Logger,
     private readonly timing: FleetTiming = defaultFleetTiming,
     private readonly now: () => number = Date.now,
+    /** Milliseconds that no setting of the clock moves. */
+    private readonly elapsed: () => number = () => performance.now(),
   ) {}
 
   /**
@@ -152,8 +154,8 @@ export class ConnectedFleet implements ConnectedWorkers {
   #admit(workerId: string, hello: Hello__Output): WorkerSession {
     let member = this.#members.get(workerId);
     if (!member) {
-      const { logger, timing, now } = this;
-      member = new Member(workerId, hello, { logger, timing, now, changed: () => this.#notify() });
+      const { logger, timing, now, elapsed } = this;
+      member = new Member(workerId, hello, { logger, timing, now, elapsed, changed: () => this.#notify() });
       this.#members.set(workerId, member);
     }
     const session = member.connect(hello);

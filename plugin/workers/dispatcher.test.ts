@@ -12,7 +12,8 @@ const minute = 60_000;
 
 function bench() {
   const clock = new ManualClock();
-  const fleet = new ConnectedFleet(quietLogger().logger, undefined, () => clock.now());
+  const now = () => clock.now();
+  const fleet = new ConnectedFleet(quietLogger().logger, undefined, now, now);
   const supply = new FakeSupply();
   const dispatcher = new Dispatcher(fleet, supply, clock);
   const workers: MemoryWorker[] = [];

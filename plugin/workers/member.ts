@@ -35,7 +35,10 @@ export interface WorkerView {
 export interface MemberSurroundings {
   readonly logger: Logger;
   readonly timing: FleetTiming;
+  /** Milliseconds since the epoch. */
   now(): number;
+  /** Milliseconds that no setting of the clock moves. */
+  elapsed(): number;
   changed(): void;
 }
 
@@ -68,7 +71,7 @@ export class Member {
     const now = () => around.now();
     const send = (message: ConnectResponse) => this.#session?.send(message);
     this.#lastSeenAt = this.#idleSince = now();
-    this.#tasks = new WorkerTasks(workerId, timing, now, send);
+    this.#tasks = new WorkerTasks(workerId, timing, () => around.elapsed(), send);
     this.#tests = new SelfTests(workerId, timing.selfTestMs, now, send);
     this.#log = new WorkerLog(workerId, logger, now);
   }

@@ -35,7 +35,7 @@ export class WorkerTasks {
   constructor(
     private readonly workerId: string,
     private readonly timing: Pick<FleetTiming, 'cancelMs' | 'stuckMs'>,
-    private readonly now: () => number,
+    private readonly elapsed: () => number,
     /** To the worker; without effect while it has no stream. */
     private readonly send: (message: ConnectResponse) => void,
   ) {}
@@ -69,7 +69,7 @@ export class WorkerTasks {
           resolve(outcome);
         },
         cancelled: false,
-        heardAt: this.now(),
+        heardAt: this.elapsed(),
       };
       this.#tasks.set(taskId, entry);
       options.signal.addEventListener('abort', cancel, { once: true });
@@ -80,7 +80,7 @@ export class WorkerTasks {
   progress({ taskId, counters, totalBytes }: TaskProgress__Output): void {
     const task = this.#tasks.get(taskId);
     if (!task) return;
-    task.heardAt = this.now();
+    task.heardAt = this.elapsed();
     task.progress({ counters: countersFromWire(counters), totalBytes: Number(totalBytes) });
   }
 
@@ -97,7 +97,7 @@ export class WorkerTasks {
       if (!task || task.cancelled) this.send({ cancelTask: { taskId } });
     }
     for (const task of [...this.#tasks.values()]) {
-      task.heardAt = this.now();
+      task.heardAt = this.elapsed();
       if (running.has(task.taskId)) continue;
       if (restarted) task.settle(this.#lost(task));
       else if (task.cancelled) task.settle(failed(CommonErrors.CANCELLED({ what: `task ${task.taskId}` })));
@@ -107,7 +107,7 @@ export class WorkerTasks {
 
   /** Gives up tasks that the worker has told nothing of for too long, although it lives. Returns how many. */
   loseStuck(): number {
-    const stuck = [...this.#tasks.values()].filter((task) => !task.cancelled && this.now() - task.heardAt >= this.timing.stuckMs);
+    const stuck = [...this.#tasks.values()].filter((task) => !task.cancelled && this.elapsed() - task.heardAt >= this.timing.stuckMs);
     for (const task of stuck) {
       this.send({ cancelTask: { taskId: task.taskId } });
       task.settle(this.#lost(task));
