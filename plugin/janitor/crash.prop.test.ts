@@ -10,36 +10,40 @@ import type { FakeEngine } from '../testing/fake-engine';
 import type { FakeVm } from '../testing/fake-rows';
 import { MemoryJournalFile } from '../testing/memory-journal-file';
 import { Mortal } from '../testing/mortal';
-import { backupOf, newEngine, platformId, runBackup, startBench } from '../testing/protection-bench';
+import { addWorkerVm, backupOf, newEngine, platformId, runBackup, startBench } from '../testing/protection-bench';
 import type { Bench } from '../testing/protection-bench';
-import type { BasePoint, RestoreRequest } from '../protection/requests';
+import type { BackupRequest, BasePoint, RestoreRequest } from '../protection/requests';
+import type { WorkerVm } from '../workers/ports';
 
 interface Scene {
   readonly engine: FakeEngine;
   readonly vm: FakeVm;
   readonly base: BasePoint;
   readonly configuration: string;
+  /** With a worker in it, for disks to be attached to. */
+  readonly workerVm: WorkerVm;
 }
 
 async function scene(minor: number, status: string): Promise<Scene> {
   const engine = newEngine();
   engine.level = { major: 4, minor };
   const vm = engine.addVm('web', [{}, { format: 'raw' }], status);
+  const workerVm = addWorkerVm(engine);
   await using at = await startBench({ engine });
   const run = await runBackup(at, backupOf(vm));
   const { checkpointId = '', disks = [], configuration = '' } = run.awaiting ?? {};
-  return { engine, vm, base: { pointId: 'p1', checkpointId, diskIds: disks.map((d) => d.disk.diskId) }, configuration };
+  return { engine, vm, base: { pointId: 'p1', checkpointId, diskIds: disks.map((d) => d.disk.diskId) }, configuration, workerVm };
 }
 
 /** Runs until the fatal step or to the end; answers how many steps there were. */
 async function runUntilDead(
-  engine: FakeEngine,
+  { engine, workerVm }: Pick<Scene, 'engine' | 'workerVm'>,
   file: MemoryJournalFile,
   fatal: number,
   start: (at: Bench) => Promise<string>,
 ): Promise<{ steps: number; operationId: string; died: boolean; committed: boolean }> {
   const mortal = new Mortal(fatal);
-  const at = await startBench({ engine, file, mortal });
+  const at = await startBench({ engine, file, mortal, workerVms: [workerVm] });
   let operationId = '';
   let committed = false;
   try {
@@ -82,14 +86,14 @@ describe('a plug-in that is killed at any step', () => {
     'of a backup (level 4.%i, VM %s) leaves nothing behind',
     async (minor, status) => {
       const whole = await scene(minor, status);
-      const { steps } = await runUntilDead(whole.engine, new MemoryJournalFile(), Number.POSITIVE_INFINITY, backupIn(whole));
+      const { steps } = await runUntilDead(whole, new MemoryJournalFile(), Number.POSITIVE_INFINITY, backupIn(whole));
       expect(steps).toBeGreaterThan(25);
       await fc.assert(
         fc.asyncProperty(fc.integer({ min: 1, max: steps }), async (fatal) => {
           const at = await scene(minor, status);
           const file = new MemoryJournalFile();
-          const { operationId, died, committed } = await runUntilDead(at.engine, file, fatal, backupIn(at));
-          await using next = await startBench({ engine: at.engine, file });
+          const { operationId, died, committed } = await runUntilDead(at, file, fatal, backupIn(at));
+          await using next = await startBench({ engine: at.engine, file, workerVms: [at.workerVm] });
           await expectRecovered(next, operationId, died);
           const left = at.engine.checkpointsOf(at.vm);
           // Without a commit the base is as it was. With one, the newest at least, or none of the new ones when it was not recorded in time.
@@ -105,37 +109,73 @@ describe('a plug-in that is killed at any step', () => {
     60_000,
   );
 
-  it('of a restore leaves the original and either all of the copy or nothing', async () => {
-    const whole = await scene(6, 'up');
-    const { steps } = await runUntilDead(whole.engine, new MemoryJournalFile(), Number.POSITIVE_INFINITY, restoreIn(whole));
-    expect(steps).toBeGreaterThan(30);
-    await fc.assert(
-      fc.asyncProperty(fc.integer({ min: 1, max: steps }), async (fatal) => {
-        const at = await scene(6, 'up');
-        const file = new MemoryJournalFile();
-        const { operationId, died } = await runUntilDead(at.engine, file, fatal, restoreIn(at));
-        await using next = await startBench({ engine: at.engine, file });
-        await expectRecovered(next, operationId, died);
-        const copies = [...at.engine.vmsById.values()].filter((v) => v.vm.name === 'copy');
-        const disks = at.engine.disksById.size;
-        expect([0, 2]).toContain(copies[0]?.attachments.length ?? 0);
-        expect(disks).toBe(2 + (copies[0]?.attachments.length ?? 0));
-        expect(at.vm.attachments.every((a) => at.engine.disksById.get(a.diskId)?.status === 'ok')).toBe(true);
-      }),
-      { numRuns: 40 },
-    );
-  }, 60_000);
+  it.each([
+    ['up', false],
+    ['up', true],
+    ['down', false],
+  ])(
+    'of a backup by attachment (VM %s, frozen %s) leaves nothing on the worker, in the VM or standing still',
+    async (status, requireConsistency) => {
+      const more = { transport: 'disk-attachment', requireConsistency } as const;
+      const whole = await scene(6, status);
+      const { steps } = await runUntilDead(whole, new MemoryJournalFile(), Number.POSITIVE_INFINITY, backupIn(whole, more));
+      expect(steps).toBeGreaterThan(35);
+      await fc.assert(
+        fc.asyncProperty(fc.integer({ min: 1, max: steps }), async (fatal) => {
+          const at = await scene(6, status);
+          const file = new MemoryJournalFile();
+          const { operationId, died } = await runUntilDead(at, file, fatal, backupIn(at, more));
+          await using next = await startBench({ engine: at.engine, file, workerVms: [at.workerVm] });
+          await expectRecovered(next, operationId, died);
+          expect(at.engine.vmsById.get(at.workerVm.vmId)?.attachments).toHaveLength(1);
+          // The older checkpoint is good for both ways, whatever became of this run.
+          expect(at.engine.checkpointsOf(at.vm)).toEqual([at.base.checkpointId]);
+          const again = await runBackup(next, backupOf(at.vm, { base: at.base, ...more }));
+          expect(again.result.outcome).toBe('success');
+          expect(again.awaiting?.checkpointId).toBe(at.base.checkpointId);
+        }),
+        { numRuns: 25 },
+      );
+    },
+    60_000,
+  );
+
+  it.each(['image-transfer', 'disk-attachment'] as const)(
+    'of a restore by %s leaves the original and either all of the copy or nothing',
+    async (transport) => {
+      const whole = await scene(6, 'up');
+      const { steps } = await runUntilDead(whole, new MemoryJournalFile(), Number.POSITIVE_INFINITY, restoreIn(whole, transport));
+      expect(steps).toBeGreaterThan(30);
+      await fc.assert(
+        fc.asyncProperty(fc.integer({ min: 1, max: steps }), async (fatal) => {
+          const at = await scene(6, 'up');
+          const file = new MemoryJournalFile();
+          const { operationId, died } = await runUntilDead(at, file, fatal, restoreIn(at, transport));
+          await using next = await startBench({ engine: at.engine, file, workerVms: [at.workerVm] });
+          await expectRecovered(next, operationId, died);
+          const copies = [...at.engine.vmsById.values()].filter((v) => v.vm.name === 'copy');
+          const disks = at.engine.disksById.size;
+          expect([0, 2]).toContain(copies[0]?.attachments.length ?? 0);
+          expect(disks).toBe(3 + (copies[0]?.attachments.length ?? 0));
+          expect(at.vm.attachments.every((a) => at.engine.disksById.get(a.diskId)?.status === 'ok')).toBe(true);
+          expect(at.engine.vmsById.get(at.workerVm.vmId)?.attachments).toHaveLength(1);
+        }),
+        { numRuns: 40 },
+      );
+    },
+    60_000,
+  );
 });
 
-function backupIn({ vm, base }: Scene) {
+function backupIn({ vm, base }: Scene, more: Partial<BackupRequest> = {}) {
   return async (at: Bench): Promise<string> => {
-    const request = backupOf(vm, { base });
+    const request = backupOf(vm, { base, ...more });
     await at.protection.startBackup(request, 'f');
     return request.operationId;
   };
 }
 
-function restoreIn({ vm, configuration }: Scene) {
+function restoreIn({ vm, configuration }: Scene, transport: RestoreRequest['transport']) {
   return async (at: Bench): Promise<string> => {
     const request: RestoreRequest = {
       operationId: randomUUID(),
@@ -168,7 +208,7 @@ function restoreIn({ vm, configuration }: Scene) {
         macPolicy: 'new',
         powerOn: true,
       },
-      transport: 'image-transfer',
+      transport,
     };
     await at.protection.startRestore(request, 'f');
     return request.operationId;

@@ -34,7 +34,7 @@ export interface EngineApi {
   readonly transfers: Pick<ImageTransfers, 'create' | 'find' | 'list' | 'finalize' | 'cancel'>;
   readonly vms: Pick<
     Vms,
-    'find' | 'raw' | 'findByName' | 'create' | 'update' | 'remove' | 'start' | 'freezeFileSystems' | 'thawFileSystems'
+    'find' | 'raw' | 'findByName' | 'create' | 'update' | 'remove' | 'start' | 'stop' | 'freezeFileSystems' | 'thawFileSystems'
   >;
 }
 

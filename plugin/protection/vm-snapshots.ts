@@ -42,15 +42,21 @@ export interface TakenSnapshot {
 /** Live snapshots may take 30 minutes (product defaults §3). */
 const readyMs = 35 * 60_000;
 const conflictMs = 30 * 60_000;
-/** No guest is kept frozen for longer: its writers would time out. */
-const frozenMs = 60_000;
-const windowsFrozenMs = 10_000;
 const thawMs = 60_000;
+
+/** No guest is kept frozen for longer: its writers would time out; Windows thaws by itself. */
+export interface FreezeLimits {
+  readonly linuxMs: number;
+  readonly windowsMs: number;
+}
+
+export const defaultFreezeLimits: FreezeLimits = { linuxMs: 60_000, windowsMs: 10_000 };
 
 export class VmSnapshots {
   constructor(
     private readonly journal: Journal,
     private readonly patience: Patience,
+    private readonly limits: FreezeLimits = defaultFreezeLimits,
   ) {}
 
   /** From intent to `ok`. Throws FREEZE_FAILED, SNAPSHOT_FAILED, SNAPSHOT_LATE, ENGINE_CONFLICT, ENGINE_REFUSED, CANCELLED. */
@@ -161,7 +167,7 @@ export class VmSnapshots {
   }
 
   #frozenLeft(order: SnapshotOrder, frozenAt: number): number {
-    return Math.max(0, frozenAt + (order.windows ? windowsFrozenMs : frozenMs) - this.patience.clock.now());
+    return Math.max(0, frozenAt + (order.windows ? this.limits.windowsMs : this.limits.linuxMs) - this.patience.clock.now());
   }
 
   /** Never rejects: what cannot be thawed now stays in the journal and is thawed by the cleaner. */

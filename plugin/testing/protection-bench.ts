@@ -104,7 +104,11 @@ export async function startBench(options: BenchOptions = {}): Promise<Bench> {
   const tasks = new DiskTasks(new DiskTransfers(journal, patience), dispatcher, cleaner, patience);
   const attached = new AttachedDiskTasks(new WorkerAttachments(journal, patience), dispatcher, cleaner, patience);
   const rounds = new BackupRounds(new EngineBackups(journal, patience), tasks, cleaner, journal, patience);
-  const attachments = new AttachmentRounds(new VmSnapshots(journal, patience), attached, patience);
+  const attachments = new AttachmentRounds(
+    new VmSnapshots(journal, patience, { linuxMs: 3_600_000, windowsMs: 1_000_000 }),
+    attached,
+    patience,
+  );
   const reading = new BackupReading(dispatcher, rounds, attachments, cleaner, patience);
   const preflight = {
     check: (vm: { vmId: string }, more: { base?: Parameters<typeof preflightVm>[2]; requireConsistency: boolean }) =>

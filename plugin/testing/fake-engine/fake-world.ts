@@ -51,7 +51,7 @@ export class FakeWorld {
 
   constructor(
     readonly clock: Clock,
-    readonly stepMs = 2000,
+    public stepMs = 2000,
   ) {}
 
   /** A method of a resource: asynchronous, counted, and with the faults that the test wants. */
