@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ControlError } from './engine/control/control-route';
@@ -67,25 +68,21 @@ export interface Lab {
 export async function startLab(options: LabOptions): Promise<Lab> {
   const layout = await openLayout(options.dataDir, options.plan, options.renewCa);
   const networks = await openNetworks(options, layout);
-  const engineAddress = networks?.engineAddress() ?? LAB_ADDRESS;
-  const fleet = openFleet(options, layout, networks);
+  const addresses = addressesOf(options, layout, networks);
+  const fleet = openFleet(options, layout, networks, addresses);
   const engineCertificate =
-    networks === undefined
+    addresses.engine === LAB_ADDRESS
       ? layout.engineCertificate
       : await issueServerCertificate(layout.ca, 'engine.lab', [
-          'engine.lab',
-          'localhost',
-          LAB_ADDRESS,
-          '::1',
-          ...networks.serverAddresses(),
+          ...new Set(['engine.lab', 'localhost', LAB_ADDRESS, '::1', addresses.engine, ...(networks?.serverAddresses() ?? [])]),
         ]);
   const server = new EngineServer({
     fleet,
     dataDir: options.dataDir,
     settings: options.settings,
     log: options.log,
-    // Also on the addresses of the networks.
-    host: networks === undefined ? LAB_ADDRESS : '::',
+    // On networks also at every address of the server side.
+    host: networks === undefined ? addresses.engine : '::',
     port: options.port === 0 ? layout.enginePort : options.port,
     privateKeyPem: engineCertificate.privateKeyPem,
     certificatePem: engineCertificate.certificatePem,
@@ -98,7 +95,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
     ...networkControls(networks, () => server.run?.core.db.vms.list() ?? []),
   ]);
   const engineUrl = (port: number): string =>
-    `https://${engineAddress.includes(':') ? `[${engineAddress}]` : engineAddress}:${String(port)}/ovirt-engine`;
+    `https://${addresses.engine.includes(':') ? `[${addresses.engine}]` : addresses.engine}:${String(port)}/ovirt-engine`;
   try {
     const enginePort = await server.start((run) => {
       seedInventory(run.core.db, layout);
@@ -157,19 +154,41 @@ async function openNetworks(options: LabOptions, layout: LabLayout): Promise<Lab
   return plan === undefined ? undefined : await LabNetworks.open(options.dataDir, plan, clusters, layout.hosts);
 }
 
-/** On networks hosts and proxy have addresses of their own, and so the ports that oVirt gives them. */
-function openFleet(options: LabOptions, layout: LabLayout, networks: LabNetworks | undefined): HostFleet {
+interface Addresses {
+  readonly engine: string;
+  host(id: string, position: number): string;
+  /** Each host has an address of its own, and so the ports that oVirt gives imageio. */
+  readonly ownPorts: boolean;
+}
+
+/**
+ * Everything on one loopback address, unless somebody must find a host's imageio by its address and oVirt's port: then each has an address of
+ * its own, on the networks or else within 127.0.0.0/8.
+ */
+function addressesOf(options: LabOptions, layout: LabLayout, networks: LabNetworks | undefined): Addresses {
+  if (networks !== undefined) {
+    return { engine: networks.engineAddress(), host: (id) => networks.hostAddress(id), ownPorts: true };
+  }
+  if (options.settings.workerVms !== 'process') {
+    return { engine: LAB_ADDRESS, host: () => LAB_ADDRESS, ownPorts: false };
+  }
+  const [b = 0, c = 0] = createHash('sha256').update(options.dataDir).digest();
+  const loopback = (last: number): string => `127.${String(1 + (b % 254))}.${String(c)}.${String(last)}`;
+  return { engine: loopback(1), host: (_, position) => loopback(10 + position), ownPorts: true };
+}
+
+function openFleet(options: LabOptions, layout: LabLayout, networks: LabNetworks | undefined, addresses: Addresses): HostFleet {
   return createHostFleet({
     dataDir: join(options.dataDir, 'hosts'),
     pythonVenvDir: options.pythonVenvDir,
     ca: layout.ca,
-    hosts: layout.hosts.map(({ id, name }) => ({
+    hosts: layout.hosts.map(({ id, name }, position) => ({
       id,
       name: `${name}.lab`,
-      address: networks?.hostAddress(id) ?? LAB_ADDRESS,
-      port: networks === undefined ? 0 : IMAGEIO_PORT,
+      address: addresses.host(id, position),
+      port: addresses.ownPorts ? IMAGEIO_PORT : 0,
     })),
-    proxy: { name: 'engine.lab', address: networks?.engineAddress() ?? LAB_ADDRESS, port: networks === undefined ? 0 : IMAGEIO_PROXY_PORT },
+    proxy: { name: 'engine.lab', address: addresses.engine, port: addresses.ownPorts ? IMAGEIO_PROXY_PORT : 0 },
     ...(networks === undefined ? {} : { networks }),
     guest: () => buildGuest(options.guestCacheDir),
     worker: { command: [process.execPath, options.appliance] },
