@@ -2,7 +2,6 @@ import { RpcClient } from '../../common/rpc/call';
 import { CommonErrors } from '../../common/errors/common-errors';
 import { failureMessage } from '../../common/rpc/failure-message';
 import { loadService } from '../../proto/loader';
-import type { WorkerFleetServiceDefinition } from '../../proto/gen/tidemark/plugin/v1/WorkerFleetService';
 import type { WorkerEnrolmentServiceDefinition } from '../../proto/gen/tidemark/worker/v1/WorkerEnrolmentService';
 import { systemClock } from '../operations/clock';
 import { eventually } from '../testing/eventually';
@@ -15,7 +14,6 @@ import { Dispatcher, defaultDispatcherLimits } from '../workers/dispatcher';
 import type { TaskOutcome } from '../workers/tasks';
 import { defaultFleetTiming } from '../workers/timing';
 import type { FleetTiming } from '../workers/timing';
-import { serveWorkerFleet } from './worker-fleet-service';
 import { serveWorkerEnrolment, serveWorkers } from './worker-services';
 import type { WorkerCertificates } from './worker-services';
 
@@ -50,7 +48,6 @@ async function fixture(certificates: Partial<WorkerCertificates> = {}, timing: P
       ...certificates,
     };
     serveWorkers(server, fleet, all, () => stopping, options);
-    serveWorkerFleet(server, fleet, options);
   });
   const workers: ScriptedWorker[] = [];
   return {
@@ -253,19 +250,12 @@ describe('WorkerService', () => {
     expect(take({ platformId: '', clusterId: '' })).toBeUndefined();
   });
 
-  it('drains a worker, also one that comes back, and lists it', async () => {
+  it('drains a worker, also one that comes back restarted, until it is resumed', async () => {
     using at = await fixture();
     const worker = await at.worker('w1');
-    const client = new RpcClient<WorkerFleetServiceDefinition>(
-      loadService('tidemark/plugin/v1/worker_fleet_service.proto', 'tidemark.plugin.v1.WorkerFleetService').service,
-      at.endpoint,
-      await at.credentialsFor('host', 'h'),
-    );
-    await expect(client.call('DrainWorker', { workerId: 'nobody' }, { deadlineMs: 3000 })).rejects.toMatchObject({
-      code: 'WORKER_NOT_FOUND',
-    });
-    await client.call('DrainWorker', { workerId: 'w1' }, { deadlineMs: 3000 });
-    await client.call('DrainWorker', { workerId: 'w1' }, { deadlineMs: 3000 });
+    for (const act of ['drain', 'resume'] as const) expect(() => at.fleet[act]('nobody')).toThrow(/no worker nobody/);
+    at.fleet.drain('w1');
+    at.fleet.drain('w1');
     await eventually('the drain', () => worker.drains === 1);
     expect(at.dispatcher.trySlot(placement)).toBeUndefined();
     expect(at.fleet.list()[0]?.state).toBe('drained');
@@ -273,16 +263,11 @@ describe('WorkerService', () => {
     await eventually('the break', () => at.fleet.list()[0]?.state === 'lost');
     const back = await at.worker('w1', { process: { ...hello.process, bootId: 'boot-2' } });
     await eventually('the drain again', () => back.drains === 1);
-    const { workers } = await client.call('ListWorkers', {}, { deadlineMs: 3000 });
-    expect(workers).toMatchObject([{ workerId: 'w1', hostName: 'w', version: '1', state: 'drained', clusterId: '' }]);
-    await client.call('ResumeWorker', { workerId: 'w1' }, { deadlineMs: 3000 });
-    await client.call('ResumeWorker', { workerId: 'w1' }, { deadlineMs: 3000 });
+    expect(at.fleet.list()).toMatchObject([{ workerId: 'w1', hostName: 'w', version: '1', state: 'drained', clusterId: '' }]);
+    at.fleet.resume('w1');
+    at.fleet.resume('w1');
     await eventually('the resume', () => back.resumes === 1);
     expect(at.dispatcher.trySlot(placement)).toBeDefined();
-    await expect(client.call('ResumeWorker', { workerId: 'nobody' }, { deadlineMs: 3000 })).rejects.toMatchObject({
-      code: 'WORKER_NOT_FOUND',
-    });
-    client.close();
   });
 
   it('lets an operation go on in the slot that it has while the worker drains, and tells the worker after that', async () => {

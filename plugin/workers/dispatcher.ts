@@ -7,7 +7,7 @@
 import { CommonErrors } from '../../common/errors/common-errors';
 import type { TidemarkError } from '../../common/errors/tidemark-error';
 import type { Clock } from '../operations/clock';
-import type { ConnectedFleet } from './connected-fleet';
+import type { ConnectedFleet, WorkerSlot } from './connected-fleet';
 import { best, choose, hopsOf, isAllowed } from './hops';
 import type { Candidate, Choice, HopReason } from './hops';
 import { Look } from './look';
@@ -57,6 +57,7 @@ export class Dispatcher {
   readonly #places = new Tally();
   #serving = false;
   #again = false;
+  #taking = false;
   #clock: AbortController | undefined;
 
   constructor(
@@ -65,7 +66,10 @@ export class Dispatcher {
     private readonly clock: Clock,
     private readonly limits: DispatcherLimits = defaultDispatcherLimits,
   ) {
-    fleet.onChanged(() => this.#serve());
+    fleet.onChanged(() => {
+      // What we take ourselves gives nobody anything.
+      if (!this.#taking) this.#serve();
+    });
     supply.onChanged(() => this.#serve());
   }
 
@@ -103,7 +107,7 @@ export class Dispatcher {
         : undefined;
       if (worker) {
         const slot = new HeldSlot({ placement, waiting: () => undefined }, () => undefined);
-        slot.assign(this.fleet.take(worker.workerId), worker, beside?.hopReason);
+        slot.assign(this.#takeFrom(worker.workerId), worker, beside?.hopReason);
         return slot;
       }
       if (hop === beside?.hop) return undefined;
@@ -226,7 +230,7 @@ export class Dispatcher {
     for (const earlier of this.#waiters.slice(0, this.#waiters.indexOf(waiter))) {
       if (earlier.needsOf(worker.workerId, waiter.places)) earlier.overtaken += 1;
     }
-    slot.assign(this.fleet.take(worker.workerId), worker, hopReason);
+    slot.assign(this.#takeFrom(worker.workerId), worker, hopReason);
     waiter.reason = '';
     waiter.granted(slot);
   }
@@ -237,6 +241,15 @@ export class Dispatcher {
       release();
       this.#serve();
     };
+  }
+
+  #takeFrom(workerId: string): WorkerSlot {
+    this.#taking = true;
+    try {
+      return this.fleet.take(workerId);
+    } finally {
+      this.#taking = false;
+    }
   }
 
   #isWaitedFor(workerId: string): boolean {
