@@ -284,8 +284,10 @@ export async function composeServer(config: ServerConfig, given?: Logger): Promi
     const { children } = config;
     return new AllInOne({
       dataFolder,
-      listenAddress: config.listen.address,
+      listenAddress: children.listenAddress ?? config.listen.address,
       addresses: config.addresses,
+      workerAddresses: children.addresses,
+      workerImageFolder: children.workerImageFolder,
       ports: {
         plugin: children.pluginPort,
         pluginEnrolment: children.pluginEnrolmentPort,

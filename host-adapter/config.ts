@@ -28,6 +28,15 @@ export const serverConfigSchema = z.strictObject({
       pluginEnrolmentPort: port.default(8448),
       moverPort: port.default(8447),
       moverDataPort: port.default(8445),
+      /** Where plug-in and mover listen; as the server itself when absent. */
+      listenAddress: z.string().min(1).optional(),
+      /**
+       * Names and addresses by which worker VMs reach this machine, beside `addresses`: go into the certificates of plug-in and mover. The first
+       * one is announced for the plug-in, all of them for the mover's data port.
+       */
+      addresses: z.array(z.string().min(1)).default([]),
+      /** Folder of the worker image on this machine; where the package puts it when absent. */
+      workerImageFolder: z.string().min(1).optional(),
     })
     .prefault({}),
   logLevel: z.enum(['error', 'warn', 'info', 'debug']).default('info'),

@@ -3,6 +3,7 @@
  * nothing here reaches into them. The worker is started once the plug-in said where it listens.
  */
 import fs from 'node:fs';
+import net from 'node:net';
 import path from 'node:path';
 import { packageRoot } from '../../common/lifecycle/process-info';
 import type { Service } from '../../common/lifecycle/lifecycle';
@@ -19,6 +20,10 @@ export interface AllInOneOptions {
   readonly listenAddress: string;
   /** Names and addresses of this machine. */
   readonly addresses: readonly string[];
+  /** Those by which worker VMs reach it; may be empty. */
+  readonly workerAddresses: readonly string[];
+  /** Folder of the worker image; the plug-in's default when absent. */
+  readonly workerImageFolder: string | undefined;
   /** 0 picks a free one at the first start; it is kept from then on. */
   readonly ports: { readonly plugin: number; readonly pluginEnrolment: number; readonly mover: number; readonly moverData: number };
   readonly logLevel: LogLevel;
@@ -49,12 +54,14 @@ export class AllInOne implements Service {
     this.#children = {
       plugin: child('plugin', async () => ({
         listen: { address: options.listenAddress, port: this.#port('plugin'), enrolmentPort: this.#port('pluginEnrolment') },
-        addresses: options.addresses,
+        addresses: this.#addresses,
+        ...(options.workerImageFolder === undefined ? {} : { workerImage: { folder: options.workerImageFolder } }),
         host: this.#host(),
       })),
       mover: child('mover', async () => ({
         listen: { address: options.listenAddress, port: this.#port('mover'), dataPort: this.#port('moverData') },
-        addresses: options.addresses,
+        addresses: this.#addresses,
+        advertise: this.#moverAdvertisement(),
         host: this.#host(),
       })),
       worker: child('worker', async () => {
@@ -111,6 +118,19 @@ export class AllInOne implements Service {
     }
     durableWrite(config, `${JSON.stringify({ dataFolder, logLevel: options.logLevel, ...specific }, null, 2)}\n`, 0o600);
     return ['--config', config, '--end-with-parent'];
+  }
+
+  /** The first one is announced. */
+  get #addresses(): string[] {
+    return [...new Set([...this.options.workerAddresses, ...this.options.addresses])];
+  }
+
+  /** Workers in different networks may reach the mover by different addresses; before its port is known it announces the first by itself. */
+  #moverAdvertisement(): object {
+    const port = this.#port('moverData');
+    const { workerAddresses } = this.options;
+    if (port === 0 || workerAddresses.length === 0) return {};
+    return { dataEndpoints: workerAddresses.map((address) => `${net.isIPv6(address) ? `[${address}]` : address}:${port}`) };
   }
 
   #host(): object {
