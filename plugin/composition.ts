@@ -23,7 +23,8 @@ import { PlatformStore } from './platforms/platform-store';
 import { Platforms } from './platforms/platforms';
 import { registerProtection } from './protection/register';
 import { tokens as shared } from './tokens';
-import type { Engines, EventReporter, ProtectionPart } from './tokens';
+import type { Engines, EventReporter, ProtectionPart, WorkerPlace } from './tokens';
+import type { WorkerHost } from './worker-vms/host-port';
 
 export const pluginId = 'ovirt';
 /** Contract packages spoken. */
@@ -37,6 +38,8 @@ const tokens = {
   engines: shared.engines as InjectionToken<Engines>,
   events: shared.events as InjectionToken<EventReporter>,
   workerCertificates: shared.workerCertificates as InjectionToken<WorkerCertificates>,
+  workerHost: shared.workerHost as InjectionToken<WorkerHost>,
+  workerPlace: shared.workerPlace as InjectionToken<WorkerPlace>,
   protection: shared.protection as InjectionToken<ProtectionPart>,
   outbox: Symbol('outbox') as InjectionToken<EventOutbox>,
   platforms: Symbol('platforms') as InjectionToken<Platforms>,
@@ -95,6 +98,14 @@ export function composePlugin(config: PluginConfig, logger: Logger, info: Proces
       ),
   );
   once(tokens.workerCertificates, (c) => c.resolve(tokens.hostLink));
+  once(tokens.workerHost, (c) => c.resolve(tokens.hostLink));
+  once(tokens.workerPlace, (c) => ({
+    instanceId: info.instanceId ?? '',
+    endpoints: () => {
+      const { workerEndpoint, enrolmentEndpoint } = endpointsOf(config, c.resolve(tokens.server));
+      return { endpoint: workerEndpoint, enrolmentEndpoint, chosen: config.advertise.workerEndpoint !== undefined };
+    },
+  }));
   registerProtection(scope);
 
   const server = scope.resolve(tokens.server);

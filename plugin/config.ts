@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { defaultWorkerVmLimits } from './worker-vms/timing';
 
 const endpoint = z.string().regex(/^(\[[0-9a-fA-F:.]+\]|[^:\s]+):\d{1,5}$/, 'must be host:port, IPv6 in brackets');
 const port = z.int().min(0).max(65535);
@@ -44,6 +45,30 @@ export const pluginConfigSchema = z.strictObject({
       pollMs: z.int().min(100).default(10_000),
       /** Everything is read again. */
       refreshMs: z.int().min(1000).default(900_000),
+    })
+    .prefault({}),
+  workerImage: z
+    .strictObject({
+      /** Where the worker image lies; default: `.cache/worker-image` of the installation, else /usr/share/tidemark/worker-image. */
+      folder: z.string().min(1).optional(),
+    })
+    .prefault({}),
+  workerVms: z
+    .strictObject({
+      /** A storage domain with less than this free takes no worker. */
+      minFreeBytes: z.int().min(0).default(defaultWorkerVmLimits.minFreeBytes),
+      minFreePercent: z.number().min(0).max(100).default(defaultWorkerVmLimits.minFreePercent),
+      /** From the start of a worker VM to its first word. */
+      enrolmentMs: z.int().min(1000).default(defaultWorkerVmLimits.enrolmentMs),
+      /** A worker VM that does not shut down within this time is powered off. */
+      shutdownMs: z.int().min(0).default(defaultWorkerVmLimits.shutdownMs),
+      /** Life of a worker's one-time token. */
+      tokenMs: z.int().min(60_000).max(3_600_000).default(defaultWorkerVmLimits.tokenMs),
+      /** A worker VM that has not reported for this long is lost. */
+      lostMs: z.int().min(5_000).default(defaultWorkerVmLimits.lostMs),
+      /** Ports of the image daemon on the hosts and of the engine's proxy, for self-tests. */
+      imageioPort: z.int().min(1).max(65535).default(defaultWorkerVmLimits.imageioPort),
+      imageioProxyPort: z.int().min(1).max(65535).default(defaultWorkerVmLimits.imageioProxyPort),
     })
     .prefault({}),
   logLevel: z.enum(['error', 'warn', 'info', 'debug']).default('info'),

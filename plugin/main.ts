@@ -22,7 +22,7 @@ export function main(argv: readonly string[]): Promise<number> {
     role: 'plugin',
     usage,
     schema: pluginConfigSchema,
-    environment: /^TIDEMARK_(DATA_FOLDER|DISPLAY_NAME|LISTEN__|ADDRESSES|ADVERTISE__|HOST__|INVENTORY__|LOG_)/,
+    environment: /^TIDEMARK_(DATA_FOLDER|DISPLAY_NAME|LISTEN__|ADDRESSES|ADVERTISE__|HOST__|INVENTORY__|WORKER_IMAGE__|WORKER_VMS__|LOG_)/,
     enrolmentSection: 'host',
     compose: async (config) => {
       const logger = pluginLogger(config);

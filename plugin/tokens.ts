@@ -31,6 +31,13 @@ export interface EventReporter {
   report(event: ReportedEvent): void;
 }
 
+/** Who and where this plug-in is for its workers; served by the composition. */
+export interface WorkerPlace {
+  readonly instanceId: string;
+  /** Where they dial, once the ports are open; `chosen` when the configuration says so in words of its own. */
+  endpoints(): { readonly endpoint: string; readonly enrolmentEndpoint: string; readonly chosen: boolean };
+}
+
 /** What protection hands to the rest of the process. */
 export interface ProtectionPart {
   /** Restores the journal, then runs janitor and fleet; started before the ports open, stopped after they close. */
@@ -41,7 +48,7 @@ export interface ProtectionPart {
   serveEnrolment(server: Server, options: ServeOptions): void;
   /** Operations that are not final, for the heartbeat. */
   runningOperationIds(): readonly string[];
-  /** Why a platform cannot be forgotten now: running operations or clean-up pending; undefined when it can. */
+  /** Why a platform cannot be forgotten now: running operations, worker VMs, clean-up pending; undefined when it can. */
   platformInUse(platformId: string): string | undefined;
 }
 
@@ -59,6 +66,10 @@ export const tokens = {
   events: Symbol('events'),
   /** WorkerCertificates of grpc/worker-services */
   workerCertificates: Symbol('workerCertificates'),
+  /** WorkerHost of worker-vms/host-port */
+  workerHost: Symbol('workerHost'),
+  /** WorkerPlace */
+  workerPlace: Symbol('workerPlace'),
   /** ProtectionPart; registered by registerProtection(container) in protection/register.ts */
   protection: Symbol('protection'),
 } as const;

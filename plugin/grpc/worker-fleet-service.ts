@@ -1,59 +1,72 @@
 import type { Server } from '@grpc/grpc-js';
-import { CommonErrors } from '../../common/errors/common-errors';
-import { timestampToWire } from '../../common/rpc/bytes';
+import { timestampFromWire, timestampToWire } from '../../common/rpc/bytes';
 import { serve } from '../../common/rpc/serve';
 import type { ServeOptions } from '../../common/rpc/serve';
 import { loadService } from '../../proto/loader';
 import type { WorkerFleetServiceDefinition } from '../../proto/gen/tidemark/plugin/v1/WorkerFleetService';
-import type { ConnectedFleet } from '../workers/connected-fleet';
+import type { WorkerVms } from '../worker-vms/worker-vms';
+import { policyFromWire, policyToWire, workerOperationFromWire, workerToWire } from './worker-fleet-mapping';
 
 /** plugin.v1 WorkerFleetService, called by the host. */
-export function serveWorkerFleet(server: Server, fleet: ConnectedFleet, options: ServeOptions): void {
+export function serveWorkerFleet(server: Server, workers: WorkerVms, options: ServeOptions): void {
   serve<WorkerFleetServiceDefinition>(
     server,
     loadService('tidemark/plugin/v1/worker_fleet_service.proto', 'tidemark.plugin.v1.WorkerFleetService').service,
     {
-      ListWorkers: {
+      ListWorkers: { roles: ['host'], unary: async () => ({ workers: workers.list().map(workerToWire) }) },
+      ListOrphanWorkers: {
         roles: ['host'],
-        unary: async () => ({
-          workers: fleet.list().map((worker) => ({
-            workerId: worker.workerId,
-            hostName: worker.hostName,
-            version: worker.version,
-            clusterId: worker.clusterId,
-            state: worker.state,
-            taskSlots: worker.taskSlots,
-            runningTasks: worker.runningTasks,
-            residentMemoryBytes: String(worker.residentMemoryBytes),
-            lastSeenAt: timestampToWire(new Date(worker.lastSeenAt)),
+        unary: async (_request, { signal }) => ({
+          orphans: (await workers.orphans(signal)).map(({ createdAt, ...orphan }) => ({
+            ...orphan,
+            createdAt: createdAt ? timestampToWire(createdAt) : null,
           })),
         }),
+      },
+      StartWorkerOperation: {
+        roles: ['host'],
+        unary: async (request, { signal }) => {
+          await workers.startOperation(workerOperationFromWire(request), signal);
+          return {};
+        },
       },
       DrainWorker: {
         roles: ['host'],
         unary: async ({ workerId }) => {
-          fleet.drain(workerId);
+          await workers.drain(workerId);
           return {};
         },
       },
       ResumeWorker: {
         roles: ['host'],
         unary: async ({ workerId }) => {
-          fleet.resume(workerId);
+          await workers.resume(workerId);
           return {};
         },
       },
-      ListOrphanWorkers: { roles: ['host'], unary: () => missing('worker VMs') },
-      StartWorkerOperation: { roles: ['host'], unary: () => missing('worker VMs') },
-      GetFleetPolicy: { roles: ['host'], unary: () => missing('worker VMs') },
-      PutFleetPolicy: { roles: ['host'], unary: () => missing('worker VMs') },
-      PrepareWorkers: { roles: ['host'], unary: () => missing('worker VMs') },
-      GetWorkerImage: { roles: ['host'], unary: () => missing('worker VMs') },
+      GetFleetPolicy: { roles: ['host'], unary: async ({ platformId }) => ({ policy: policyToWire(workers.policy(platformId)) }) },
+      PutFleetPolicy: {
+        roles: ['host'],
+        unary: async ({ policy }) => {
+          await workers.putPolicy(policyFromWire(policy));
+          return {};
+        },
+      },
+      PrepareWorkers: {
+        roles: ['host'],
+        unary: async ({ platformId, vmIds, neededAt }) => {
+          workers.prepare(platformId, vmIds, timestampFromWire(neededAt)?.getTime() ?? Date.now());
+          return {};
+        },
+      },
+      GetWorkerImage: {
+        roles: ['host'],
+        unary: async () => {
+          const { version, sha256, fileBytes, diskBytes, path } = await workers.image();
+          return { version, sha256, fileBytes: String(fileBytes), diskBytes: String(diskBytes), path };
+        },
+      },
     },
     options,
   );
-}
-
-function missing(needed: string): never {
-  throw CommonErrors.CAPABILITY_MISSING({ needed, offered: 'nothing' });
 }

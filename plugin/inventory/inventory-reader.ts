@@ -5,6 +5,7 @@
 import type { Cluster } from '../engine/clusters';
 import type { Disk } from '../engine/disks';
 import type { Engine } from '../engine/engine';
+import { isWorkerVm } from '../worker-vms/marks';
 import { noDisks, recordOf, sumOf } from './vm-record';
 import type { DiskSum, VmRecord } from './vm-record';
 
@@ -21,14 +22,16 @@ export class InventoryReader {
     private readonly engine: Engine,
   ) {}
 
-  /** All VMs. */
+  /** All VMs but workers, which no job may select. */
   async readAll(signal: AbortSignal): Promise<readonly VmRecord[]> {
     await this.#readClusters(signal);
     const disks = await this.#readDisks(signal);
     const records = new Map<string, VmRecord>();
     for await (const page of this.engine.vms.pages({ signal, with: ['tags'] })) {
-      for (const vm of page)
+      for (const vm of page) {
+        if (isWorkerVm(vm)) continue;
         records.set(vm.id, recordOf(this.platformId, vm, this.#clusters.get(vm.clusterId), disks.get(vm.id) ?? noDisks));
+      }
     }
     return [...records.values()];
   }
@@ -42,6 +45,7 @@ export class InventoryReader {
       for await (const page of this.engine.vms.pages({ signal, search, with: ['tags', 'diskAttachments'] })) {
         if (page.some((vm) => !this.#clusters.has(vm.clusterId))) await this.#readClusters(signal);
         for (const vm of page) {
+          if (isWorkerVm(vm)) continue;
           const disks = (vm.diskAttachments ?? []).flatMap((attachment) => attachment.disk ?? []);
           records.push(recordOf(this.platformId, vm, this.#clusters.get(vm.clusterId), sumOf(disks)));
         }

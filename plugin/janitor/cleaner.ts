@@ -15,6 +15,7 @@ import type { Patience } from '../protection/patience';
 import { removeAttachment } from './remove-attachment';
 import { removeDisk, removeVm } from './remove-restored';
 import { removeSnapshot } from './remove-snapshot';
+import { removeHalfMadeWorker } from './remove-worker';
 import type { CleanTools } from './clean-tools';
 import type { CleanOptions, Settlement } from './settlement';
 import { VmVerifier } from './vm-verifier';
@@ -42,6 +43,8 @@ export class Cleaner {
     private readonly journal: Journal,
     private readonly patience: Patience,
     private readonly logger: Logger,
+    /** True for the VM of a worker that is deployed. */
+    private readonly isOwned: (entry: JournalEntry) => boolean = () => false,
   ) {
     this.#verifier = new VmVerifier(patience);
   }
@@ -196,7 +199,11 @@ export class Cleaner {
       case 'snapshot':
         return await this.endSnapshot(entry, options);
       case 'vm':
-        return await removeVm(this.#tools(entry), entry, options);
+        if (entry.details['role'] !== 'worker') return await removeVm(this.#tools(entry), entry, options);
+        if (!this.isOwned(entry)) return await removeHalfMadeWorker(this.#tools(entry), entry, options);
+        // A crash between the last two records of a deployment: the worker is complete and in use.
+        await this.journal.kept(entry.entryId);
+        return removed(entry, false);
       case 'disk':
         return await removeDisk(this.#tools(entry), entry, options);
     }

@@ -5,6 +5,7 @@ import type { JournalEntry } from '../journal/records';
 import { endPace } from '../protection/patience';
 import type { Patience } from '../protection/patience';
 import type { CleanTools } from './clean-tools';
+import { findOwnDisk } from './remove-worker';
 import type { CleanOptions, Settlement } from './settlement';
 
 /** How long between two requests to remove the same thing. */
@@ -42,13 +43,14 @@ export async function removeVm(tools: CleanTools, entry: JournalEntry, options: 
     : { entry, state: 'pending', found: true, message: `VM "${name}" (${first.id}) could not be removed yet.` };
 }
 
-/** Removes a disk that a restore made. The cancel of its upload does so too; seen to be gone either way. */
+/** Removes a disk that a restore or a deployment made. The cancel of its upload does so too; seen to be gone either way. */
 export async function removeDisk(tools: CleanTools, entry: JournalEntry, options: CleanOptions): Promise<Settlement> {
   const { engine, patience, journal } = tools;
   const { signal } = options;
-  const id = entry.objectId ?? '';
-  const first = await patience.whileAway(signal, () => engine.disks.find(id, { signal }), options.deadlineMs);
+  const first = await patience.whileAway(signal, () => findOwnDisk(tools, entry, options), options.deadlineMs);
   if (!first) return await absent(tools, entry);
+  const { id } = first;
+  if (entry.objectId === undefined) await journal.created(entry.entryId, id);
   const gone = await removeAndWatch(
     patience,
     options,
@@ -62,7 +64,7 @@ export async function removeDisk(tools: CleanTools, entry: JournalEntry, options
   );
   return gone
     ? await settled(journal, entry)
-    : { entry, state: 'pending', found: true, message: `Disk ${id} of a failed restore could not be removed yet.` };
+    : { entry, state: 'pending', found: true, message: `Disk ${id} that a failed operation had made could not be removed yet.` };
 }
 
 async function absent(tools: CleanTools, entry: JournalEntry): Promise<Settlement> {

@@ -6,6 +6,7 @@ import { finalPhases } from '../engine/backups';
 import { finishedTransferPhases } from '../engine/image-transfers';
 import { compareVersions, versionText } from '../engine/mapping';
 import { engineBackupSnapshot } from '../engine/snapshots';
+import { isWorkerVm } from '../worker-vms/marks';
 import type { PreflightFinding } from './finding';
 import { ownMark } from './picture';
 import type { VmPicture } from './picture';
@@ -24,6 +25,16 @@ const hostedEngine: VmRule = ({ vm }) =>
         severity: 'blocking',
         message: 'This is the VM that the engine itself runs in; the engine refuses to back it up.',
         advice: 'Leave it out of the job and use engine-backup inside it.',
+      }
+    : undefined;
+
+const worker: VmRule = ({ vm }) =>
+  isWorkerVm(vm)
+    ? {
+        code: 'vm-is-worker',
+        severity: 'blocking',
+        message: 'This is a worker VM, which reads and writes the disks of others and keeps nothing worth a backup.',
+        advice: 'Leave it out of the job; a worker that is lost is made again from its settings.',
       }
     : undefined;
 
@@ -270,6 +281,7 @@ const pendingConfiguration: VmRule = ({ vm }) =>
 /** In the order of the findings. */
 export const vmRules: readonly VmRule[] = [
   hostedEngine,
+  worker,
   foreign,
   transientDisk,
   preview,

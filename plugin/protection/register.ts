@@ -15,15 +15,16 @@ import { Cleaner } from '../janitor/cleaner';
 import { Janitor } from '../janitor/janitor';
 import { DiskJournalFile } from '../journal/journal-file';
 import { Journal } from '../journal/journal';
+import type { JournalEntry } from '../journal/records';
 import { systemClock } from '../operations/clock';
 import { OperationRegistry } from '../operations/operation-registry';
 import { preflightVm } from '../preflight/preflight';
 import { tokens } from '../tokens';
 import type { Engines, EventReporter, ProtectionPart } from '../tokens';
-import { workersBesideServerOnly } from '../workers/beside-server-only';
 import { ConnectedFleet } from '../workers/connected-fleet';
 import { Dispatcher } from '../workers/dispatcher';
 import type { WorkerSupply } from '../workers/ports';
+import { registerWorkerVms, workerVmTokens } from '../worker-vms/register';
 import { AttachedDiskTasks } from './attached-disk-task';
 import { AttachmentRounds } from './attachment-rounds';
 import { BackupFlow } from './backup-flow';
@@ -66,10 +67,15 @@ export function registerProtection(container: DependencyContainer): void {
   });
   once(own.registry, (c) => new OperationRegistry(c.resolve(own.journal), systemClock, logger(c)));
   once(own.fleet, (c) => new ConnectedFleet(logger(c)));
-  once(own.supply, () => workersBesideServerOnly);
+  registerWorkerVms(container, own);
+  once(own.supply, (c) => c.resolve(workerVmTokens.vms).supply);
   once(own.dispatcher, (c) => new Dispatcher(c.resolve(own.fleet), c.resolve(own.supply), systemClock));
   once(own.patience, () => new Patience(systemClock));
-  once(own.cleaner, (c) => new Cleaner(engines(c), c.resolve(own.journal), c.resolve(own.patience), logger(c)));
+  once(own.cleaner, (c) => {
+    const store = c.resolve(workerVmTokens.store);
+    const isOwned = (entry: JournalEntry) => store.hasVm(entry.platformId, entry.objectId ?? '');
+    return new Cleaner(engines(c), c.resolve(own.journal), c.resolve(own.patience), logger(c), isOwned);
+  });
   once(own.diskTasks, (c) => {
     const transfers = new DiskTransfers(c.resolve(own.journal), c.resolve(own.patience));
     return new DiskTasks(transfers, c.resolve(own.dispatcher), c.resolve(own.cleaner), c.resolve(own.patience));
@@ -127,6 +133,7 @@ function makePart(c: DependencyContainer): ProtectionPart {
     c.resolve(own.fleet),
     c.resolve(own.janitor),
   ];
+  const [workerStore, workerVms] = [c.resolve(workerVmTokens.store), c.resolve(workerVmTokens.vms)];
   const certificates = c.resolve<WorkerCertificates>(tokens.workerCertificates);
   let stopping = false;
   const service: Service = {
@@ -134,10 +141,14 @@ function makePart(c: DependencyContainer): ProtectionPart {
     start: async () => {
       await journal.open();
       await registry.restore();
+      // Before the janitor: whose VM an entry stands for is in there.
+      await workerStore.open();
       janitor.start();
+      workerVms.keeper.start();
     },
     stop: async () => {
       stopping = true;
+      await workerVms.keeper.stop();
       await registry.stop(stopMs);
       await janitor.stop();
       fleet.stop();
@@ -148,14 +159,16 @@ function makePart(c: DependencyContainer): ProtectionPart {
     services: [service],
     serve: (server, options) => {
       serveProtection(server, c.resolve(own.protection), preflightHandler(c.resolve<Engines>(tokens.engines)), options);
-      serveWorkerFleet(server, fleet, options);
+      serveWorkerFleet(server, workerVms, options);
       serveJanitor(server, janitor, options);
       serveWorkers(server, fleet, certificates, () => stopping, options);
     },
     serveEnrolment: (server, options) => serveWorkerEnrolment(server, certificates, options),
     runningOperationIds: () => registry.runningIds(),
     platformInUse: (platformId) => {
-      if (registry.usesPlatform(platformId)) return 'backups or restores run there';
+      if (registry.usesPlatform(platformId)) return 'backups, restores or work on workers run there';
+      const workers = workerVms.platformInUse(platformId);
+      if (workers !== undefined) return workers;
       return janitor.hasPending(platformId) ? 'what earlier runs left there is being cleaned up' : undefined;
     },
   };

@@ -1,0 +1,246 @@
+/**
+ * Looks after the worker VMs: shuts idle ones down, keeps warm ones up, notices lost ones, goes on with what a crash cut off, replaces those
+ * of another image, starts those that a schedule will need. Looks and decides; operations do it.
+ */
+import { isTidemarkError } from '../../common/errors/tidemark-error';
+import type { ConnectedWorker } from '../workers/ports';
+import { report } from './flow-parts';
+import { planReplacement } from './replace-flow';
+import { startAheadMs, suspiciousMs } from './timing';
+import type { WorkerOperations } from './worker-operations';
+import type { OwnWorkerSupply } from './worker-supply';
+import { workerEvents } from './worker-vm-errors';
+import type { StoredWorker } from './worker-store';
+
+const lookMs = 5_000;
+/** Between looks for another image and for disks that nobody needs. */
+const tidyMs = 10 * 60_000;
+const imageLookMs = 30_000;
+/** A worker that was just started is about to get the work that it was started for. */
+const settleMs = 60_000;
+
+interface Need {
+  readonly platformId: string;
+  readonly clusterId: string;
+  readonly neededAt: number;
+}
+
+export class WorkerKeeper {
+  readonly #stop = new AbortController();
+  /** When each worker was last seen connected; from the start of this process for those that were not. */
+  readonly #seen = new Map<string, number>();
+  readonly #asked = new Map<string, number>();
+  #needs: Need[] = [];
+  #loop: Promise<void> | undefined;
+  #imageLookedAt = Number.NEGATIVE_INFINITY;
+  #tidiedAt = Number.NEGATIVE_INFINITY;
+
+  constructor(
+    private readonly operations: WorkerOperations,
+    private readonly supply: OwnWorkerSupply,
+  ) {}
+
+  start(): void {
+    this.#loop = this.#run();
+  }
+
+  async stop(): Promise<void> {
+    this.#stop.abort();
+    await this.#loop;
+  }
+
+  /** Work is coming to these clusters. */
+  expect(platformId: string, clusterIds: Iterable<string>, neededAt: number): void {
+    for (const clusterId of clusterIds) {
+      this.#needs = this.#needs.filter(
+        (need) => need.platformId !== platformId || need.clusterId !== clusterId || need.neededAt !== neededAt,
+      );
+      this.#needs.push({ platformId, clusterId, neededAt });
+    }
+    this.#serveNeeds(this.#now());
+  }
+
+  /** One look at everything; public for tests. */
+  async look(): Promise<void> {
+    const { store, workers, images } = this.operations.parts;
+    const now = this.#now();
+    if (now - this.#imageLookedAt >= imageLookMs) {
+      this.#imageLookedAt = now;
+      // Its absence is an answer too: `images.missing` keeps it.
+      await images.find().catch(() => undefined);
+    }
+    this.#serveNeeds(now);
+    const connected = new Map(workers.connected().map((worker) => [worker.workerId, worker]));
+    for (const workerId of connected.keys()) this.#seen.set(workerId, now);
+    for (const worker of store.workers()) {
+      if (!this.#seen.has(worker.workerId)) this.#seen.set(worker.workerId, now);
+      if (this.operations.ownerOf(worker.workerId) === undefined) await this.#lookAt(worker, connected.get(worker.workerId), now);
+    }
+    for (const platformId of new Set(store.workers().map((worker) => worker.platformId))) this.#keepWarm(platformId, connected);
+    if (now - this.#tidiedAt >= tidyMs) {
+      this.#tidiedAt = now;
+      await this.#tidy();
+    }
+  }
+
+  async #run(): Promise<void> {
+    const { patience, logger } = this.operations.parts;
+    while (!this.#stop.signal.aborted) {
+      try {
+        await this.look();
+      } catch (error) {
+        if (this.#stop.signal.aborted) return;
+        logger.error('looking after worker VMs failed', { error });
+      }
+      await patience.clock.sleep(lookMs, this.#stop.signal).catch(() => undefined);
+    }
+  }
+
+  async #lookAt(worker: StoredWorker, connected: ConnectedWorker | undefined, now: number): Promise<void> {
+    const { workerId, phase } = worker;
+    if (phase === 'removing') return this.#launch(worker, now, () => this.operations.remove(workerId, true));
+    if (phase === 'starting' || phase === 'stopping') return this.#launch(worker, now, () => this.operations.settleInterrupted(workerId));
+    if (worker.formerVmIds.length > 0) return this.#launch(worker, now, () => this.operations.finishReplacement(workerId));
+    if (phase === 'lost') {
+      if (worker.retryAt <= now) this.supply.launch(workerId, () => this.operations.bringUp(workerId));
+      return;
+    }
+    if (phase === 'ready') {
+      if (!connected) return await this.#lookForLost(worker, now);
+      if (connected.stuck && connected.usedSlots === 0) return await this.#lost(worker, 'it lost a task while it went on reporting');
+      if (this.#isIdle(worker, connected, now)) {
+        return this.supply.launch(workerId, () => this.operations.stop(workerId, { force: false, onlyIfIdle: true }));
+      }
+    }
+    await this.#replaceOutdated(worker, connected, now);
+  }
+
+  /** With the pause between two tries that its failure asks for. */
+  #launch(worker: StoredWorker, now: number, start: () => ReturnType<WorkerOperations['stop']>): void {
+    const last = this.#asked.get(worker.workerId);
+    if (last !== undefined && now - last < 30_000) return;
+    this.#asked.set(worker.workerId, now);
+    this.supply.launch(worker.workerId, start);
+  }
+
+  async #lookForLost(worker: StoredWorker, now: number): Promise<void> {
+    const { engines, limits } = this.operations.parts;
+    const silentMs = now - (this.#seen.get(worker.workerId) ?? now);
+    if (silentMs < Math.min(suspiciousMs, limits.lostMs)) return;
+    let status: string | undefined;
+    try {
+      const vm = await engines.of(worker.platformId).vms.find(worker.vmId, { signal: this.#stop.signal });
+      status = vm ? (vm.status ?? 'unknown') : 'gone';
+    } catch (error) {
+      // The engine is away, and nothing could be started now.
+      if (isTidemarkError(error)) return;
+      throw error;
+    }
+    if (status === 'gone') return await this.#lost(worker, 'its VM is gone');
+    if (status === 'down') return await this.#lost(worker, 'its VM is down');
+    if (silentMs >= limits.lostMs)
+      await this.#lost(worker, `it has not reported for ${Math.round(silentMs / 1000)} s, while its VM is ${status}`);
+  }
+
+  async #lost(worker: StoredWorker, why: string): Promise<void> {
+    const { store, workers } = this.operations.parts;
+    workers.abandon(worker.workerId);
+    await store.update(worker.workerId, { phase: 'lost', retryAt: 0 });
+    report(
+      this.operations.parts,
+      'warning',
+      workerEvents.lost,
+      `Worker "${worker.name}" was lost: ${why}. Its tasks are tried elsewhere; it is started again.`,
+      worker,
+    );
+    this.supply.launch(worker.workerId, () => this.operations.bringUp(worker.workerId));
+  }
+
+  #isIdle(worker: StoredWorker, connected: ConnectedWorker, now: number): boolean {
+    const { store } = this.operations.parts;
+    const { platformId, clusterId } = worker;
+    const { stopIdleAfterMs, warmWorkers } = store.policy(platformId);
+    if (connected.usedSlots > 0 || connected.idleSince === undefined || now - connected.idleSince < stopIdleAfterMs) return false;
+    if (this.#needs.some((need) => need.platformId === platformId && need.clusterId === clusterId)) return false;
+    const running = store.inCluster(platformId, clusterId).filter((one) => ['ready', 'starting'].includes(one.phase));
+    return running.length > warmWorkers;
+  }
+
+  #keepWarm(platformId: string, connected: ReadonlyMap<string, ConnectedWorker>): void {
+    const { store } = this.operations.parts;
+    const { warmWorkers } = store.policy(platformId);
+    if (warmWorkers === 0) return;
+    const ofPlatform = store.workers().filter((worker) => worker.platformId === platformId);
+    for (const clusterId of new Set(ofPlatform.map((worker) => worker.clusterId))) {
+      const here = ofPlatform.filter((worker) => worker.clusterId === clusterId && !worker.drained);
+      const running = here.filter((one) => one.phase === 'ready' || one.phase === 'lost' || connected.has(one.workerId));
+      const coming = here.filter((one) => this.operations.activityOf(one.workerId) === 'starting' && !running.includes(one));
+      const missing = warmWorkers - running.length - coming.length;
+      const startable = here.filter((one) => ['stopped', 'failed'].includes(one.phase) && one.retryAt <= this.#now());
+      for (const worker of startable.slice(0, Math.max(0, missing))) {
+        this.supply.launch(worker.workerId, () => this.operations.bringUp(worker.workerId));
+      }
+    }
+  }
+
+  #serveNeeds(now: number): void {
+    const { store } = this.operations.parts;
+    // Kept until the idle time after the moment: work that is late finds them running.
+    this.#needs = this.#needs.filter((need) => now < need.neededAt + store.policy(need.platformId).stopIdleAfterMs);
+    for (const { platformId, clusterId, neededAt } of this.#needs) {
+      if (now < neededAt - startAheadMs) continue;
+      const running = store.inCluster(platformId, clusterId).some((worker) => worker.phase === 'ready' && !worker.drained);
+      if (!running) this.supply.want({ platformId, clusterId });
+    }
+  }
+
+  /** One at a time per platform, and only when nobody needs it. */
+  async #replaceOutdated(worker: StoredWorker, connected: ConnectedWorker | undefined, now: number): Promise<void> {
+    const { images, store, logger } = this.operations.parts;
+    const { workerId, platformId, phase } = worker;
+    const image = images.latest;
+    if (!image || image.version === worker.imageVersion || worker.retryAt > now || worker.drained) return;
+    const idleMs = connected?.usedSlots === 0 && connected.idleSince !== undefined ? now - connected.idleSince : 0;
+    if (phase !== 'stopped' && phase !== 'failed' && !(phase === 'ready' && idleMs >= settleMs)) return;
+    const others = store.workers().filter((one) => one.platformId === platformId && one.workerId !== workerId);
+    if (others.some((one) => this.operations.activityOf(one.workerId) === 'deploying')) return;
+    try {
+      const plan = await planReplacement(
+        this.operations.parts,
+        worker,
+        { ...worker.settings, name: worker.name },
+        new Set(),
+        this.#stop.signal,
+      );
+      const why = `image ${image.version} is installed`;
+      const operation = await this.operations.replace(workerId, { plan, force: false, onlyIfIdle: true, why });
+      logger.info('a worker gets a new VM', {
+        workerId,
+        operationId: operation.header.operationId,
+        from: worker.imageVersion,
+        to: image.version,
+      });
+    } catch (error) {
+      if (!isTidemarkError(error)) throw error;
+      logger.warn('a worker of another image cannot be replaced now', { workerId, code: error.code, message: error.message });
+      await store.update(workerId, { retryAt: now + imageLookMs * 10 });
+    }
+  }
+
+  async #tidy(): Promise<void> {
+    const { engines, images, disks, store } = this.operations.parts;
+    for (const platformId of engines.platformIds()) {
+      try {
+        if (!images.latest && store.workers().length === 0) continue;
+        await disks.tidy(engines.of(platformId), platformId, images.latest?.version, this.#stop.signal);
+      } catch (error) {
+        // An engine that is away is looked at the next time.
+        if (!isTidemarkError(error)) throw error;
+      }
+    }
+  }
+
+  #now(): number {
+    return this.operations.parts.patience.clock.now();
+  }
+}
