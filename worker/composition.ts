@@ -7,14 +7,20 @@ import type { Logger } from '../common/log/logger';
 import { RpcClient } from '../common/rpc/call';
 import { mutualClientCredentials } from '../common/tls/credentials';
 import type { ProcessIdentity } from '../common/tls/identity';
+import { trustStateOf } from '../common/tls/trust-state';
 import { DATA_MOVER_ALPN } from '../proto/data-mover/frame-types';
 import { loadService } from '../proto/loader';
 import type { ProcessInfo } from '../proto/gen/tidemark/common/v1/ProcessInfo';
 import type { WorkerServiceDefinition } from '../proto/gen/tidemark/worker/v1/WorkerService';
+import { DeviceTree } from './attached-disks/device-tree';
 import type { WorkerConfig } from './config';
 import { LanePool } from './pipeline/lane-pool';
-import { CertificateRenewal } from './plugin/enrolment';
+import { CertificateRenewal } from './plugin/certificate-renewal';
+import { LogBuffer, loggerInto } from './plugin/log-lines';
+import { describeMachine, takesAttachedDisks } from './plugin/own-machine';
 import { WorkerSession } from './plugin/worker-session';
+import { systemNames } from './self-test/names';
+import { SelfTestRunner } from './self-test/self-test-runner';
 import { backupDisk } from './tasks/backup-disk';
 import { restoreDisk } from './tasks/restore-disk';
 import { taskFromWire } from './tasks/task-from-wire';
@@ -26,11 +32,17 @@ const tokens = {
   pool: Symbol('pool') as InjectionToken<LanePool>,
   tasks: Symbol('tasks') as InjectionToken<TaskRegistry>,
   session: Symbol('session') as InjectionToken<WorkerSession>,
+  selfTests: Symbol('self-tests') as InjectionToken<SelfTestRunner>,
   renewal: Symbol('renewal') as InjectionToken<CertificateRenewal>,
 };
 
 export const workerProtocols: readonly string[] = ['tidemark.worker.v1', DATA_MOVER_ALPN];
-export const workerCapabilities: readonly string[] = ['disk-backup', 'disk-restore', 'file-restore'];
+/** Of every worker; some have more, see `furtherCapabilities`. */
+export const workerCapabilities: readonly string[] = ['disk-backup', 'disk-restore', 'file-restore', 'self-test', 'trust-update', 'resume'];
+
+function furtherCapabilities(config: WorkerConfig): string[] {
+  return [...(takesAttachedDisks(config) ? ['disk-attachment'] : []), ...(config.imageVersion === '' ? [] : ['log-lines'])];
+}
 
 /** Everything that a worker runs, wired. */
 export interface WorkerProcess {
@@ -48,11 +60,14 @@ export function workerLogger(config: WorkerConfig): Logger {
  */
 export function composeWorker(
   config: WorkerConfig,
-  logger: Logger,
+  given: Logger,
   info: ProcessInfo,
   identity: ProcessIdentity,
   onRefused?: (code: string) => void,
 ): WorkerProcess {
+  // A worker VM keeps no log of its own.
+  const logLines = config.imageVersion === '' ? undefined : new LogBuffer();
+  const logger = logLines ? loggerInto(logLines, given) : given;
   const scope = container.createChildContainer();
   const once = <T>(token: InjectionToken<T>, make: (c: DependencyContainer) => T) =>
     scope.register(token, { useFactory: instanceCachingFactory(make) });
@@ -67,6 +82,7 @@ export function composeWorker(
     return new TaskRegistry(
       {
         read: (start) => taskFromWire(start, identity.material),
+        devices: new DeviceTree(config.devices.sysFolder, config.devices.deviceFolder),
         run: (task, context) => (task.kind === 'backup' ? backupDisk(task, pool, context) : restoreDisk(task, pool, context)),
       },
       config.taskSlots,
@@ -74,25 +90,47 @@ export function composeWorker(
     );
   });
   once(
-    tokens.session,
+    tokens.selfTests,
     (c) =>
-      new WorkerSession(
-        c.resolve(tokens.client),
+      new SelfTestRunner(
         {
-          process: info,
+          pluginEndpoint: config.plugin.endpoint,
+          dataFolder: config.dataFolder,
           taskSlots: config.taskSlots,
-          platformId: config.platformId,
-          clusterId: config.clusterId,
-          addresses: [...config.addresses],
-          imageVersion: config.imageVersion,
+          identity: () => identity.material,
+          names: systemNames,
+          now: Date.now,
         },
-        c.resolve(tokens.tasks),
         c.resolve(tokens.logger),
-        onRefused,
       ),
   );
   once(tokens.renewal, (c) => new CertificateRenewal(identity, c.resolve(tokens.client), c.resolve(tokens.logger)));
+  once(tokens.session, (c) => {
+    const { taskSlots, platformId, clusterId, imageVersion } = config;
+    const process = { ...info, capabilities: [...(info.capabilities ?? []), ...furtherCapabilities(config)] };
+    return new WorkerSession(
+      c.resolve(tokens.client),
+      c.resolve(tokens.tasks),
+      {
+        hello: () => ({ process, taskSlots, platformId, clusterId, imageVersion, ...describeMachine(config) }),
+        trust: () => trustStateOf(identity),
+        updateTrust: (update) => c.resolve(tokens.renewal).updateTrust(update),
+        selfTests: c.resolve(tokens.selfTests),
+        logLines,
+        refused: (code) => onRefused?.(code),
+      },
+      c.resolve(tokens.logger),
+    );
+  });
   const pool = scope.resolve(tokens.pool);
+  const session = scope.resolve(tokens.session);
+  const renewal = scope.resolve(tokens.renewal);
+  const selfTests = scope.resolve(tokens.selfTests);
+  renewal.onChanged = () => {
+    pool.useIdentity(identity.material);
+    session.heartbeat();
+  };
   const lanes: Service = { name: 'lane threads', start: async () => pool.start(), stop: () => pool.stop() };
-  return { logger, services: [lanes, scope.resolve(tokens.renewal), scope.resolve(tokens.session)] };
+  const tests: Service = { name: 'self-tests', start: async () => undefined, stop: async () => selfTests.stop() };
+  return { logger, services: [lanes, tests, renewal, session] };
 }

@@ -31,6 +31,8 @@ export const workerConfigSchema = z.strictObject({
   addresses: z.array(z.string().min(1)).default([]),
   /** Version of the worker image that it was booted from; empty elsewhere. */
   imageVersion: z.string().default(''),
+  /** Where disks that are plugged in show; other folders are for tests. */
+  devices: z.strictObject({ sysFolder: z.string().min(1).default('/sys'), deviceFolder: z.string().min(1).default('/dev') }).prefault({}),
   logLevel: z.enum(['error', 'warn', 'info', 'debug']).default('info'),
   logFile: z.string().min(1).optional(),
 });

@@ -22,7 +22,7 @@ export function main(argv: readonly string[]): Promise<number> {
     role: 'worker',
     usage,
     schema: workerConfigSchema,
-    environment: /^TIDEMARK_(DATA_FOLDER|PLUGIN__|TASK_SLOTS|THREADS|PLATFORM_ID|CLUSTER_ID|ADDRESSES|LOG_)/,
+    environment: /^TIDEMARK_(DATA_FOLDER|PLUGIN__|TASK_SLOTS|THREADS|PLATFORM_ID|CLUSTER_ID|ADDRESSES|IMAGE_VERSION|DEVICES__|LOG_)/,
     enrolmentSection: 'plugin',
     compose: async (config) => {
       const logger = workerLogger(config);

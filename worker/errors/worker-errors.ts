@@ -121,6 +121,45 @@ export const LocalErrors = defineErrors({
   },
 });
 
+/** Errors of disks that are plugged into the worker VM. */
+export const AttachedDiskErrors = defineErrors({
+  ATTACHED_DISK_NOT_FOUND: {
+    kind: 'operational',
+    retry: 'same-request',
+    status: 'NOT_FOUND',
+    message: (m: { serial: string; waitedMs: number; seen: string }) =>
+      `Disk ${m.serial} was plugged into the worker VM but did not appear there within ${m.waitedMs} ms (disks seen: ${m.seen}). Look at the worker's VM in the engine; it is tried again.`,
+  },
+  ATTACHED_DISK_AMBIGUOUS: {
+    kind: 'operational',
+    retry: 'after-operator',
+    status: 'FAILED_PRECONDITION',
+    message: (m: { serial: string; devices: string }) =>
+      `More than one disk of the worker VM has serial ${m.serial} (${m.devices}). Nothing was touched. Detach the surplus one in the engine, or redeploy the worker.`,
+  },
+  ATTACHED_DISK_SIZE_DIFFERS: {
+    kind: 'operational',
+    retry: 'same-request',
+    status: 'FAILED_PRECONDITION',
+    message: (m: { serial: string; device: string; expectedBytes: number; foundBytes: number }) =>
+      `Disk ${m.serial} has ${m.foundBytes} bytes in the worker VM (${m.device}) but ${m.expectedBytes} were expected. Nothing was touched. The disk may have been resized; it is tried again.`,
+  },
+  ATTACHED_DISK_IN_USE: {
+    kind: 'operational',
+    retry: 'same-request',
+    status: 'FAILED_PRECONDITION',
+    message: (m: { serial: string; device: string }) =>
+      `Disk ${m.serial} (${m.device}) is in use in the worker VM, by another task or mounted. A worker mounts nothing by itself; redeploy it if this stays.`,
+  },
+  ATTACHED_DISK_UNUSABLE: {
+    kind: 'operational',
+    retry: 'same-request',
+    status: 'FAILED_PRECONDITION',
+    message: (m: { serial: string; device: string; problem: string }) =>
+      `Disk ${m.serial} (${m.device}) cannot be opened in the worker VM: ${m.problem}.`,
+  },
+});
+
 /** Errors of the worker's own machinery and of its connection to the mover. */
 export const WorkerErrors = defineErrors({
   MOVER_UNREACHABLE: {
@@ -161,6 +200,13 @@ export const WorkerErrors = defineErrors({
     retry: 'same-request',
     status: 'INTERNAL',
     message: (m: { reason: string }) => `A thread of the worker ended unexpectedly (${m.reason}). Nothing was lost; please report it.`,
+  },
+  IDENTITY_EXPIRED: {
+    kind: 'failure',
+    retry: 'after-operator',
+    status: 'UNAUTHENTICATED',
+    message: () =>
+      "This worker's certificate has expired, or its clock is wrong. Worker VMs are made anew by themselves; enrol other workers again with a new token.",
   },
   WORKER_BUSY: {
     kind: 'failure',

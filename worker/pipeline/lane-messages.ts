@@ -1,4 +1,5 @@
 /** What the main thread and a lane thread say to each other. All plain data; bulk data never crosses, shared counters do. */
+import type { IdentityMaterial } from '../../common/tls/identity';
 import type { BlockPlanData } from '../extents/block-plan';
 import type { ErrorMessage } from '../errors/error-message';
 import type { MoverAddress } from '../mover-client/mover-connection';
@@ -45,6 +46,12 @@ export type LaneStep =
   | { readonly step: 'conclude' }
   /** Ends the lane, whatever it does; what it was doing answers CANCELLED or an error. */
   | { readonly step: 'close' };
+
+/** To a thread, unanswered: connections to movers that are opened from now on use this certificate and trust. */
+export interface IdentityNotice {
+  readonly step: 'identity';
+  readonly identity: IdentityMaterial;
+}
 
 export type LaneRequest = LaneStep & { readonly lane: number; readonly request: number };
 

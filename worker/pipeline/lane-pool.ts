@@ -2,10 +2,12 @@ import os from 'node:os';
 import path from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { CommonErrors } from '../../common/errors/common-errors';
+import type { IdentityMaterial } from '../../common/tls/identity';
 import { errorFromMessage } from '../errors/error-message';
 import { WorkerErrors } from '../errors/worker-errors';
 import type {
   ConcludedBackup,
+  IdentityNotice,
   LaneReply,
   LaneRequest,
   LaneStep,
@@ -47,6 +49,7 @@ export class LanePool {
   private nextLane = 0;
   private nextRequest = 0;
   private stopped = false;
+  private identity: IdentityMaterial | undefined;
 
   constructor(readonly size = defaultThreads()) {
     this.threads = Array.from({ length: size }, () => undefined);
@@ -55,6 +58,12 @@ export class LanePool {
   /** Starts the threads ahead of the first task; a thread that ends is replaced when it is needed. */
   start(): void {
     for (let index = 0; index < this.size; index += 1) this.threads[index] ??= this.startThread(index);
+  }
+
+  /** Lanes use it for connections from now on, also those of tasks that run. */
+  useIdentity(identity: IdentityMaterial): void {
+    this.identity = identity;
+    for (const thread of this.threads) thread?.worker.postMessage({ step: 'identity', identity } satisfies IdentityNotice);
   }
 
   /** One lane in each thread. */
@@ -113,6 +122,7 @@ export class LanePool {
     const resourceLimits = { maxYoungGenerationSizeMb: 3 };
     const worker = new Worker(path.join(__dirname, 'lane-thread.js'), { name: `lane-${index}`, resourceLimits });
     const thread: Thread = { worker, waiting: new Map() };
+    if (this.identity) worker.postMessage({ step: 'identity', identity: this.identity } satisfies IdentityNotice);
     worker.on('message', (reply: LaneReply) => {
       const waiting = thread.waiting.get(reply.request);
       thread.waiting.delete(reply.request);

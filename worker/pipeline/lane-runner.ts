@@ -1,4 +1,6 @@
 import { CommonErrors } from '../../common/errors/common-errors';
+import type { IdentityMaterial } from '../../common/tls/identity';
+import type { MoverAddress } from '../mover-client/mover-connection';
 import { BlockPlan } from '../extents/block-plan';
 import { WorkCursor } from '../extents/work-cursor';
 import { openSource } from '../sources/open-source';
@@ -21,6 +23,11 @@ import type {
 import { RateLimit } from './rate-limit';
 import { RestoreLane } from './restore-lane';
 
+/** The worker's certificate and trust as of now; a thread's lanes share it. Undefined: as their tasks brought it. */
+export interface OwnIdentity {
+  material: IdentityMaterial | undefined;
+}
+
 /** One lane inside its thread, step by step: opened, run, concluded, closed. */
 export class LaneRunner {
   private readonly aborter = new AbortController();
@@ -29,6 +36,8 @@ export class LaneRunner {
   private plan: BlockPlan | undefined;
   private source: BlockSource | undefined;
   private target: BlockTarget | undefined;
+
+  constructor(private readonly own: OwnIdentity) {}
 
   /** Throws what the step throws, or CANCELLED once the lane is closed. */
   async step(message: LaneStep): Promise<OpenedBackup | OpenedRestore | ConcludedBackup | undefined> {
@@ -62,7 +71,7 @@ export class LaneRunner {
 
   private async openBackup(open: OpenBackup): Promise<OpenedBackup> {
     this.backup = await BackupLane.open({
-      address: open.address,
+      address: this.address(open.address),
       disk: open.disk,
       counters: new SharedCounters(open.counters),
       rate: new RateLimit(open.rateBytesPerSecond),
@@ -73,7 +82,7 @@ export class LaneRunner {
 
   private async openRestore(open: OpenRestore): Promise<OpenedRestore> {
     this.restore = await RestoreLane.open({
-      address: open.address,
+      address: this.address(open.address),
       pointId: open.pointId,
       diskId: open.diskId,
       counters: new SharedCounters(open.counters),
@@ -101,6 +110,17 @@ export class LaneRunner {
     await this.assertNotClosed(target);
     await this.restore.run(new WorkCursor(run.cursor, run.blockCount), target);
     return undefined;
+  }
+
+  /** A lane that loses its connection dials again, perhaps hours later: with the certificate of then. */
+  private address(address: MoverAddress): MoverAddress {
+    const { own } = this;
+    return {
+      ...address,
+      get identity() {
+        return own.material ?? address.identity;
+      },
+    };
   }
 
   /** `close` may have come while it was being opened, and then did not see it. */

@@ -4,13 +4,16 @@ import type { MessagePort } from 'node:worker_threads';
 import { CommonErrors } from '../../common/errors/common-errors';
 import { errorToMessage } from '../errors/error-message';
 import { LaneRunner } from './lane-runner';
-import type { LaneReply, LaneRequest } from './lane-messages';
+import type { OwnIdentity } from './lane-runner';
+import type { IdentityNotice, LaneReply, LaneRequest } from './lane-messages';
 
 const lanes = new Map<number, LaneRunner>();
+const own: OwnIdentity = { material: undefined };
 const port = parentPort as MessagePort;
 
-port.on('message', (message: LaneRequest) => {
-  void answer(message).then((reply) => port.postMessage(reply));
+port.on('message', (message: LaneRequest | IdentityNotice) => {
+  if (message.step === 'identity') own.material = message.identity;
+  else void answer(message).then((reply) => port.postMessage(reply));
 });
 
 async function answer(message: LaneRequest): Promise<LaneReply> {
@@ -24,7 +27,7 @@ async function answer(message: LaneRequest): Promise<LaneReply> {
     let runner = lanes.get(lane);
     if (!runner) {
       if (message.step !== 'open') throw CommonErrors.CANCELLED({ what: 'the lane' });
-      runner = new LaneRunner();
+      runner = new LaneRunner(own);
       lanes.set(lane, runner);
     }
     return { request, value: await runner.step(message) };

@@ -6,9 +6,9 @@ import { ImageSource } from './image-source';
 /** How a lane opens its source. Plain data: it crosses threads. */
 export type SourceDescription =
   | { readonly kind: 'image'; readonly endpoint: ImageEndpoint; readonly connections: number }
-  | { readonly kind: 'file'; readonly path: string };
+  | { readonly kind: 'file'; readonly path: string; readonly mode: 'cached' | 'direct' };
 
 export async function openSource(description: SourceDescription, signal: AbortSignal): Promise<BlockSource> {
   if (description.kind === 'image') return new ImageSource(description.endpoint, description.connections, signal);
-  return FileSource.open(description.path);
+  return FileSource.open(description.path, description.mode);
 }

@@ -1,5 +1,6 @@
 import type { ImageEndpoint } from '../imageio/image-endpoint';
 import type { BlockTarget } from './block-target';
+import { DeviceTarget } from './device-target';
 import { FileTarget } from './file-target';
 import { ImageTarget } from './image-target';
 
@@ -7,9 +8,12 @@ import { ImageTarget } from './image-target';
 export type TargetDescription =
   | { readonly kind: 'image'; readonly endpoint: ImageEndpoint; readonly connections: number }
   /** An existing sparse file of the disk's size. */
-  | { readonly kind: 'file'; readonly path: string };
+  | { readonly kind: 'file'; readonly path: string }
+  /** A block device at least as large as the disk, with whatever on it. */
+  | { readonly kind: 'device'; readonly path: string; readonly zeroesItself: boolean };
 
 export async function openTarget(description: TargetDescription, signal: AbortSignal): Promise<BlockTarget> {
   if (description.kind === 'image') return new ImageTarget(description.endpoint, description.connections, signal);
+  if (description.kind === 'device') return DeviceTarget.open(description.path, description.zeroesItself);
   return FileTarget.open(description.path);
 }

@@ -1,3 +1,4 @@
+import { ClaimedDisk } from '../attached-disks/claimed-disk';
 import { CommonErrors } from '../../common/errors/common-errors';
 import { hasCode } from '../../common/errors/tidemark-error';
 import { BlockPlan, addExtent } from '../extents/block-plan';
@@ -17,19 +18,33 @@ const maxStarts = 4;
 
 /**
  * Reads a disk and sends it. Extents first, then only data; all lanes share the work; one commits. Throws CANCELLED,
- * CHANGED_EXTENTS_UNAVAILABLE (advice: full backup), IMAGE_…, SOURCE_UNREADABLE, MOVER_…, and what the mover answers.
+ * CHANGED_EXTENTS_UNAVAILABLE (advice: full backup), ATTACHED_DISK_…, IMAGE_…, SOURCE_UNREADABLE, MOVER_…, and what the mover answers.
  */
 export async function backupDisk(task: BackupDisk, pool: LanePool, context: TaskContext): Promise<void> {
+  if (task.source.kind !== 'attached') return repeated(task, task.source, pool, context);
+  const disk = await ClaimedDisk.claim(task.source, 'read', context.devices, context.signal);
+  try {
+    await repeated(task, { kind: 'device', path: disk.path, sizeBytes: task.source.sizeBytes, isAttached: true }, pool, context);
+  } finally {
+    // All lanes are closed by now.
+    await disk.release();
+  }
+}
+
+/** What lanes read: a plugged disk is a device by now. */
+type ReadableSource = Exclude<BackupDisk['source'], { kind: 'attached' }> & { readonly isAttached?: boolean };
+
+async function repeated(task: BackupDisk, source: ReadableSource, pool: LanePool, context: TaskContext): Promise<void> {
   for (let start = 1; ; start += 1) {
     try {
-      return await backupOnce(task, pool, context);
+      return await backupOnce(task, source, pool, context);
     } catch (error) {
       if (!hasCode(error, 'MOVER_STATE_LOST') || start === maxStarts || context.signal.aborted) throw error;
     }
   }
 }
 
-async function backupOnce(task: BackupDisk, pool: LanePool, context: TaskContext): Promise<void> {
+async function backupOnce(task: BackupDisk, source: ReadableSource, pool: LanePool, context: TaskContext): Promise<void> {
   const { signal } = context;
   if (signal.aborted) throw CommonErrors.CANCELLED({ what: 'the backup' });
   const lanes = pool.createLanes();
@@ -37,7 +52,7 @@ async function backupOnce(task: BackupDisk, pool: LanePool, context: TaskContext
   const abort = () => void closeAll();
   signal.addEventListener('abort', abort, { once: true });
   try {
-    await throughLanes(task, lanes, context);
+    await throughLanes(task, source, lanes, context);
   } catch (error) {
     if (signal.aborted) throw CommonErrors.CANCELLED({ what: 'the backup' }, { cause: error });
     throw error;
@@ -47,9 +62,9 @@ async function backupOnce(task: BackupDisk, pool: LanePool, context: TaskContext
   }
 }
 
-async function throughLanes(task: BackupDisk, all: readonly Lane[], context: TaskContext): Promise<void> {
+async function throughLanes(task: BackupDisk, from: ReadableSource, all: readonly Lane[], context: TaskContext): Promise<void> {
   const { counters, outcome } = context;
-  const source = await openForPlanning(task, all.length, context);
+  const source = await openForPlanning(task, from, all.length, context);
   try {
     const lanes = all.slice(0, source.lanes);
     const open: OpenBackup = {
@@ -94,17 +109,18 @@ interface PlannedSource {
   close(): Promise<void>;
 }
 
-async function openForPlanning(task: BackupDisk, lanes: number, context: TaskContext): Promise<PlannedSource> {
-  if (task.source.kind === 'image') return openImageForPlanning(task, task.source.transfer, lanes, context);
-  const { path, sizeBytes } = task.source;
-  context.outcome.imagePath = 'IMAGE_PATH_LOCAL';
+async function openForPlanning(task: BackupDisk, source: ReadableSource, lanes: number, context: TaskContext): Promise<PlannedSource> {
+  if (source.kind === 'image') return openImageForPlanning(task, source.transfer, lanes, context);
+  const { path, sizeBytes, isAttached = false } = source;
+  context.outcome.imagePath = isAttached ? 'IMAGE_PATH_ATTACHED' : 'IMAGE_PATH_LOCAL';
   if (task.scope === 'changed') throw ImageErrors.CHANGED_EXTENTS_UNAVAILABLE({ reason: 'a local device does not track changes' });
-  const foundBytes = await FileSource.sizeOf(path);
+  // Of a plugged disk the kernel told the size, and it was compared.
+  const foundBytes = isAttached ? sizeBytes : await FileSource.sizeOf(path);
   if (sizeBytes !== 0 && foundBytes !== sizeBytes) throw ImageErrors.IMAGE_SIZE_MISMATCH({ expectedBytes: sizeBytes, foundBytes });
   return {
     sizeBytes: foundBytes,
     lanes,
-    description: { kind: 'file', path },
+    description: { kind: 'file', path, mode: isAttached ? 'direct' : 'cached' },
     plan: async (blockSizeBytes) => {
       const plan = BlockPlan.empty(foundBytes, blockSizeBytes);
       addExtent(plan, 'allocated', task.basePointId !== '', { start: 0, length: foundBytes, zero: false, dirty: false });

@@ -4,6 +4,8 @@
  */
 import type { ImagePath } from '../../proto/gen/tidemark/worker/v1/ImagePath';
 import type { MoverAddress } from '../mover-client/mover-connection';
+import type { DeviceTree } from '../attached-disks/device-tree';
+import type { WantedDisk } from '../attached-disks/find-disk';
 import type { SharedCounters } from '../pipeline/counters';
 
 export interface ImageTransfer {
@@ -11,6 +13,11 @@ export interface ImageTransfer {
   readonly proxyUrl: string;
   readonly caPem: string;
   readonly sizeBytes: number;
+}
+
+/** A disk that the engine plugs into the worker's own VM. */
+export interface AttachedDisk extends WantedDisk {
+  readonly kind: 'attached';
 }
 
 export interface TransferLimits {
@@ -24,7 +31,8 @@ export interface BackupDisk {
   readonly kind: 'backup';
   readonly source:
     | { readonly kind: 'image'; readonly transfer: ImageTransfer }
-    | { readonly kind: 'device'; readonly path: string; readonly sizeBytes: number };
+    | { readonly kind: 'device'; readonly path: string; readonly sizeBytes: number }
+    | AttachedDisk;
   readonly address: MoverAddress;
   readonly diskId: string;
   readonly scope: 'allocated' | 'changed';
@@ -38,7 +46,8 @@ export interface RestoreDisk {
   readonly kind: 'restore';
   readonly target:
     | { readonly kind: 'image'; readonly transfer: ImageTransfer }
-    | { readonly kind: 'file'; readonly path: string; readonly format: 'raw' | 'qcow2' };
+    | { readonly kind: 'file'; readonly path: string; readonly format: 'raw' | 'qcow2' }
+    | AttachedDisk;
   readonly address: MoverAddress;
   readonly pointId: string;
   readonly diskId: string;
@@ -60,6 +69,8 @@ export interface TaskContext {
   readonly signal: AbortSignal;
   /** Filled in as things become known, so that a failed task tells them too. */
   readonly outcome: TaskOutcome;
+  /** Where plugged disks show. */
+  readonly devices: DeviceTree;
 }
 
 export const defaultConnections = 4;

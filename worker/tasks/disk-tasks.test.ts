@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import fs from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
+import { DeviceTree } from '../attached-disks/device-tree';
 import { FrameType } from '../../proto/data-mover/frame-types';
 import { LanePool } from '../pipeline/lane-pool';
 import { SharedCounters } from '../pipeline/counters';
@@ -39,6 +40,7 @@ function context(): TaskContext & { aborter: AbortController } {
     aborter,
     signal: aborter.signal,
     counters: new SharedCounters(),
+    devices: new DeviceTree(),
     outcome: { imagePath: 'IMAGE_PATH_UNSPECIFIED', imagePathReason: '', indexRoot: Buffer.alloc(0) },
   };
 }

@@ -1,3 +1,5 @@
+import { ClaimedDisk } from '../attached-disks/claimed-disk';
+import type { SerialDevice } from '../attached-disks/device-tree';
 import { CommonErrors } from '../../common/errors/common-errors';
 import { WorkCursor } from '../extents/work-cursor';
 import { choosePath } from '../imageio/choose-path';
@@ -12,10 +14,24 @@ import type { ImageTransfer, RestoreDisk, TaskContext } from './disk-task';
 
 /**
  * Reads a disk of a point and writes it. A local file gets its name only when it is whole; an image is flushed at the end. After a failure or cancel an
- * image is left half written (its transfer must be cancelled), of a file nothing is left.
- * Throws CANCELLED, TARGET_…, IMAGE_…, MOVER_…, BLOCK_CORRUPT, and what the mover answers.
+ * image is left half written (its transfer must be cancelled), as is a plugged disk (it must be removed), of a file nothing is left.
+ * Throws CANCELLED, TARGET_…, ATTACHED_DISK_…, IMAGE_…, MOVER_…, BLOCK_CORRUPT, and what the mover answers.
  */
 export async function restoreDisk(task: RestoreDisk, pool: LanePool, context: TaskContext): Promise<void> {
+  if (task.target.kind !== 'attached') return restoreTo(task, task.target, pool, context);
+  const disk = await ClaimedDisk.claim(task.target, 'write', context.devices, context.signal);
+  try {
+    await restoreTo(task, { kind: 'device', device: disk.device }, pool, context);
+  } finally {
+    // All lanes are closed by now.
+    await disk.release();
+  }
+}
+
+/** What lanes write: a plugged disk is a device by now. */
+type WritableTarget = Exclude<RestoreDisk['target'], { kind: 'attached' }> | { readonly kind: 'device'; readonly device: SerialDevice };
+
+async function restoreTo(task: RestoreDisk, to: WritableTarget, pool: LanePool, context: TaskContext): Promise<void> {
   const { signal } = context;
   if (signal.aborted) throw CommonErrors.CANCELLED({ what: 'the restore' });
   const lanes = pool.createLanes();
@@ -23,7 +39,7 @@ export async function restoreDisk(task: RestoreDisk, pool: LanePool, context: Ta
   const abort = () => void closeAll();
   signal.addEventListener('abort', abort, { once: true });
   try {
-    await throughLanes(task, lanes, context);
+    await throughLanes(task, to, lanes, context);
   } catch (error) {
     if (signal.aborted) throw CommonErrors.CANCELLED({ what: 'the restore' }, { cause: error });
     throw error;
@@ -33,9 +49,9 @@ export async function restoreDisk(task: RestoreDisk, pool: LanePool, context: Ta
   }
 }
 
-async function throughLanes(task: RestoreDisk, all: readonly Lane[], context: TaskContext): Promise<void> {
+async function throughLanes(task: RestoreDisk, to: WritableTarget, all: readonly Lane[], context: TaskContext): Promise<void> {
   const { counters } = context;
-  const target = await openTarget(task, all.length, context);
+  const target = await openTarget(task, to, all.length, context);
   try {
     const lanes = all.slice(0, target.lanes);
     const open: OpenRestore = {
@@ -73,9 +89,10 @@ interface PlannedTarget {
   discard(): Promise<void>;
 }
 
-async function openTarget(task: RestoreDisk, lanes: number, context: TaskContext): Promise<PlannedTarget> {
-  if (task.target.kind === 'image') return openImage(task, task.target.transfer, lanes, context);
-  const { path, format } = task.target;
+async function openTarget(task: RestoreDisk, to: WritableTarget, lanes: number, context: TaskContext): Promise<PlannedTarget> {
+  if (to.kind === 'image') return openImage(task, to.transfer, lanes, context);
+  if (to.kind === 'device') return openDevice(to.device, lanes, context);
+  const { path, format } = to;
   context.outcome.imagePath = 'IMAGE_PATH_LOCAL';
   let file: LocalFile | undefined;
   // Refused before anything is read, and again, atomically, at the end.
@@ -88,6 +105,20 @@ async function openTarget(task: RestoreDisk, lanes: number, context: TaskContext
     },
     publish: async () => file?.publish(context.signal),
     discard: async () => file?.discard(),
+  };
+}
+
+function openDevice(device: SerialDevice, lanes: number, context: TaskContext): PlannedTarget {
+  context.outcome.imagePath = 'IMAGE_PATH_ATTACHED';
+  return {
+    lanes,
+    prepare: async (sizeBytes) => {
+      // A larger target is fine: engines round sizes up. What lies behind the disk's end is left as it was.
+      if (device.sizeBytes < sizeBytes) throw ImageErrors.IMAGE_SIZE_MISMATCH({ expectedBytes: sizeBytes, foundBytes: device.sizeBytes });
+      return { kind: 'device', path: device.path, zeroesItself: device.zeroesItself };
+    },
+    publish: async () => undefined,
+    discard: async () => undefined,
   };
 }
 

@@ -1,7 +1,8 @@
 import { CommonErrors } from '../../common/errors/common-errors';
-import { bytesFromWire } from '../../common/rpc/bytes';
+import { bytesFromWire, durationFromWire } from '../../common/rpc/bytes';
 import type { IdentityMaterial } from '../../common/tls/identity';
 import type { DataPath__Output } from '../../proto/gen/tidemark/common/v1/DataPath';
+import type { AttachedDisk__Output } from '../../proto/gen/tidemark/worker/v1/AttachedDisk';
 import type { BackupDiskTask__Output } from '../../proto/gen/tidemark/worker/v1/BackupDiskTask';
 import type { ImageTransfer__Output } from '../../proto/gen/tidemark/worker/v1/ImageTransfer';
 import type { RestoreDiskTask__Output } from '../../proto/gen/tidemark/worker/v1/RestoreDiskTask';
@@ -9,7 +10,10 @@ import type { StartTask__Output } from '../../proto/gen/tidemark/worker/v1/Start
 import type { TransferLimits__Output } from '../../proto/gen/tidemark/worker/v1/TransferLimits';
 import type { MoverAddress } from '../mover-client/mover-connection';
 import { maxConnections } from './disk-task';
-import type { BackupDisk, DiskTask, ImageTransfer, RestoreDisk, TransferLimits } from './disk-task';
+import type { AttachedDisk, BackupDisk, DiskTask, ImageTransfer, RestoreDisk, TransferLimits } from './disk-task';
+
+/** For a disk that was just plugged to appear. */
+const usualPatienceMs = 60_000;
 
 /** A task as the contract carries it, judged. Throws ARGUMENT_INVALID. `identity` opens the mover. */
 export function taskFromWire(start: StartTask__Output, identity: IdentityMaterial): DiskTask {
@@ -44,6 +48,7 @@ function restoreFromWire(task: RestoreDiskTask__Output, identity: IdentityMateri
 
 function sourceFromWire(task: BackupDiskTask__Output): BackupDisk['source'] {
   if (task.imageTransfer) return { kind: 'image', transfer: transferFromWire(task.imageTransfer) };
+  if (task.attachedDisk) return attachedFromWire(task.attachedDisk);
   if (!task.localDevice) throw CommonErrors.ARGUMENT_INVALID({ field: 'source', problem: 'it is missing' });
   return {
     kind: 'device',
@@ -54,12 +59,26 @@ function sourceFromWire(task: BackupDiskTask__Output): BackupDisk['source'] {
 
 function targetFromWire(task: RestoreDiskTask__Output): RestoreDisk['target'] {
   if (task.imageTransfer) return { kind: 'image', transfer: transferFromWire(task.imageTransfer) };
+  if (task.attachedDisk) return attachedFromWire(task.attachedDisk);
   if (!task.localFile) throw CommonErrors.ARGUMENT_INVALID({ field: 'target', problem: 'it is missing' });
   const { format } = task.localFile;
   if (format !== 'FILE_FORMAT_RAW' && format !== 'FILE_FORMAT_QCOW2') {
     throw CommonErrors.ARGUMENT_INVALID({ field: 'local_file.format', problem: `${format} is not raw or qcow2` });
   }
   return { kind: 'file', path: needed('local_file.path', task.localFile.path), format: format === 'FILE_FORMAT_RAW' ? 'raw' : 'qcow2' };
+}
+
+function attachedFromWire(disk: AttachedDisk__Output): AttachedDisk {
+  const sizeBytes = bytesFromWire(disk.sizeBytes, 'attached_disk.size_bytes');
+  // Without it a disk with the right serial and the wrong content would be taken.
+  if (sizeBytes === 0) throw CommonErrors.ARGUMENT_INVALID({ field: 'attached_disk.size_bytes', problem: 'it is missing' });
+  const patienceMs = durationFromWire(disk.patience) ?? 0;
+  return {
+    kind: 'attached',
+    serial: needed('attached_disk.serial', disk.serial),
+    sizeBytes,
+    patienceMs: patienceMs > 0 ? patienceMs : usualPatienceMs,
+  };
 }
 
 function transferFromWire(transfer: ImageTransfer__Output): ImageTransfer {

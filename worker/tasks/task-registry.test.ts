@@ -1,3 +1,4 @@
+import { DeviceTree } from '../attached-disks/device-tree';
 import { CommonErrors } from '../../common/errors/common-errors';
 import { loggerTo } from '../../common/log/logger';
 import type { StartTask__Output } from '../../proto/gen/tidemark/worker/v1/StartTask';
@@ -18,6 +19,7 @@ function registryOf(slots: number) {
   const registry = new TaskRegistry(
     {
       read: () => ({ kind: 'backup', diskId: 'd', source: { kind: 'device', path: 'p', sizeBytes: 9 } }) as unknown as DiskTask,
+      devices: new DeviceTree(),
       run: (_task, context) =>
         new Promise<void>((finish, fail) => {
           running.push({ context, finish, fail });

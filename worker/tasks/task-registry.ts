@@ -9,6 +9,7 @@ import type { TaskResult } from '../../proto/gen/tidemark/worker/v1/TaskResult';
 import type { StartTask__Output } from '../../proto/gen/tidemark/worker/v1/StartTask';
 import { WorkerErrors } from '../errors/worker-errors';
 import { SharedCounters } from '../pipeline/counters';
+import type { DeviceTree } from '../attached-disks/device-tree';
 import type { DiskTask, TaskContext, TaskOutcome } from './disk-task';
 
 interface RunningTask {
@@ -22,6 +23,7 @@ interface RunningTask {
 export interface TaskWork {
   read(start: StartTask__Output): DiskTask;
   run(task: DiskTask, context: TaskContext): Promise<void>;
+  readonly devices: DeviceTree;
 }
 
 /**
@@ -70,7 +72,7 @@ export class TaskRegistry {
         const aborter = new AbortController();
         this.running.set(taskId, { aborter, counters, totalBytes: totalOf(task), outcome });
         this.logger.info('task started', { kind: task.kind, diskId: task.diskId });
-        await this.work.run(task, { counters, signal: aborter.signal, outcome });
+        await this.work.run(task, { counters, signal: aborter.signal, outcome, devices: this.work.devices });
       } catch (thrown) {
         failure = toTidemarkError(thrown, 'the disk task');
         failure.correlationId ??= correlationId;
@@ -122,6 +124,10 @@ export class TaskRegistry {
 }
 
 function totalOf(task: DiskTask): number {
-  if (task.kind === 'restore') return task.target.kind === 'image' ? task.target.transfer.sizeBytes : 0;
+  if (task.kind === 'restore') {
+    const { target } = task;
+    if (target.kind === 'file') return 0;
+    return target.kind === 'image' ? target.transfer.sizeBytes : target.sizeBytes;
+  }
   return task.source.kind === 'image' ? task.source.transfer.sizeBytes : task.source.sizeBytes;
 }
