@@ -1,0 +1,133 @@
+"""Boots a finished image the way oVirt would and looks whether it does what it must: `npm run worker-image -- --boot-test`."""
+import json
+import socket
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+from guest import MACHINES, Guest, config_drive, user_data
+from tools import BuildError, say
+
+# The emulation on a loaded machine is some ten times slower than a host of oVirt.
+PATIENCE = 240
+TOKEN = "tmk1.boot-test-secret-0123456789abcdef.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+
+
+def seed_for(port):
+    """For a plug-in on this machine, which user-mode networking shows to the guest as 10.0.2.2."""
+    return {
+        "version": 1,
+        "workerId": "0d9f5f0e-52f5-4c3d-9b0e-1f0c5a3a7b11",
+        "hostName": "tidemark-worker-boot-01",
+        "platformId": "boot-test",
+        "clusterId": "boot-test",
+        "taskSlots": 4,
+        "plugin": {"endpoint": f"10.0.2.2:{port}", "enrolmentEndpoint": f"10.0.2.2:{port}", "enrolmentToken": TOKEN},
+        "interfaces": [{"macAddress": "52:54:00:12:34:56", "mtu": 1400, "ipv4": {"method": "automatic"}, "ipv6": {"method": "none"}, "routes": []}],
+        "dnsServers": ["10.0.2.3"],
+        "dnsSearch": [],
+        "ntpServers": [],
+    }
+
+
+class Listener:
+    """Notes when somebody dials."""
+
+    def __init__(self):
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self._socket.getsockname()[1]
+        self.dialled = threading.Event()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                link, _ = self._socket.accept()
+            except OSError:
+                return
+            self.dialled.set()
+            link.close()
+
+    def close(self):
+        self._socket.close()
+
+
+def boot(image, machine):
+    """One good start, from power on to power off. Returns what was measured and seen."""
+    listener = Listener()
+    with tempfile.TemporaryDirectory(prefix="worker-boot-") as folder:
+        iso = config_drive(Path(folder), user_data(seed_for(listener.port)))
+        with Guest(image, machine, iso, Path(folder)) as guest:
+            appliance = guest.wait_for("appliance: started", PATIENCE)
+            dialling = guest.wait_until(listener.dialled.is_set, "call to the plug-in", PATIENCE)
+            agent = guest.agent("guest-network-get-interfaces")
+            refused = guest.agent("guest-exec", path="/bin/sh")
+            file_systems = guest.agent("guest-get-fsinfo")
+            memory = guest.resident_mib()
+            asked = guest.seconds()
+            # Both ways that the engine has.
+            if machine == "q35_sea_bios":
+                guest.agent("guest-shutdown", answers=False)
+            else:
+                guest.press_power_button()
+            off = guest.wait_for_end(90)
+            console = guest.console
+    listener.close()
+    return {
+        "machine": machine,
+        "applianceSeconds": appliance,
+        "diallingSeconds": dialling,
+        "powerOffSeconds": round(off - asked, 1),
+        "memoryMib": memory,
+        "interfaces": agent,
+        "execRefused": "error" in refused,
+        "fileSystems": file_systems,
+        "console": console,
+        "tokenOnConsole": TOKEN in console or TOKEN.split(".")[1] in console,
+    }
+
+
+def boot_without_seed(image, machine):
+    """A start with settings that cannot be used: it must say so and go off by itself."""
+    seed = {**seed_for(1), "taskSlots": 99}
+    with tempfile.TemporaryDirectory(prefix="worker-boot-") as folder:
+        iso = config_drive(Path(folder), user_data(seed))
+        with Guest(image, machine, iso, Path(folder)) as guest:
+            off = guest.wait_for_end(PATIENCE)
+            console = guest.console
+    return {"machine": machine, "powerOffSeconds": off, "console": console, "tokenOnConsole": TOKEN.split(".")[1] in console}
+
+
+def boot_all(manifest):
+    """Prints a line per machine; false when one did not do as it must."""
+    image = manifest.with_suffix(".qcow2")
+    good = True
+    for machine in MACHINES:
+        try:
+            seen = boot(image, machine)
+        except BuildError as error:
+            say(f"{machine}: {error}")
+            good = False
+            continue
+        print(
+            f"{machine:16} appliance started after {seen['applianceSeconds']:5} s, worker dialling after {seen['diallingSeconds']:5} s, "
+            f"off {seen['powerOffSeconds']} s after it was asked; qemu took {seen['memoryMib']} MiB; emulated CPU"
+        )
+    return good
+
+
+def main():
+    """`boot_test.py MANIFEST SCENARIO MACHINE`: one scenario, what was seen as JSON. For the tests."""
+    manifest, scenario, machine = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+    try:
+        run_scenario = {"good": boot, "bad-seed": boot_without_seed}[scenario]
+        print(json.dumps(run_scenario(manifest.with_suffix(".qcow2"), machine)))
+    except BuildError as error:
+        say(str(error))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
