@@ -16,6 +16,7 @@ import { listedPoint } from './point-mapping';
 export interface RepositoryRequest {
   readonly name: string;
   readonly location: string;
+  readonly access?: { readonly accessKeyId: string; readonly secretAccessKey: string; readonly caPem?: string | undefined } | undefined;
   readonly mover?: string | undefined;
   readonly attach: boolean;
   readonly blockSizeBytes?: number | undefined;
@@ -44,13 +45,15 @@ export class Repositories {
     if (await this.store.find(request.name)) throw HostErrors.NAME_TAKEN({ what: 'repository', name: request.name });
     const mover = await this.movers.one(request.mover);
     const location = request.location.startsWith('/') ? `directory:${request.location}` : request.location;
+    const access = request.access && { ...request.access, caPem: request.access.caPem ?? '' };
     const reply = request.attach
-      ? await mover.repositories.call('AttachRepository', { location }, { deadlineMs: 60_000 })
+      ? await mover.repositories.call('AttachRepository', { location, ...(access && { access }) }, { deadlineMs: 60_000 })
       : await mover.repositories.call(
           'CreateRepository',
           {
             requestId: randomUUID(),
             location,
+            ...(access && { access }),
             settings: {
               blockSizeBytes: request.blockSizeBytes ?? 0,
               compression: request.compression === 'none' ? 'COMPRESSION_NONE' : 'COMPRESSION_ZSTD',

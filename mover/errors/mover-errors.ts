@@ -76,6 +76,19 @@ export const RepositoryErrors = defineErrors({
     message: (m: { what: string; reason: string }) =>
       `The repository's storage failed (${m.what}: ${m.reason}). Check the device or the mount.`,
   },
+  REPOSITORY_ACCESS_DENIED: {
+    kind: 'failure',
+    retry: 'after-operator',
+    status: 'PERMISSION_DENIED',
+    message: (m: { location: string; what: string; reason: string }) =>
+      `${m.location} does not let us do what is needed (${m.what}: ${m.reason}). Give the access key the rights to list, read, write and delete there.`,
+  },
+  REPOSITORY_ACCESS_MISSING: {
+    kind: 'failure',
+    retry: 'after-operator',
+    status: 'INVALID_ARGUMENT',
+    message: (m: { field: string; location: string }) => `${m.location} asks for an access key. Give one with --access-key-file.`,
+  },
   OBJECT_NOT_FOUND: {
     kind: 'operational',
     retry: 'never',

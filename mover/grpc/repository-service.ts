@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Server } from '@grpc/grpc-js';
+import { Secret } from '../../common/log/redact';
 import { timestampToWire } from '../../common/rpc/bytes';
 import { failureMessage } from '../../common/rpc/failure-message';
 import { serve, type ServeOptions } from '../../common/rpc/serve';
@@ -7,6 +8,7 @@ import { loadService } from '../../proto/loader';
 import type { Repository as RepositoryMessage } from '../../proto/gen/tidemark/mover/v1/Repository';
 import type { RepositoryServiceDefinition } from '../../proto/gen/tidemark/mover/v1/RepositoryService';
 import type { RepositorySettings__Output } from '../../proto/gen/tidemark/mover/v1/RepositorySettings';
+import type { StoreAccess__Output } from '../../proto/gen/tidemark/mover/v1/StoreAccess';
 import type { VerifyFinding } from '../../proto/gen/tidemark/mover/v1/VerifyFinding';
 import { RepositoryErrors } from '../errors/mover-errors';
 import { FORMAT_VERSION } from '../format/repository-header';
@@ -15,6 +17,7 @@ import type { VerifyOperation, VerifyOperations } from '../maintenance/verify-op
 import type { AttachedRepositories } from '../repository/attached-repositories';
 import { defaultSettings, type Repository, type RepositorySettings } from '../repository/repository';
 import type { SessionManager } from '../sessions/session-manager';
+import type { S3Access } from '../stores/s3/bucket';
 import { isUuid } from './identifiers';
 import { pointToWire } from './point-message';
 
@@ -38,14 +41,17 @@ export function serveRepositories(
       CreateRepository: {
         roles,
         unary: async (request) => {
-          const repository = await repositories.create(request.location, request.requestId, settingsFromWire(request.settings));
+          const { location, requestId, settings, access } = request;
+          const repository = await repositories.create(location, requestId, settingsFromWire(settings), accessFromWire(access));
           return { repository: await describe(repository) };
         },
       },
       AttachRepository: {
         roles,
         unary: async (request) => ({
-          repository: await describe(await repositories.attach(request.location, request.expectedRepositoryId)),
+          repository: await describe(
+            await repositories.attach(request.location, request.expectedRepositoryId, accessFromWire(request.access)),
+          ),
         }),
       },
       DetachRepository: {
@@ -106,6 +112,12 @@ export function serveRepositories(
     },
     options,
   );
+}
+
+function accessFromWire(access: StoreAccess__Output | null): S3Access | undefined {
+  if (!access) return undefined;
+  const { accessKeyId, secretAccessKey, caPem } = access;
+  return { accessKeyId, secretAccessKey: new Secret(secretAccessKey), ...(caPem === '' ? {} : { caPem }) };
 }
 
 function settingsFromWire(settings: RepositorySettings__Output | null): RepositorySettings {

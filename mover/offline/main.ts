@@ -1,5 +1,5 @@
 /**
- * `tidemark point read` and `tidemark point list --offline`: reads a repository with nothing but its folder. No server, no catalogue, no
+ * `tidemark point read` and `tidemark point list --offline`: reads a repository with nothing but its folder or bucket. No server, no catalogue, no
  * lock; works while a mover runs. The only file of this folder that looks at arguments and prints.
  */
 import fs from 'node:fs/promises';
@@ -9,13 +9,18 @@ import { parseArgs } from 'node:util';
 import { toTidemarkError } from '../../common/errors/common-errors';
 import { hasCode } from '../../common/errors/tidemark-error';
 import { loggerTo } from '../../common/log/logger';
+import { readAccessKeyFile } from '../../common/secrets/access-key-file';
 import { Repository } from '../repository/repository';
-import { requireFolder } from '../repository/repository-folder';
-import { DirectoryStore } from '../stores/directory-store';
+import { openLocation } from '../repository/locations';
+import type { S3Access } from '../stores/s3/bucket';
+import { isS3Location } from '../stores/s3/s3-location';
 import { exportDisk } from './export-disk';
 
-const usage = `usage: tidemark point list --offline --repository DIR [--json]
-       tidemark point read --repository DIR --point POINT --disk DISK --out FILE [--force] [--keep-going] [--json]
+const usage = `usage: tidemark point list --offline --repository LOCATION [--access-key-file FILE] [--ca FILE] [--json]
+       tidemark point read --repository LOCATION [--access-key-file FILE] [--ca FILE] --point POINT --disk DISK --out FILE
+                           [--force] [--keep-going] [--json]
+
+LOCATION is a folder or s3:https://host/bucket/prefix; the access key's file has two lines, its id and its secret.
 
 Reads a repository without any server. "read" writes a disk as a sparse raw image and checks every block; --keep-going leaves damaged
 blocks zero and names them (exit code 3).
@@ -35,6 +40,8 @@ export async function main(argv: string[]): Promise<number> {
       args: rest,
       options: {
         repository: { type: 'string' },
+        'access-key-file': { type: 'string' },
+        ca: { type: 'string' },
         point: { type: 'string' },
         disk: { type: 'string' },
         out: { type: 'string' },
@@ -51,8 +58,8 @@ export async function main(argv: string[]): Promise<number> {
     process.stdout.write(usage);
     return exitCodes.ok;
   }
-  const { repository: folder, point, disk, out } = options;
-  if (folder === undefined) return misused('--repository is needed');
+  const { repository: place, point, disk, out } = options;
+  if (place === undefined) return misused('--repository is needed');
   if (verb !== 'list' && verb !== 'read') return misused(`unknown verb ${verb ?? ''}`);
   if (verb === 'read' && (point === undefined || disk === undefined || out === undefined))
     return misused('--point, --disk and --out are needed');
@@ -62,8 +69,8 @@ export async function main(argv: string[]): Promise<number> {
     const logger = loggerTo((level, text, fields) => {
       if (level === 'warn' || level === 'error') process.stderr.write(`${text}: ${JSON.stringify({ ...fields, error: undefined })}\n`);
     });
-    await requireFolder(path.resolve(folder), folder);
-    repository = await Repository.open(new DirectoryStore(path.resolve(folder)), { cacheFolder: scratch, logger });
+    const store = await openLocation(isS3Location(place) ? place : `directory:${path.resolve(place)}`, await accessOf(options));
+    repository = await Repository.open(store, { cacheFolder: scratch, logger });
     if (verb === 'list') return await list(repository, options.json === true);
     return await read(repository, {
       pointId: point ?? '',
@@ -77,12 +84,19 @@ export async function main(argv: string[]): Promise<number> {
     const error = toTidemarkError(thrown, `point ${verb}`);
     if (options.json === true) process.stdout.write(`${JSON.stringify({ error: { code: error.code, message: error.message } })}\n`);
     process.stderr.write(`tidemark: ${error.code}: ${error.message}\n`);
-    if (hasCode(error, 'REPOSITORY_LOCATION_INVALID')) return exitCodes.usage;
+    if (hasCode(error, 'REPOSITORY_LOCATION_INVALID', 'REPOSITORY_ACCESS_MISSING', 'ARGUMENT_INVALID')) return exitCodes.usage;
     return hasCode(error, 'POINT_NOT_FOUND', 'REPOSITORY_NOT_FOUND') ? exitCodes.notFound : exitCodes.failed;
   } finally {
     await repository?.close();
     await fs.rm(scratch, { recursive: true, force: true });
   }
+}
+
+async function accessOf(options: { 'access-key-file'?: string; ca?: string }): Promise<S3Access | undefined> {
+  const { 'access-key-file': keyFile, ca } = options;
+  if (keyFile === undefined) return undefined;
+  const key = readAccessKeyFile(keyFile, '--access-key-file');
+  return ca === undefined ? key : { ...key, caPem: await fs.readFile(ca, 'utf8') };
 }
 
 function misused(problem: string): number {

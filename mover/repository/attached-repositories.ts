@@ -1,19 +1,18 @@
 /** The repositories that this mover serves: creating, attaching, detaching, and attaching them again after a restart. The list is durable. */
-import fs from 'node:fs/promises';
 import path from 'node:path';
-import { z } from 'zod';
 import { CommonErrors } from '../../common/errors/common-errors';
+import { hasCode } from '../../common/errors/tidemark-error';
 import type { Service } from '../../common/lifecycle/lifecycle';
 import type { Logger } from '../../common/log/logger';
-import { durableWrite } from '../../common/tls/durable-write';
 import { RepositoryErrors } from '../errors/mover-errors';
-import { HEADER_NAME, isBlockSize } from '../format/repository-header';
-import { DirectoryStore } from '../stores/directory-store';
+import { isBlockSize } from '../format/repository-header';
+import type { S3Access } from '../stores/s3/bucket';
 import type { Store } from '../stores/store';
-import { directoryOf, prepareFolder, requireFolder } from './repository-folder';
+import { canonicalLocation, openLocation, prepareLocation } from './locations';
 import { createRepository, readHeader, Repository, type RepositorySettings } from './repository';
 import type { LockWatch } from './repository-lock';
 import { SerialQueue } from './serial-queue';
+import { ServedLocations } from './served-locations';
 
 /** Told about repositories that come and go. */
 export interface RepositoryListener {
@@ -31,13 +30,10 @@ export interface AttachedRepositoriesOptions {
   readonly retryIntervalMs: number;
 }
 
-const listSchema = z.object({ locations: z.array(z.string()) });
-
 export class AttachedRepositories implements Service {
   readonly name = 'repositories';
   private readonly byId = new Map<string, Repository>();
-  /** Locations to serve, attached or not yet. */
-  private readonly locations = new Set<string>();
+  private readonly served: ServedLocations;
   /** Foreign locks seen, by location. */
   private readonly lockWatches = new Map<string, LockWatch>();
   private readonly steps = new SerialQueue();
@@ -48,11 +44,13 @@ export class AttachedRepositories implements Service {
     private readonly options: AttachedRepositoriesOptions,
     private readonly listener: RepositoryListener,
     private readonly logger: Logger,
-  ) {}
+  ) {
+    this.served = new ServedLocations(options.dataFolder);
+  }
 
   /** Attaches what was attached before. One that cannot be attached now is tried again and does not keep the mover from starting. */
   async start(): Promise<void> {
-    await this.readList();
+    this.served.load();
     await this.attachMissing();
     this.timer = setInterval(() => void this.attachMissing(), this.options.retryIntervalMs);
     this.timer.unref();
@@ -75,43 +73,42 @@ export class AttachedRepositories implements Service {
   }
 
   /** Makes and attaches a repository. Throws as RepositoryService.CreateRepository says. */
-  create(location: string, requestId: string, settings: RepositorySettings): Promise<Repository> {
+  create(location: string, requestId: string, settings: RepositorySettings, access?: S3Access): Promise<Repository> {
     return this.steps.run(async () => {
       checkSettings(settings);
-      const folder = directoryOf(location);
-      const contents = await prepareFolder(folder, location);
-      const store = new DirectoryStore(folder);
-      if (contents.includes(HEADER_NAME)) {
-        const existing = await readHeader(store);
-        if (existing.requestId !== requestId || requestId === '')
-          throw RepositoryErrors.REPOSITORY_EXISTS({ repositoryId: existing.repositoryId });
-        return this.byId.get(existing.repositoryId) ?? this.open(store);
-      }
-      // What a create that was cut off leaves is its temporary folder.
-      if (contents.some((name) => name !== 'tmp' && name !== 'lost+found'))
-        throw RepositoryErrors.REPOSITORY_LOCATION_NOT_EMPTY({ location });
-      await createRepository(store, requestId, settings, new Date());
-      return this.open(store);
+      const { store, isEmpty } = await prepareLocation(location, access);
+      return this.closingAtFailure(store, async () => {
+        const existing = await readHeader(store).catch(unlessNotFound);
+        if (existing) {
+          if (existing.requestId !== requestId || requestId === '')
+            throw RepositoryErrors.REPOSITORY_EXISTS({ repositoryId: existing.repositoryId });
+          return this.byId.get(existing.repositoryId) ?? this.open(store, access);
+        }
+        if (!isEmpty) throw RepositoryErrors.REPOSITORY_LOCATION_NOT_EMPTY({ location });
+        await createRepository(store, requestId, settings, new Date());
+        return this.open(store, access);
+      });
     });
   }
 
   /** Opens a repository and serves it from now on. Throws as RepositoryService.AttachRepository says. */
-  attach(location: string, expectedRepositoryId: string): Promise<Repository> {
+  attach(location: string, expectedRepositoryId: string, given?: S3Access): Promise<Repository> {
     return this.steps.run(async () => {
-      const folder = directoryOf(location);
-      await requireFolder(folder, location);
-      const store = new DirectoryStore(folder);
-      const header = await readHeader(store);
-      if (expectedRepositoryId !== '' && header.repositoryId !== expectedRepositoryId)
-        throw RepositoryErrors.REPOSITORY_NOT_FOUND({ repository: expectedRepositoryId });
-      const attached = this.byId.get(header.repositoryId);
-      if (attached && attached.store.location !== store.location)
-        throw RepositoryErrors.REPOSITORY_LOCATION_INVALID({
-          field: 'location',
-          location,
-          problem: `it is repository ${header.repositoryId} like ${attached.store.location}, which is in use; remove that first`,
-        });
-      return attached ?? this.open(store);
+      const access = given ?? this.served.accessTo(canonicalLocation(location));
+      const store = await openLocation(location, access);
+      return this.closingAtFailure(store, async () => {
+        const header = await readHeader(store);
+        if (expectedRepositoryId !== '' && header.repositoryId !== expectedRepositoryId)
+          throw RepositoryErrors.REPOSITORY_NOT_FOUND({ repository: expectedRepositoryId });
+        const attached = this.byId.get(header.repositoryId);
+        if (attached && attached.store.location !== store.location)
+          throw RepositoryErrors.REPOSITORY_LOCATION_INVALID({
+            field: 'location',
+            location,
+            problem: `it is repository ${header.repositoryId} like ${attached.store.location}, which is in use; remove that first`,
+          });
+        return attached ?? this.open(store, access);
+      });
     });
   }
 
@@ -121,13 +118,23 @@ export class AttachedRepositories implements Service {
       if (!repository) return;
       await this.listener.detaching(repository);
       this.byId.delete(repositoryId);
-      this.locations.delete(repository.store.location);
-      this.saveList();
+      this.served.remove(repository.store.location);
       await repository.close();
     });
   }
 
-  private async open(store: Store): Promise<Repository> {
+  /** A store that no repository came to use is closed again. */
+  private async closingAtFailure(store: Store, work: () => Promise<Repository>): Promise<Repository> {
+    let repository: Repository | undefined;
+    try {
+      repository = await work();
+      return repository;
+    } finally {
+      if (repository?.store !== store) await store.close();
+    }
+  }
+
+  private async open(store: Store, access: S3Access | undefined): Promise<Repository> {
     const { dataFolder, instanceId, lockLeaseMs } = this.options;
     const watch = this.lockWatches.get(store.location) ?? { text: '', since: 0 };
     this.lockWatches.set(store.location, watch);
@@ -144,8 +151,7 @@ export class AttachedRepositories implements Service {
       throw error;
     }
     this.byId.set(repository.id, repository);
-    this.locations.add(store.location);
-    this.saveList();
+    this.served.add(store.location, access);
     this.logger.info('repository attached', {
       repositoryId: repository.id,
       location: store.location,
@@ -158,10 +164,12 @@ export class AttachedRepositories implements Service {
   private async attachMissing(): Promise<void> {
     await this.steps.run(async () => {
       for (const repository of [...this.byId.values()]) if (repository.isLost) await this.letGo(repository);
-      for (const location of this.locations) {
+      for (const location of this.served.all) {
         if (this.stopped || [...this.byId.values()].some((r) => r.store.location === location)) continue;
         try {
-          await this.open(new DirectoryStore(directoryOf(location)));
+          const access = this.served.accessTo(location);
+          const store = await openLocation(location, access);
+          await this.closingAtFailure(store, () => this.open(store, access));
         } catch (error) {
           this.logger.warn('repository cannot be attached now; it is tried again', { location, error });
         }
@@ -180,32 +188,10 @@ export class AttachedRepositories implements Service {
       this.logger.warn('letting go of a repository failed', { repositoryId: repository.id, error });
     }
   }
+}
 
-  private get listFile(): string {
-    return path.join(this.options.dataFolder, 'repositories.json');
-  }
-
-  private async readList(): Promise<void> {
-    let text: string;
-    try {
-      text = await fs.readFile(this.listFile, 'utf8');
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
-      throw CommonErrors.CONFIGURATION_INVALID({ problems: `- ${this.listFile} cannot be read` }, { cause: error });
-    }
-    try {
-      for (const location of listSchema.parse(JSON.parse(text)).locations) this.locations.add(location);
-    } catch (cause) {
-      throw CommonErrors.CONFIGURATION_INVALID(
-        { problems: `- ${this.listFile} is damaged; remove it and attach the repositories again` },
-        { cause },
-      );
-    }
-  }
-
-  private saveList(): void {
-    durableWrite(this.listFile, JSON.stringify({ locations: [...this.locations] }));
-  }
+function unlessNotFound(error: unknown): undefined {
+  if (!hasCode(error, 'REPOSITORY_NOT_FOUND')) throw error;
 }
 
 function checkSettings(settings: RepositorySettings): void {

@@ -80,11 +80,9 @@ export class RepositoryLock {
       }
       const unchangedMs = performance.now() - watch.since;
       if (!holder || isDead(holder) || unchangedMs >= holder.leaseDurationMs) {
-        const taken = await store.take(lockName);
-        // Somebody else may have taken the stale one in between and renewed it: give it back.
-        if (taken && taken.toString('utf8') !== text) await store.putNew(lockName, taken);
-        else logger.info('took the lock of a mover that is gone', { holder: holder?.hostName });
-        continue;
+        if (!(await store.swap(lockName, Buffer.from(text), encode(content)))) continue;
+        logger.info('took the lock of a mover that is gone', { holder: holder?.hostName });
+        break;
       }
       if (performance.now() >= until)
         throw RepositoryErrors.REPOSITORY_LOCKED({ holder: holder.hostName }, { retryDelayMs: holder.leaseDurationMs });
@@ -115,7 +113,7 @@ export class RepositoryLock {
     this.released = true;
     clearTimeout(this.timer);
     const text = await readText(this.store).catch(() => undefined);
-    if (text !== undefined && parse(text)?.nonce === this.content.nonce) await this.store.delete(lockName);
+    if (text !== undefined && parse(text)?.nonce === this.content.nonce) await this.store.swap(lockName, Buffer.from(text), undefined);
   }
 
   private schedule(): void {

@@ -58,21 +58,13 @@ export class DirectoryStore implements Store {
     });
   }
 
-  async take(name: string): Promise<Buffer | undefined> {
-    return this.guard(name, async () => {
-      const temporary = await this.temporaryPath();
-      this.step('rename', name);
-      try {
-        await fs.rename(this.pathOf(name), temporary);
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-        throw error;
-      }
-      await this.syncFolder(path.dirname(name));
-      const content = await fs.readFile(temporary);
-      await fs.rm(temporary, { force: true });
-      return content;
-    });
+  async swap(name: string, expected: Buffer, content: Uint8Array | undefined): Promise<boolean> {
+    const taken = await this.take(name);
+    if (taken === undefined) return false;
+    if (taken.equals(expected)) return content === undefined || (await this.putNew(name, content));
+    // Somebody else's by now: it goes back, unless there is a newer one already.
+    await this.putNew(name, taken);
+    return false;
   }
 
   async create(name: string): Promise<ObjectWriter> {
@@ -153,6 +145,24 @@ export class DirectoryStore implements Store {
 
   async close(): Promise<void> {
     await this.files.close();
+  }
+
+  /** Removes an object and returns what it held; of several who try at once, one gets it. */
+  private async take(name: string): Promise<Buffer | undefined> {
+    return this.guard(name, async () => {
+      const temporary = await this.temporaryPath();
+      this.step('rename', name);
+      try {
+        await fs.rename(this.pathOf(name), temporary);
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+        throw error;
+      }
+      await this.syncFolder(path.dirname(name));
+      const content = await fs.readFile(temporary);
+      await fs.rm(temporary, { force: true });
+      return content;
+    });
   }
 
   private pathOf(name: string): string {

@@ -12,8 +12,11 @@ export interface Store {
   put(name: string, content: Uint8Array): Promise<void>;
   /** Makes a small object unless the name is taken; false then. */
   putNew(name: string, content: Uint8Array): Promise<boolean>;
-  /** Removes an object and returns what it held, in one atomic step; undefined when there is none. At most 1 MiB. */
-  take(name: string): Promise<Buffer | undefined>;
+  /**
+   * Replaces a small object, or removes it (undefined), if it still holds `expected`; false when it does not. Of several who try at the same
+   * time at most one is told true. At most 1 MiB.
+   */
+  swap(name: string, expected: Buffer, content: Uint8Array | undefined): Promise<boolean>;
   /** Begins a large object. Nothing is visible before `finish`. */
   create(name: string): Promise<ObjectWriter>;
   /** Reads from `offset` into `target`; resolves with the bytes read, fewer than asked only at the object's end. */

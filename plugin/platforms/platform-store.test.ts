@@ -15,6 +15,7 @@ const platform = {
   engineVersion: '4.5.7',
 };
 const damaged = expect.objectContaining({ code: 'PLATFORM_STORE_DAMAGED', retry: 'after-operator' });
+const unreadable = expect.objectContaining({ code: 'SECRETS_DAMAGED', retry: 'after-operator' });
 
 describe('PlatformStore', () => {
   let folder: string;
@@ -49,13 +50,13 @@ describe('PlatformStore', () => {
     store.save([platform]);
     const good = fs.readFileSync(file('platforms.json'), 'utf8');
     fs.writeFileSync(file('platforms.json'), good.replace('"p1"', '"p2"'));
-    expect(() => store.load()).toThrow(damaged);
+    expect(() => store.load()).toThrow(unreadable);
     fs.writeFileSync(file('platforms.json'), good.slice(0, -20));
     expect(() => store.load()).toThrow(damaged);
     fs.writeFileSync(file('platforms.json'), good);
     fs.rmSync(file('platforms.key'));
-    expect(() => new PlatformStore(folder).load()).toThrow(damaged);
+    expect(() => new PlatformStore(folder).load()).toThrow(unreadable);
     fs.writeFileSync(file('platforms.key'), 'short');
-    expect(() => new PlatformStore(folder)).toThrow(damaged);
+    expect(() => new PlatformStore(folder)).toThrow(unreadable);
   });
 });

@@ -2,9 +2,9 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
 import type { Secret } from '../../common/log/redact';
+import { SecretBox } from '../../common/secrets/secret-box';
 import { durableWrite } from '../../common/tls/durable-write';
 import { PlatformErrors } from './platform-errors';
-import { SecretBox } from './secret-box';
 
 /** A connected engine as it is kept. */
 export interface StoredPlatform {
@@ -51,7 +51,7 @@ export class PlatformStore {
     this.#box = SecretBox.open(path.join(dataFolder, 'platforms.key'));
   }
 
-  /** Throws PLATFORM_STORE_DAMAGED. */
+  /** Throws PLATFORM_STORE_DAMAGED, SECRETS_DAMAGED. */
   load(): readonly StoredPlatform[] {
     let text: string;
     try {

@@ -1,6 +1,9 @@
+import fs from 'node:fs';
 import type { Command } from 'commander';
 import type { z } from 'zod';
+import { readAccessKeyFile } from '../../../common/secrets/access-key-file';
 import type * as S from '../../console/schemas';
+import { usage } from '../cli-failure';
 import type { CommandHost } from '../context';
 import { formatBytes, formatTime } from '../output';
 import type { Session } from '../session-view';
@@ -10,25 +13,50 @@ type Repository = z.infer<typeof S.Repository>;
 
 const at = (id: string) => `/repositories/${encodeURIComponent(id)}`;
 
+function accessOf(keyFile: string, caFile: string | undefined): object {
+  const { accessKeyId, secretAccessKey } = readAccessKeyFile(keyFile, '--access-key-file');
+  return {
+    accessKeyId,
+    secretAccessKey: secretAccessKey.reveal(),
+    ...(caFile === undefined ? {} : { caPem: readText(caFile, '--ca') }),
+  };
+}
+
+function readText(file: string, field: string): string {
+  try {
+    return fs.readFileSync(file, 'utf8');
+  } catch (error) {
+    throw usage(`${field}: ${(error as Error).message}`);
+  }
+}
+
 /** repository: add, list, show, verify, remove. */
 export function repositoryCommands(program: Command, host: CommandHost): void {
   const repository = program.command('repository').description('where restore points are stored');
 
   const add = repository
     .command('add <name>')
-    .description('make a repository in a folder of a mover, or take over an existing one')
-    .requiredOption('--location <path>', "absolute path on the mover's machine")
+    .description('make a repository in a folder of a mover or in a bucket, or take over an existing one')
+    .requiredOption('--location <location>', "absolute path on the mover's machine, or s3:https://host/bucket/prefix")
+    .option('--access-key-file <file>', 'for a bucket: a file of two lines, the id of the access key and its secret')
+    .option('--ca <file>', "for a bucket: PEM of the CA that signed the server's certificate, when it is none of the public ones")
     .option('--mover <id>', 'when there is more than one')
     .option('--attach', 'take over the repository that is there')
     .option('--compression <kind>', 'zstd or none')
-    .addHelpText('after', '\nExample:\n  tidemark repository add main --location /srv/backup');
-  host.run<{ location: string; mover?: string; attach?: boolean; compression?: string }>(
+    .addHelpText(
+      'after',
+      '\nExample:\n  tidemark repository add main --location /srv/backup' +
+        '\n  tidemark repository add cloud --location s3:https://s3.example/backup --access-key-file key',
+    );
+  host.run<{ location: string; mover?: string; attach?: boolean; compression?: string; accessKeyFile?: string; ca?: string }>(
     add,
     async ({ api, output }, options, name = '') => {
+      const access = options.accessKeyFile === undefined ? undefined : accessOf(options.accessKeyFile, options.ca);
       const r = await api.post<Repository>('/repositories', {
         name,
         location: options.location,
         attach: options.attach === true,
+        ...(access && { access }),
         ...(options.mover === undefined ? {} : { mover: options.mover }),
         ...(options.compression === undefined ? {} : { compression: options.compression }),
       });

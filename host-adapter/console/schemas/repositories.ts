@@ -5,8 +5,20 @@ import { ReadMode } from './inventory';
 
 export const RepositoryAddRequest = z.object({
   name: itemName,
-  /** `directory:<absolute path>` on the mover's machine; a bare absolute path means that too. */
+  /**
+   * `directory:<absolute path>` on the mover's machine (a bare absolute path means that too), or a bucket:
+   * `s3:https://<host>[:<port>]/<bucket>[/<prefix>][?region=<region>&addressing=path|virtual]`.
+   */
   location: z.string().min(1).max(4096),
+  /** Needed for a bucket. Kept by the mover, encrypted; never shown again. */
+  access: z
+    .object({
+      accessKeyId: z.string().min(1).max(256),
+      secretAccessKey: z.string().min(1).max(1024),
+      /** PEM of the CA that signed the server's certificate, when it is none of the public ones. */
+      caPem: z.string().max(65_536).optional(),
+    })
+    .optional(),
   /** Needed when there is more than one. */
   mover: reference.optional(),
   /** True: take over an existing repository; else make a new one. */

@@ -1,0 +1,23 @@
+/** Runs a RADOS gateway with a bucket `backup` for tests of whole installations: `node run-ceph-gateway.js FOLDER READY_FILE`. Ends with SIGTERM. */
+import fs from 'node:fs';
+import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3';
+import { CephGateway } from './ceph-gateway';
+
+async function main([folder, readyFile]: readonly string[]): Promise<void> {
+  if (folder === undefined || readyFile === undefined) throw new Error('usage: run-ceph-gateway FOLDER READY_FILE');
+  const gateway = await CephGateway.start(folder);
+  process.once('SIGTERM', () => void gateway.stop().then(() => process.exit(0)));
+  const { endpoint, region, accessKeyId, secretAccessKey } = gateway.access;
+  const client = new S3Client({ endpoint, region, forcePathStyle: true, credentials: { accessKeyId, secretAccessKey } });
+  await client.send(new CreateBucketCommand({ Bucket: 'backup' }));
+  client.destroy();
+  fs.writeFileSync(`${readyFile}.new`, JSON.stringify(gateway.access));
+  fs.renameSync(`${readyFile}.new`, readyFile);
+}
+
+if (require.main === module) {
+  main(process.argv.slice(2)).catch((error: unknown) => {
+    process.stderr.write(`${String(error)}\n`);
+    process.exit(1);
+  });
+}

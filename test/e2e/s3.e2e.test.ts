@@ -1,0 +1,98 @@
+/** A repository in a bucket of a real S3 server (Ceph's RADOS gateway), over the whole road and read without any server of ours. */
+import fs from 'node:fs';
+import path from 'node:path';
+import { eventually, startNode } from '../harness/child';
+import type { Child } from '../harness/child';
+import { imageDifference } from '../harness/compare';
+import { engineClean } from '../harness/engine-state';
+import { Site } from '../harness/site';
+import type { Session, Task } from '../harness/site';
+
+const plan = {
+  vms: [{ name: 'small', cluster: 'Level46', nics: 1, disks: [{ name: 'small-a', sizeMib: 128, format: 'cow' }] }],
+};
+const runCeph = path.resolve(__dirname, '..', '..', 'mover', 'testing', 'run-ceph-gateway.js');
+
+interface S3Access {
+  readonly endpoint: string;
+  readonly accessKeyId: string;
+  readonly secretAccessKey: string;
+}
+
+describe('a repository in a bucket', () => {
+  let site: Site;
+  let ceph: Child;
+  let access: S3Access;
+  let keyFile: string;
+  let full: Task;
+  const location = () => `s3:${access.endpoint}/backup/site?region=default`;
+  const readOffline = async (task: Task): Promise<string | undefined> => {
+    const disk = task.disks[0]!;
+    const out = path.join(site.folder, `${task.pointId}.raw`);
+    await site.installation.cli(
+      ...['point', 'read', '--repository', location(), '--access-key-file', keyFile],
+      ...['--point', task.pointId ?? '', '--disk', disk.diskId, '--out', out],
+    );
+    return await imageDifference(site.captureOf(task.sessionId, disk.diskId), out);
+  };
+
+  beforeAll(async () => {
+    site = await Site.start({ plan });
+    const ready = path.join(site.folder, 'ceph.json');
+    ceph = startNode(runCeph, [path.join(site.folder, 'ceph'), ready], path.join(site.folder, 'ceph.log'));
+    await eventually('the S3 server', 90_000, () => fs.existsSync(ready) || undefined);
+    access = JSON.parse(fs.readFileSync(ready, 'utf8')) as S3Access;
+    keyFile = path.join(site.folder, 'key');
+    fs.writeFileSync(keyFile, `${access.accessKeyId}\n${access.secretAccessKey}\n`, { mode: 0o600 });
+    await site.lab.startVm('small');
+    await site.dirty('small', 'small-a', 4, 40, 5);
+  }, 240_000);
+  afterAll(async () => {
+    await site[Symbol.asyncDispose]();
+    await ceph.stop();
+  }, 60_000);
+
+  const refused = async (...args: string[]) => {
+    const result = await site.installation.tryCli('repository', 'add', 'cloud', ...args, '--json');
+    return { exit: result.code, code: (JSON.parse(result.stdout) as { error?: { code: string } }).error?.code };
+  };
+
+  it('is refused without a key, with a wrong one, and in a bucket that is not there', async () => {
+    const wrong = path.join(site.folder, 'wrong');
+    fs.writeFileSync(wrong, `${access.accessKeyId}\nplanted-wrong-secret\n`);
+    expect(await refused('--location', location())).toEqual({ exit: 2, code: 'REPOSITORY_ACCESS_MISSING' });
+    const invalid = { exit: 2, code: 'REPOSITORY_LOCATION_INVALID' };
+    expect(await refused('--location', location(), '--access-key-file', wrong)).toEqual(invalid);
+    expect(await refused('--location', `s3:${access.endpoint}/nothing-here?region=default`, '--access-key-file', keyFile)).toEqual(invalid);
+  });
+
+  it('takes a full and an incremental backup, which the offline reader reads', async () => {
+    await site.installation.cli('repository', 'add', 'cloud', '--location', location(), '--access-key-file', keyFile);
+    await site.installation.cli('job', 'create', 'cloud', '--repository', 'cloud', '--vm', 'small');
+    full = (await site.run('cloud')).tasks[0]!;
+    expect(full).toMatchObject({ state: 'success', disks: [expect.objectContaining({ mode: 'full' })] });
+    await site.dirty('small', 'small-a', 60, 4, 6);
+    const [incremental] = (await site.run('cloud')).tasks;
+    expect(incremental).toMatchObject({ state: 'success', disks: [expect.objectContaining({ mode: 'incremental' })] });
+    expect(incremental!.disks[0]!.counters.storedBytes).toBeLessThan(6 * 1024 * 1024);
+    for (const task of [full, incremental!]) expect(await readOffline(task)).toBeUndefined();
+    await engineClean(site.lab);
+  }, 120_000);
+
+  it('is served again after a restart of the mover, verifies, and shows no key anywhere', async () => {
+    site.installation.kill('mover');
+    const verified = await eventually('verify', 60_000, async () => {
+      const session: Session = await site.session('repository', 'verify', 'cloud');
+      return session.state === 'success' ? session : undefined;
+    });
+    expect(verified.state).toBe('success');
+    const [next] = (await site.run('cloud')).tasks;
+    expect(next).toMatchObject({ state: 'success', disks: [expect.objectContaining({ mode: 'incremental' })] });
+    const files = fs.readdirSync(site.installation.dataDir, { recursive: true, encoding: 'utf8' });
+    for (const name of files) {
+      const file = path.join(site.installation.dataDir, name);
+      if (!fs.statSync(file).isFile()) continue;
+      expect([name, fs.readFileSync(file).includes(access.secretAccessKey)]).toEqual([name, false]);
+    }
+  }, 120_000);
+});
