@@ -1,3 +1,6 @@
+import type { Entity } from '../model/entities';
+import type { Collection } from '../model/store';
+
 export interface ControlRoute {
   readonly method: 'GET' | 'POST' | 'DELETE';
   /** `:name` segments are handed over in order. */
@@ -32,4 +35,13 @@ export function wantNumber(body: Record<string, unknown>, field: string, otherwi
     throw new ControlError(400, `"${field}" must be a number`);
   }
   return value;
+}
+
+/** The entity by its id or its name. */
+export function named<E extends Entity>(collection: Collection<E>, idOrName: string, what: string): E {
+  const found = collection.get(idOrName) ?? collection.find((entity) => (entity as { name?: string }).name === idOrName);
+  if (!found) {
+    throw new ControlError(404, `no ${what} ${idOrName}`);
+  }
+  return found;
 }

@@ -107,6 +107,21 @@ describe('the control endpoint', () => {
     await until(() => engine.core.db.vms.get(id)?.status === 'up');
   });
 
+  it('takes memory and space away, and puts clocks off', async () => {
+    const { id } = await stoppedVm();
+    const [host] = engine.core.db.hosts.list();
+    for (const { name } of engine.core.db.hosts.list()) await engine.steer('POST', `/hosts/${name}/memory`, { bytes: 1024 ** 2 });
+    const refused = await engine.api('POST', `/vms/${id}/start`, {});
+    expect([refused.status, JSON.stringify(refused.json)]).toEqual([409, expect.stringContaining(`${host?.name ?? ''} did not satisfy`)]);
+    await engine.steer('POST', '/storagedomains/data-1/space', { freeBytes: 1 });
+    const disk = { name: 'x', format: 'cow', provisioned_size: 1024, storage_domains: { storage_domain: [{ name: 'data-1' }] } };
+    expect((await engine.api('POST', '/disks', disk)).status).toBe(409);
+    await engine.steer('POST', '/storagedomains/data-1/space');
+    expect((await engine.api('POST', '/disks', disk)).status).toBe(202);
+    await engine.steer('POST', `/vms/${id}/clock`, { offsetSeconds: -60 });
+    expect(engine.core.db.vms.get(id)?.clockOffsetSeconds).toBe(-60);
+  });
+
   it('restarts the engine with other settings', async () => {
     await engine.steer('POST', '/engine/restart', { downMs: 0, settings: { transferInactivitySeconds: 5 } });
     expect((await engine.api('GET', '/options/TransferImageClientInactivityTimeoutInSeconds')).text).toContain('"5"');

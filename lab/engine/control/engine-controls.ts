@@ -6,7 +6,8 @@ import type { Collection } from '../model/store';
 import { chainOf } from '../disks/images';
 import { connectHost } from '../inventory/hosts';
 import { pretendInventory } from '../scale/pretended-inventory';
-import { ControlError, type ControlRoute, wantNumber, wantText } from './control-route';
+import { capacityControls } from './capacity-controls';
+import { ControlError, type ControlRoute, named, wantNumber, wantText } from './control-route';
 import type { FaultRule } from './fault-plan';
 
 /** What the control endpoint can do to a running lab. Entities are named by id or by name. */
@@ -18,7 +19,13 @@ export function engineControls(server: EngineServer, fleet: HostFleet, crashVm: 
     }
     return server.run;
   };
-  return [...lookRoutes(server, run), ...faultRoutes(server, run), ...hostRoutes(run, fleet), ...machineRoutes(run, fleet, crashVm)];
+  return [
+    ...lookRoutes(server, run),
+    ...faultRoutes(server, run),
+    ...hostRoutes(run, fleet),
+    ...machineRoutes(run, fleet, crashVm),
+    ...capacityControls(run),
+  ];
 }
 
 type Run = () => EngineRun;
@@ -289,14 +296,6 @@ function machineRoutes(run: Run, fleet: HostFleet, crashVm: (vmId: string) => vo
       },
     },
   ];
-}
-
-function named<E extends Entity>(collection: Collection<E>, idOrName: string, what: string): E {
-  const found = collection.get(idOrName) ?? collection.find((entity) => (entity as { name?: string }).name === idOrName);
-  if (!found) {
-    throw new ControlError(404, `no ${what} ${idOrName}`);
-  }
-  return found;
 }
 
 function collectionOf(run: EngineRun, name: string): Collection<Entity> {

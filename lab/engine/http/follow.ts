@@ -46,7 +46,7 @@ async function followOne(type: FieldType, entity: ApiObject, head: string, tails
     const target = await fetch(relative(present['href']));
     return target?.entity
       ? // What only the referring entity knows stays: the snapshot of a hot-added disk.
-        { ...entity, [name]: { ...present, ...(await deeper(target.type, target.entity)), link: target.entity['link'] ?? [] } }
+        { ...entity, [name]: { ...present, ...told(await deeper(target.type, target.entity)), link: target.entity['link'] ?? [] } }
       : entity;
   }
   if (field.kind !== 'list') {
@@ -70,3 +70,8 @@ async function followOne(type: FieldType, entity: ApiObject, head: string, tails
 }
 
 const relative = (href: string): string => href.slice(API_ROOT.length);
+
+/** Without the fields that have no value. */
+function told(entity: ApiObject): ApiObject {
+  return Object.fromEntries(Object.entries(entity).filter(([, value]) => value !== undefined));
+}

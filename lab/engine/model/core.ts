@@ -14,6 +14,7 @@ export interface Core {
   readonly jobs: JobLog;
   readonly fleet: HostFleet;
   readonly captures: Captures;
+  readonly workerVms: WorkerVmFaults;
   /** In-memory object locks; empty after a restart until running commands took theirs again. */
   readonly locks: LockManager;
   readonly settings: EngineSettings;
@@ -36,6 +37,11 @@ export interface Core {
  */
 export interface Captures {
   folder: string | undefined;
+}
+
+/** A lab's faults of worker VMs that start from now on. */
+export interface WorkerVmFaults {
+  clockOffsetSeconds: number;
 }
 
 export interface EngineLogger {

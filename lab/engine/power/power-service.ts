@@ -205,7 +205,7 @@ export class PowerService {
           macAddresses: db.nics.list((nic) => nic.vmId === vmId && nic.plugged && nic.linked).map((nic) => nic.macAddress),
           machine: machineOf(db, vm),
           ...optional('configDrive', drive),
-          ...optional('clockOffsetSeconds', vm.clockOffsetSeconds),
+          clockOffsetSeconds: vm.clockOffsetSeconds ?? (vm.guestOfRun === undefined ? 0 : core.workerVms.clockOffsetSeconds),
         });
       }
       db.vms.update(vmId, { initialized: true });
