@@ -3,23 +3,15 @@
  * claims must hold there too. The worker is in memory and moves no data; that the data is right is the business of `test/e2e`.
  */
 import { randomUUID } from 'node:crypto';
-import fs from 'node:fs';
-import os from 'node:os';
-import path from 'node:path';
-import { request } from 'undici';
-import { Secret } from '../../common/log/redact';
-import { Engine } from '../engine/engine';
-import { inspectEngine } from '../engine/engine-trust';
-import { startProgram } from '../testing/child-process';
-import type { RunningProgram } from '../testing/child-process';
+import type { Engine } from '../engine/engine';
 import { eventually } from '../testing/eventually';
-import type { FakeEngine } from '../testing/fake-engine';
+import { asFake, startLabEngine } from '../testing/lab-engine';
+import type { LabEngine } from '../testing/lab-engine';
 import { MemoryJournalFile } from '../testing/memory-journal-file';
 import { Mortal } from '../testing/mortal';
 import { platformId, runBackup, runRestore, startBench } from '../testing/protection-bench';
 import type { Bench, Run } from '../testing/protection-bench';
 import { QuickClock } from '../testing/quick-clock';
-import { quietLogger } from '../testing/quiet-logger';
 import type { BackupRequest } from './requests';
 
 const plan = {
@@ -44,57 +36,18 @@ const plan = {
 /** The lab's engine hurries, so the flows look more often. */
 const clock = new QuickClock(6);
 
-let folder: string;
-let lab: RunningProgram;
+let lab: LabEngine;
 let engine: Engine;
-let control: (route: string, body: object) => Promise<void>;
 
 beforeAll(async () => {
-  folder = fs.mkdtempSync(path.join(os.tmpdir(), 'tidemark-protection-'));
-  const [readyFile, seedFile] = [path.join(folder, 'ready.json'), path.join(folder, 'seed.json')];
-  fs.writeFileSync(seedFile, JSON.stringify(plan));
-  lab = startProgram('lab/main.js', [
-    '--data-dir',
-    path.join(folder, 'lab'),
-    '--seed-file',
-    seedFile,
-    '--clock-factor',
-    '40',
-    '--ready-file',
-    readyFile,
-  ]);
-  await eventually('the lab is up', () => fs.existsSync(readyFile) || lab.child.exitCode !== null, 60_000);
-  if (!fs.existsSync(readyFile)) throw new Error(`the lab did not start:\n${lab.errors()}`);
-  const access = JSON.parse(fs.readFileSync(readyFile, 'utf8')) as {
-    engineUrl: string;
-    user: string;
-    password: string;
-    controlUrl: string;
-  };
-  engine = Engine.connect(
-    { ...(await inspectEngine(access.engineUrl)), username: access.user, password: new Secret(access.password) },
-    quietLogger().logger,
-  );
-  control = async (route, body) => {
-    const answer = await request(`${access.controlUrl.replace(/\/$/, '')}${route}`, {
-      method: 'POST',
-      body: JSON.stringify(body),
-      headers: { 'content-type': 'application/json' },
-    });
-    if (answer.statusCode !== 200) throw new Error(`${route}: ${answer.statusCode} ${await answer.body.text()}`);
-    await answer.body.dump();
-  };
+  lab = await startLabEngine(plan);
+  engine = lab.engine;
 }, 90_000);
 
-afterAll(async () => {
-  await engine.close();
-  await lab.end();
-  fs.rmSync(folder, { recursive: true, force: true });
-}, 60_000);
+afterAll(() => lab[Symbol.asyncDispose](), 60_000);
 
 function bench(file?: MemoryJournalFile, mortal?: Mortal): Promise<Bench> {
-  const real = { asEngine: () => engine } as unknown as FakeEngine;
-  return startBench({ engine: real, clock, ...(file ? { file } : {}), ...(mortal ? { mortal } : {}) });
+  return startBench({ engine: asFake(engine), clock, ...(file ? { file } : {}), ...(mortal ? { mortal } : {}) });
 }
 
 function order(vmId: string, run?: Run): BackupRequest {
@@ -115,23 +68,6 @@ function order(vmId: string, run?: Run): BackupRequest {
 
 const modes = (run: Run) => Object.fromEntries(run.awaiting?.disks.map((d) => [d.disk.name, `${d.mode} ${d.reason}`.trim()]) ?? []);
 
-/** What is in the engine that should not be. */
-async function leftovers(): Promise<string[]> {
-  const left = (await engine.transfers.list()).flatMap((t) =>
-    ['finished_success', 'finished_failure'].includes(t.phase) ? [] : [`transfer ${t.phase}`],
-  );
-  for await (const page of engine.vms.pages({ with: ['snapshots'] })) {
-    for (const vm of page) {
-      for (const b of await engine.backups.list(vm.id))
-        if (!['succeeded', 'failed'].includes(b.phase)) left.push(`backup ${vm.name} ${b.phase}`);
-      for (const s of vm.snapshots ?? []) if (s.type !== 'active') left.push(`snapshot ${vm.name} ${s.description}`);
-    }
-  }
-  for await (const page of engine.disks.pages())
-    for (const disk of page) if (disk.status !== 'ok') left.push(`disk ${disk.name} ${disk.status}`);
-  return left;
-}
-
 it.each(['hybrid', 'live'])(
   '%s: full, incremental, a lost bitmap, a kill, and a restore',
   async (name) => {
@@ -151,11 +87,11 @@ it.each(['hybrid', 'live'])(
       expect((await engine.checkpoints.list(vmId)).map((c) => c.id)).toEqual([second.awaiting?.checkpointId]);
 
       const lost = second.awaiting!.disks.find((d) => d.disk.name === 'more')!.disk.diskId;
-      await control(`/disks/${lost}/bitmaps/damage`, { checkpoint: second.awaiting!.checkpointId, how: 'inconsistent' });
+      await lab.control(`/disks/${lost}/bitmaps/damage`, { checkpoint: second.awaiting!.checkpointId, how: 'inconsistent' });
       second = await runBackup(at, order(vmId, second));
       expect(second.result).toMatchObject({ outcome: 'warning', leftForJanitor: [] });
       expect(modes(second)).toMatchObject({ data: 'digest-compare cbt-raw', more: 'full cbt-bitmap-invalid' });
-      expect(await leftovers()).toEqual([]);
+      expect(await lab.leftovers()).toEqual([]);
     }
     {
       const dead = await bench(file, new Mortal());
@@ -164,11 +100,11 @@ it.each(['hybrid', 'live'])(
       await eventually('the tasks', () => dead.worker.tasks.length === 3, 30_000);
       dead.mortal.kill();
       await dead[Symbol.asyncDispose]();
-      expect((await leftovers()).length).toBeGreaterThan(0);
+      expect((await lab.leftovers()).length).toBeGreaterThan(0);
     }
     await using at = await bench(file);
     at.janitor.start();
-    await eventually('a clean engine', async () => at.journal.openEntries().length === 0 && (await leftovers()).length === 0, 60_000);
+    await eventually('a clean engine', async () => at.journal.openEntries().length === 0 && (await lab.leftovers()).length === 0, 60_000);
     expect((await engine.checkpoints.list(vmId)).map((c) => c.id)).toEqual([second.awaiting?.checkpointId]);
 
     const target = {
@@ -210,7 +146,7 @@ it.each(['hybrid', 'live'])(
       ['more', 'cow', false],
       ['system', 'cow', true],
     ]);
-    expect(await leftovers()).toEqual([]);
+    expect(await lab.leftovers()).toEqual([]);
   },
   120_000,
 );
