@@ -5,6 +5,8 @@ import tls from 'node:tls';
 import zlib from 'node:zlib';
 import { createAuthority, issueIdentity } from '../../common/tls/authority';
 import type { Authority } from '../../common/tls/authority';
+import type { IdentityMaterial } from '../../common/tls/identity';
+import type { Role } from '../../common/rpc/peer';
 import { adviceNumber } from '../../common/rpc/status-details';
 import { decodeHeader, encodeFrame } from '../../proto/data-mover/frame-codec';
 import { encodeBlockList, newPutBitmap, offerBlock, offerDigest, offerEntryCount, setPutBit } from '../../proto/data-mover/frame-payloads';
@@ -32,6 +34,10 @@ export interface MoverDoubleOptions {
   readonly blockSizeBytes?: number;
   readonly codec?: number;
   readonly maxBatch?: number;
+  /** What its certificate says it is; a mover. */
+  readonly role?: Role;
+  /** Bytes per second that it takes from probes; all that come. */
+  readonly probeRate?: number;
 }
 
 export class MoverDouble {
@@ -43,6 +49,8 @@ export class MoverDouble {
   readonly sockets = new Set<tls.TLSSocket>();
   /** Called with each frame before it is handled; a true answer swallows it. */
   fault: (type: FrameType, double: MoverDouble, socket: tls.TLSSocket) => boolean = () => false;
+  /** Bytes of all probes. */
+  probedBytes = 0;
   private server!: tls.Server;
   private claims = new Map<string, tls.TLSSocket>();
 
@@ -55,7 +63,7 @@ export class MoverDouble {
 
   static async start(options: MoverDoubleOptions = {}): Promise<MoverDouble> {
     const double = new MoverDouble(await createAuthority('test'), options);
-    const identity = await issueIdentity(double.authority, { role: 'mover', id: 'm1' }, ['127.0.0.1']);
+    const identity = await issueIdentity(double.authority, { role: options.role ?? 'mover', id: 'm1' }, ['127.0.0.1']);
     double.server = tls.createServer(
       {
         key: identity.privateKeyPem,
@@ -128,7 +136,12 @@ export class MoverDouble {
     socket.on('data', (chunk: Buffer) => reader.push(chunk));
   }
 
-  private refuse(socket: tls.TLSSocket, sequence: number, code: string): void {
+  /** An identity of its CA. */
+  identityOf(role: Role): Promise<IdentityMaterial> {
+    return issueIdentity(this.authority, { role, id: `${role}-1` }, ['127.0.0.1']);
+  }
+
+  refuse(socket: tls.TLSSocket, sequence: number, code: string): void {
     socket.write(encodeFrame(FrameType.error, { sequence, code, message: `${code} of the double`, retry: adviceNumber('never') }));
   }
 
@@ -223,6 +236,16 @@ export class MoverDouble {
         let next = firstBlock + blockCount;
         while (next < total && !allocated(next)) next += 1;
         socket.write(encodeFrame(FrameType.readDone, { sequence, nextAllocatedBlock: Math.min(next, total) }));
+        return;
+      }
+      case FrameType.probe: {
+        const { sequence } = decodeHeader(type, header);
+        this.probedBytes += payload.length;
+        const receivedBytes = this.probedBytes;
+        const answer = () => socket.write(encodeFrame(FrameType.probeReply, { sequence, receivedBytes }));
+        const { probeRate } = this.options;
+        if (probeRate === undefined) answer();
+        else setTimeout(answer, (receivedBytes / probeRate) * 1000);
         return;
       }
       case FrameType.ping:
