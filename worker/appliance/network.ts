@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
+import path from 'node:path';
 import { pause } from '../../common/rpc/call';
 import type { Logger } from '../../common/log/logger';
 import { complaint, run } from './commands';
@@ -14,10 +15,6 @@ import type { KernelLink, KernelRoute, PolicyRoutes } from './policy-routes';
 import { readLearned, resolverFile } from './resolver';
 import type { LearnedServers } from './resolver';
 
-/** Where the DHCP client's hook leaves what it was told; a file per NIC and protocol. */
-const learnedFolder = '/run/tidemark/network';
-/** /etc/resolv.conf of the image is a link to it. */
-const resolverPath = '/run/tidemark/resolv.conf';
 /** Changes come in bursts. */
 const settleMs = 300;
 
@@ -41,6 +38,10 @@ export function ownAddresses(): string[] {
 export class Network {
   readonly #children: ChildProcess[] = [];
   readonly #devices: readonly string[];
+  /** Where the DHCP client's hook leaves what it was told; a file per NIC and protocol. */
+  readonly #learnedFolder: string;
+  /** /etc/resolv.conf of the image is a link to it. */
+  readonly #resolverPath: string;
   #policy: PolicyRoutes | undefined;
   #following: Promise<void> = Promise.resolve();
   #due: NodeJS.Timeout | undefined;
@@ -49,20 +50,23 @@ export class Network {
   constructor(
     private readonly settings: NetworkSettings,
     private readonly logger: Logger,
+    folder = '/run/tidemark',
   ) {
+    this.#learnedFolder = path.join(folder, 'network');
+    this.#resolverPath = path.join(folder, 'resolv.conf');
     this.#devices = settings.nics.map(({ device }) => device);
   }
 
   /** Sets everything up; does not wait for addresses. */
   async start(): Promise<void> {
     for (const problem of this.settings.problems) this.logger.error(`network: ${problem}`);
-    fs.mkdirSync(learnedFolder, { recursive: true });
+    fs.mkdirSync(this.#learnedFolder, { recursive: true });
     this.#writeResolver();
     const plan = planNetwork(this.settings.nics);
     for (const step of plan.steps) await this.#carryOut(step);
     for (const nic of plan.automatic) this.#ask(nic);
     this.#keep('ip', ['monitor', 'address', 'route', 'link'], () => this.#changed());
-    fs.watch(learnedFolder, () => this.#changed()).unref();
+    fs.watch(this.#learnedFolder, () => this.#changed()).unref();
     await this.#follow();
   }
 
@@ -91,7 +95,7 @@ export class Network {
 
   /** What DHCP and routers told so far. */
   get learned(): LearnedServers {
-    return readLearned(learnedFolder);
+    return readLearned(this.#learnedFolder);
   }
 
   stop(): void {
@@ -110,7 +114,7 @@ export class Network {
     }
   }
 
-  /** One client per NIC, for as long as the VM runs; its hook writes into `learnedFolder`. */
+  /** One client per NIC, for as long as the VM runs; its hook writes into the folder. */
   #ask({ device, family, metric }: AutomaticNic): void {
     const only = { ipv4: ['--ipv4only'], ipv6: ['--ipv6only'], both: [] }[family];
     const args = ['--nobackground', '--quiet', '--config', '/etc/dhcpcd.conf', '--metric', String(metric), ...only, device];
@@ -159,10 +163,10 @@ export class Network {
 
   #writeResolver(): void {
     const text = resolverFile(this.settings, this.learned);
-    const old = fs.existsSync(resolverPath) ? fs.readFileSync(resolverPath, 'utf8') : undefined;
+    const old = fs.existsSync(this.#resolverPath) ? fs.readFileSync(this.#resolverPath, 'utf8') : undefined;
     if (text === old) return;
-    fs.writeFileSync(`${resolverPath}.new`, text);
-    fs.renameSync(`${resolverPath}.new`, resolverPath);
+    fs.writeFileSync(`${this.#resolverPath}.new`, text);
+    fs.renameSync(`${this.#resolverPath}.new`, this.#resolverPath);
   }
 }
 

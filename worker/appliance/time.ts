@@ -29,8 +29,10 @@ export class TimeKeeper {
     const names = this.servers.join(', ');
     try {
       const once = this.servers.map((server) => `server ${server} iburst maxsamples 1`);
+      const before = Date.now() - performance.now();
       await run('chronyd', ['-q', '-t', String(patienceSeconds), ...base, ...once], (patienceSeconds + 4) * 1000);
-      this.logger.info(`time: set by ${names}`);
+      const step = (Date.now() - performance.now() - before) / 1000;
+      this.logger.info(`time: set by ${names}; the clock was ${Math.abs(step).toFixed(1)} s ${step < 0 ? 'fast' : 'slow'}`);
     } catch (error) {
       this.logger.warn(
         `time: ${names} did not answer in ${patienceSeconds} s; the clock is the host's, ${new Date().toISOString()}. Allow UDP 123 to it`,
