@@ -1,12 +1,16 @@
 """Boots a finished image the way oVirt would and looks whether it does what it must: `npm run worker-image -- --boot-test`."""
 import json
 import socket
+import struct
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 
-from guest import MACHINES, Guest, config_drive, user_data
+sys.dont_write_bytecode = True  # the folder is part of the repository
+
+from guest import MAC_ADDRESSES, MACHINES, Guest, config_drive, user_data
 from tools import BuildError, say
 
 # The emulation on a loaded machine is some ten times slower than a host of oVirt.
@@ -14,8 +18,14 @@ PATIENCE = 240
 TOKEN = "tmk1.boot-test-secret-0123456789abcdef.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
 
-def seed_for(port):
+# By so much the guest's clock is wrong at its start.
+CLOCK_OFFSET = -3600
+
+
+def seed_for(port, time_servers=()):
     """For a plug-in on this machine, which user-mode networking shows to the guest as 10.0.2.2."""
+    none, automatic = {"method": "none"}, {"method": "automatic"}
+    fixed = {"method": "static", "address": "10.9.9.7/24", "gateway": "10.9.9.2"}
     return {
         "version": 1,
         "workerId": "0d9f5f0e-52f5-4c3d-9b0e-1f0c5a3a7b11",
@@ -24,11 +34,45 @@ def seed_for(port):
         "clusterId": "boot-test",
         "taskSlots": 4,
         "plugin": {"endpoint": f"10.0.2.2:{port}", "enrolmentEndpoint": f"10.0.2.2:{port}", "enrolmentToken": TOKEN},
-        "interfaces": [{"macAddress": "52:54:00:12:34:56", "mtu": 1400, "ipv4": {"method": "automatic"}, "ipv6": {"method": "none"}, "routes": []}],
+        "interfaces": [
+            {"macAddress": MAC_ADDRESSES[0], "mtu": 1400, "ipv4": automatic, "ipv6": none, "routes": []},
+            {"macAddress": MAC_ADDRESSES[1], "ipv4": fixed, "ipv6": automatic, "routes": [{"destination": "192.0.2.0/24", "via": "10.9.9.2"}]},
+        ],
         "dnsServers": ["10.0.2.3"],
         "dnsSearch": [],
-        "ntpServers": [],
+        "ntpServers": list(time_servers),
     }
+
+
+class TimeServer:
+    """Answers NTP (RFC 5905) with this machine's time on 127.0.0.1; `usable` is false where the port may not be taken."""
+
+    def __init__(self):
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            self._socket.bind(("127.0.0.1", 123))
+            self.usable = True
+        except OSError:
+            self.usable = False
+            return
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        while True:
+            try:
+                packet, peer = self._socket.recvfrom(1024)
+            except OSError:
+                return
+            if len(packet) < 48:
+                continue
+            now = time.time() + 2208988800
+            stamp = struct.pack("!II", int(now), int((now % 1) * 2**32))
+            # Version 4, server, stratum 1; the client's own time comes back as the origin.
+            head = struct.pack("!BBbb", 0x24, 1, 6, -20) + struct.pack("!II", 0, 66) + b"TEST"
+            self._socket.sendto(head + stamp + packet[40:48] + stamp + stamp, peer)
+
+    def close(self):
+        self._socket.close()
 
 
 class Listener:
@@ -55,13 +99,15 @@ class Listener:
 
 def boot(image, machine):
     """One good start, from power on to power off. Returns what was measured and seen."""
-    listener = Listener()
+    listener, time_server = Listener(), TimeServer()
+    servers = ["10.0.2.2"] if time_server.usable else []
     with tempfile.TemporaryDirectory(prefix="worker-boot-") as folder:
-        iso = config_drive(Path(folder), user_data(seed_for(listener.port)))
-        with Guest(image, machine, iso, Path(folder)) as guest:
+        iso = config_drive(Path(folder), user_data(seed_for(listener.port, servers)))
+        with Guest(image, machine, iso, Path(folder), clock_offset=CLOCK_OFFSET) as guest:
             appliance = guest.wait_for("appliance: started", PATIENCE)
             dialling = guest.wait_until(listener.dialled.is_set, "call to the plug-in", PATIENCE)
             agent = guest.agent("guest-network-get-interfaces")
+            clock = guest.agent("guest-get-time") / 1e9 - time.time()
             refused = guest.agent("guest-exec", path="/bin/sh")
             file_systems = guest.agent("guest-get-fsinfo")
             memory = guest.resident_mib()
@@ -74,12 +120,15 @@ def boot(image, machine):
             off = guest.wait_for_end(90)
             console = guest.console
     listener.close()
+    time_server.close()
     return {
         "machine": machine,
         "applianceSeconds": appliance,
         "diallingSeconds": dialling,
         "powerOffSeconds": round(off - asked, 1),
         "memoryMib": memory,
+        "timeServer": time_server.usable,
+        "clockOffsetSeconds": round(clock, 1),
         "interfaces": agent,
         "execRefused": "error" in refused,
         "fileSystems": file_systems,

@@ -17,6 +17,7 @@ MACHINES = {
     "q35_sea_bios": ("q35", "bios"),
     "q35_ovmf": ("q35", "uefi"),
 }
+MAC_ADDRESSES = ("52:54:00:12:34:56", "52:54:00:12:34:57")
 
 
 def config_drive(folder, user_data):
@@ -43,12 +44,16 @@ def user_data(seed):
 class Guest:
     """Starts on entering; the process is gone on leaving."""
 
-    def __init__(self, image, machine, iso, folder, memory_mib=768):
+    def __init__(self, image, machine, iso, folder, memory_mib=768, clock_offset=0):
         self.folder = folder
+        self._clock_offset = clock_offset
         self.console_file = folder / "console.txt"
         self._arguments = self._command(image, machine, iso, memory_mib)
         self._process = None
         self.started = 0.0
+
+    def _clock(self):
+        return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() + self._clock_offset))
 
     def _command(self, image, machine, iso, memory_mib):
         chipset, firmware = MACHINES[machine]
@@ -65,7 +70,11 @@ class Guest:
             *["-device", "virtio-scsi-pci,id=scsi0", "-drive", f"if=none,id=root,format=qcow2,file={overlay}", "-device", "scsi-hd,bus=scsi0.0,drive=root,bootindex=1"],
             # On SATA with q35, on IDE with i440fx.
             *["-drive", f"if=none,id=cd,format=raw,readonly=on,media=cdrom,file={iso}", "-device", f"ide-cd,bus=ide.{2 if chipset == 'q35' else 1},drive=cd"],
-            *["-netdev", "user,id=net0", "-device", "virtio-net-pci,netdev=net0,mac=52:54:00:12:34:56"],
+            *["-netdev", "user,id=net0", "-device", f"virtio-net-pci,netdev=net0,mac={MAC_ADDRESSES[0]}"],
+            # The second one tells IPv6 addresses and a name server by router advertisements.
+            *["-netdev", "user,id=net1,net=10.9.9.0/24,host=10.9.9.2,dns=10.9.9.3,ipv6-prefix=fd09::,ipv6-host=fd09::2,ipv6-dns=fd09::3"],
+            *["-device", f"virtio-net-pci,netdev=net1,mac={MAC_ADDRESSES[1]}"],
+            *["-rtc", f"base={self._clock()}"],
             *["-device", "virtio-serial-pci", "-chardev", f"socket,id=agent,path={self.folder / 'agent.sock'},server=on,wait=off"],
             *["-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0", "-device", "virtio-rng-pci", "-device", "virtio-balloon-pci"],
             *["-serial", f"file:{self.console_file}", "-vga", "std", "-qmp", f"unix:{self.folder / 'qmp.sock'},server=on,wait=off"],
