@@ -3,7 +3,7 @@ import { eventually } from '../testing/eventually';
 import { quietLogger } from '../testing/quiet-logger';
 import { RecordedWorker, knownReplies } from '../testing/recorded-worker';
 import { secureServer } from '../testing/secure-server';
-import { workersBesideServerOnly } from '../workers/beside-server-only';
+import { workersBesideServerOnly } from '../testing/beside-server-only';
 import { ConnectedFleet } from '../workers/connected-fleet';
 import { Dispatcher } from '../workers/dispatcher';
 import { defaultFleetTiming } from '../workers/timing';

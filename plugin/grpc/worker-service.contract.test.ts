@@ -8,7 +8,7 @@ import { eventually } from '../testing/eventually';
 import { quietLogger } from '../testing/quiet-logger';
 import { ScriptedWorker } from '../testing/scripted-worker';
 import { secureServer } from '../testing/secure-server';
-import { workersBesideServerOnly } from '../workers/beside-server-only';
+import { workersBesideServerOnly } from '../testing/beside-server-only';
 import { ConnectedFleet } from '../workers/connected-fleet';
 import { Dispatcher, defaultDispatcherLimits } from '../workers/dispatcher';
 import type { TaskOutcome } from '../workers/tasks';

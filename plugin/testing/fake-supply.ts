@@ -1,4 +1,4 @@
-import { defaultPlacementPolicy } from '../workers/beside-server-only';
+import { defaultPlacementPolicy } from './beside-server-only';
 import type { Expectation, PlacementPolicy, WorkerSupply, WorkerVm } from '../workers/ports';
 import type { Placement } from '../workers/tasks';
 

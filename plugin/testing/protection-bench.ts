@@ -26,7 +26,7 @@ import { RestoredDisks } from '../protection/restored-disks';
 import { VmSnapshots } from '../protection/vm-snapshots';
 import { WorkerAttachments } from '../protection/worker-attachments';
 import type { ReportedEvent } from '../tokens';
-import { workersBesideServerOnly } from '../workers/beside-server-only';
+import { workersBesideServerOnly } from './beside-server-only';
 import { ConnectedFleet } from '../workers/connected-fleet';
 import { Dispatcher } from '../workers/dispatcher';
 import type { WorkerVm } from '../workers/ports';

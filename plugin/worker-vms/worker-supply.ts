@@ -56,7 +56,9 @@ export class OwnWorkerSupply implements WorkerSupply {
         'worker-failed',
         `worker "${failing.name}" could not be started: ${failing.problem?.message ?? 'it is tried again soon'}`,
       );
-    if (here.some((one) => one.phase === 'lost')) return { kind: 'coming', reason: 'worker-starting' };
+    // A ready one without a stream dials again (after a restart of this process all do), or is found lost and made anew.
+    const isAway = (one: StoredWorker) => one.phase === 'lost' || (one.phase === 'ready' && !this.#isConnected(one.workerId));
+    if (here.some(isAway)) return { kind: 'coming', reason: 'worker-starting' };
     if (here.length > 0) return none('worker-slots', 'the workers of the cluster are all busy');
     if (all.length > 0) return none('worker-drained', 'the workers of the cluster take no tasks, as an administrator wants it');
     if (clusterId === '') return none('worker-none-deployed', 'no worker is deployed on the platform');
@@ -170,6 +172,10 @@ export class OwnWorkerSupply implements WorkerSupply {
     // Being shut down for want of work: started again as soon as it is down.
     if (worker.phase === 'stopping') return this.operations.activityOf(worker.workerId) === 'stopping';
     return this.operations.activityOf(worker.workerId) === 'starting';
+  }
+
+  #isConnected(workerId: string): boolean {
+    return this.operations.parts.workers.connected().some((one) => one.workerId === workerId);
   }
 
   #notify(): void {

@@ -3,7 +3,7 @@ import { FakeSupply } from '../testing/fake-supply';
 import { ManualClock, settled } from '../testing/manual-clock';
 import { MemoryWorker } from '../testing/memory-worker';
 import { quietLogger } from '../testing/quiet-logger';
-import { defaultPlacementPolicy } from './beside-server-only';
+import { defaultPlacementPolicy } from '../testing/beside-server-only';
 import { ConnectedFleet } from './connected-fleet';
 import { Dispatcher } from './dispatcher';
 import type { Slot } from './dispatcher';

@@ -1,4 +1,4 @@
-import { defaultPlacementPolicy as rules } from './beside-server-only';
+import { defaultPlacementPolicy as rules } from '../testing/beside-server-only';
 import type { TaskTaker } from './connected-fleet';
 import { choose, hopTo, hopsOf } from './hops';
 import type { Candidate, Hop, Outlook } from './hops';

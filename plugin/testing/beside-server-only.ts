@@ -1,6 +1,6 @@
-import type { PlacementPolicy, WorkerSupply } from './ports';
+import type { PlacementPolicy, WorkerSupply } from '../workers/ports';
 
-/** Product defaults §1 and §5. */
+/** Product defaults §5; what a platform has unless its rules say otherwise. */
 export const defaultPlacementPolicy: PlacementPolicy = {
   allowOtherClusters: true,
   allowBesideServer: true,
@@ -9,7 +9,7 @@ export const defaultPlacementPolicy: PlacementPolicy = {
   tasksPerPlatform: 16,
 };
 
-/** The supply of a plug-in that deploys no worker VMs: tasks go to whoever has dialled in. */
+/** The supply of a plug-in without worker VMs: tasks go to whoever has dialled in. */
 export const workersBesideServerOnly: WorkerSupply = {
   policy: () => defaultPlacementPolicy,
   want: () => ({ kind: 'none', code: 'worker-vms-off', message: 'this plug-in deploys no worker VMs' }),
