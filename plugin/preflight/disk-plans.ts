@@ -11,8 +11,16 @@ export function planDisks(picture: VmPicture, disks: readonly AttachedDisk[]): r
   return disks.map(({ disk }) => ({ diskId: disk.id, name: disk.name, ...planOf(picture, disk.id, disk.format) }));
 }
 
-function planOf({ base, checkpoints, level }: VmPicture, diskId: string, format: string | undefined): Pick<DiskPlan, 'mode' | 'reason'> {
-  if (format === 'raw') return { mode: base?.diskIds.includes(diskId) === true ? 'digest-compare' : 'full', reason: 'cbt-raw' };
+function planOf(
+  { base, checkpoints, level, byAttachment }: VmPicture,
+  diskId: string,
+  format: string | undefined,
+): Pick<DiskPlan, 'mode' | 'reason'> {
+  if (byAttachment && base) {
+    return base.diskIds.includes(diskId) ? { mode: 'digest-compare', reason: 'cbt-attachment' } : { mode: 'full', reason: 'cbt-new-disk' };
+  }
+  if (!byAttachment && format === 'raw')
+    return { mode: base?.diskIds.includes(diskId) === true ? 'digest-compare' : 'full', reason: 'cbt-raw' };
   if (!base) return { mode: 'full', reason: 'first-backup' };
   if (level !== undefined && compareVersions(level, incrementalLevel) < 0) return { mode: 'full', reason: 'cbt-level' };
   const checkpoint = checkpoints.find((one) => one.id === base.checkpointId);

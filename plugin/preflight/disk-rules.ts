@@ -106,10 +106,10 @@ const domainSpace: DiskRule = ({ disk }, { surroundings }) => {
   };
 };
 
-const scratchSpace: DiskRule = ({ disk }, { vm, level, surroundings }) => {
+const scratchSpace: DiskRule = ({ disk }, { vm, level, surroundings, byAttachment }) => {
   const domain = disk.storageDomainId === undefined ? undefined : surroundings.storageDomains.get(disk.storageDomainId);
   if (domain?.availableBytes === undefined || !isBlockStorage(domain.storageType)) return undefined;
-  const live = vm.status !== 'down' && (level === undefined || compareVersions(level, hybridLevel) < 0);
+  const live = !byAttachment && vm.status !== 'down' && (level === undefined || compareVersions(level, hybridLevel) < 0);
   const needed = Math.min(disk.provisionedBytes, Math.max(disk.provisionedBytes * scratchShare, scratchBytes)) + domain.criticalFreeBytes;
   if (!live || domain.availableBytes < domain.criticalFreeBytes || domain.availableBytes >= needed) return undefined;
   return {
@@ -120,8 +120,8 @@ const scratchSpace: DiskRule = ({ disk }, { vm, level, surroundings }) => {
   };
 };
 
-const raw: DiskRule = ({ disk }) =>
-  disk.format === 'raw'
+const raw: DiskRule = ({ disk }, { byAttachment }) =>
+  !byAttachment && disk.format === 'raw'
     ? {
         code: 'cbt-raw',
         severity: 'info',
@@ -130,8 +130,8 @@ const raw: DiskRule = ({ disk }) =>
       }
     : undefined;
 
-const notIncremental: DiskRule = ({ disk }) =>
-  disk.format === 'cow' && !disk.incrementalBackup
+const notIncremental: DiskRule = ({ disk }, { byAttachment }) =>
+  !byAttachment && disk.format === 'cow' && !disk.incrementalBackup
     ? {
         code: 'cbt-off',
         severity: 'info',

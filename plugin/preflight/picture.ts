@@ -51,6 +51,8 @@ export interface VmPicture {
   readonly base: PlanBase | undefined;
   /** The caller wants a consistent copy or none. */
   readonly requireConsistency: boolean;
+  /** Its disks are to be read by attaching a snapshot of them to a worker VM, not through the engine's backups. */
+  readonly byAttachment: boolean;
 }
 
 /** How descriptions of ours begin (product defaults §9). */
@@ -93,6 +95,7 @@ export async function readPicture(
     readonly surroundings?: Surroundings | undefined;
     readonly base?: PlanBase | undefined;
     readonly requireConsistency?: boolean;
+    readonly byAttachment?: boolean;
     readonly signal?: AbortSignal | undefined;
   } = {},
 ): Promise<VmPicture> {
@@ -117,6 +120,7 @@ export async function readPicture(
     surroundings,
     base: options.base ?? (await guessedBase(engine, vmId, checkpoints, signal)),
     requireConsistency: options.requireConsistency === true,
+    byAttachment: options.byAttachment === true,
   };
 }
 

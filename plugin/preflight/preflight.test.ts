@@ -68,6 +68,7 @@ function picture(changes: Partial<Omit<VmPicture, 'vm'>> & { vm?: Wire } = {}): 
     surroundings,
     base: undefined,
     requireConsistency: false,
+    byAttachment: false,
     ...rest,
   };
 }
@@ -235,5 +236,51 @@ describe('preflightVm', () => {
       vms: { get: () => Promise.reject(EngineErrors.ENGINE_NOT_FOUND({ what: 'vms/V' })), find: async () => undefined },
     };
     await expect(preflightVm(gone, 'V')).resolves.toMatchObject({ canBackUp: false, findings: [{ code: 'vm-gone' }] });
+  });
+});
+
+describe('preflight of a backup by attachment', () => {
+  const base = { checkpointId: 'c1', diskIds: ['D'] };
+  const codes = (changes: Parameters<typeof picture>[0]) =>
+    judge(picture({ byAttachment: true, ...changes })).findings.map((finding) => `${finding.severity} ${finding.code}`);
+
+  it('asks nothing of change tracking', () => {
+    expect(codes({ vm: { status: 'down' }, level: oldLevel })).toEqual([]);
+    expect(codes({ level: oldLevel, disks: [attached({ format: 'raw', backup: 'none' })] })).toEqual([]);
+    expect(
+      codes({ level: { major: 4, minor: 6 }, surroundings: withDomain({ storageType: 'iscsi', availableBytes: 6 * gibibyte }) }),
+    ).toEqual([]);
+  });
+
+  it('reads everything and stores what differs', () => {
+    expect(judge(picture({ byAttachment: true })).disks).toMatchObject([{ mode: 'full', reason: 'first-backup' }]);
+    const disks = [attached(), attached({ id: 'new' })];
+    expect(judge(picture({ byAttachment: true, base, disks })).disks.map((disk) => [disk.diskId, disk.mode, disk.reason])).toEqual([
+      ['D', 'digest-compare', 'cbt-attachment'],
+      ['new', 'full', 'cbt-new-disk'],
+    ]);
+  });
+
+  it('warns of checkpoints that the engine may drop, and only then', () => {
+    expect(codes({ checkpoints: [checkpoint('c1')] })).toEqual(['info cbt-detach-risk']);
+    expect(judge(picture({ checkpoints: [checkpoint('c1')] })).findings).toEqual([]);
+  });
+
+  it.each<[string, Wire]>([
+    ['disk-direct-lun', { storage_type: 'lun', format: undefined, status: undefined }],
+    ['disk-shareable', { shareable: 'true' }],
+    ['disk-illegal', { status: 'illegal' }],
+    ['disk-locked', { status: 'locked' }],
+    ['disk-managed-block', { storage_type: 'managed_block_storage' }],
+  ])('leaves out what cannot be attached: %s', (code, disk) => {
+    expect(codes({ disks: [attached(), attached({ id: 'E', ...disk })] })).toEqual([`blocking ${code}`]);
+  });
+
+  it('names a snapshot of ours that was left', () => {
+    const left = snapshotOf({ id: 'S', snapshot_type: 'regular', snapshot_status: 'ok', description: 'tidemark 1-2 operation=3 job=a' });
+    expect(codes({ snapshots: [left] })).toEqual(['warning snapshot-left']);
+    expect(
+      codes({ snapshots: [snapshotOf({ id: 'S', snapshot_type: 'regular', snapshot_status: 'ok', description: 'tidemark test' })] }),
+    ).toEqual([]);
   });
 });

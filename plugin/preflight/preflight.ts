@@ -47,7 +47,12 @@ export async function preflightVm(
   engine: PreflightEngine,
   vmId: string,
   base?: PlanBase,
-  options: { readonly surroundings?: Surroundings; readonly requireConsistency?: boolean; readonly signal?: AbortSignal } = {},
+  options: {
+    readonly surroundings?: Surroundings;
+    readonly requireConsistency?: boolean;
+    readonly byAttachment?: boolean;
+    readonly signal?: AbortSignal;
+  } = {},
 ): Promise<PreflightVerdict> {
   try {
     return judge(await readPicture(engine, vmId, { ...options, base }));

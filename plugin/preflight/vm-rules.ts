@@ -5,17 +5,11 @@
 import { finalPhases } from '../engine/backups';
 import { finishedTransferPhases } from '../engine/image-transfers';
 import { compareVersions, versionText } from '../engine/mapping';
-import { engineBackupSnapshot } from '../engine/snapshots';
 import { isWorkerVm } from '../worker-vms/marks';
-import type { PreflightFinding } from './finding';
 import { ownMark } from './picture';
-import type { VmPicture } from './picture';
+import type { VmRule } from './rule';
+import { chainLength, checkpointsPile, leftSnapshot, preview, snapshotRunning, trackingLost } from './snapshot-rules';
 
-export type VmRule = (picture: VmPicture) => PreflightFinding | undefined;
-
-const warnSnapshots = 10;
-const mostSnapshots = 25;
-const manyCheckpoints = 20;
 export const incrementalLevel = { major: 4, minor: 5 } as const;
 
 const hostedEngine: VmRule = ({ vm }) =>
@@ -45,27 +39,6 @@ const foreign: VmRule = ({ vm }) =>
         severity: 'blocking',
         message: `The VM is not managed by the engine (origin ${vm.origin}).`,
         advice: 'Leave it out of the job, or import it into the engine.',
-      }
-    : undefined;
-
-const preview: VmRule = ({ snapshots }) =>
-  snapshots.some((snapshot) => snapshot.status === 'in_preview' || snapshot.type === 'preview')
-    ? {
-        code: 'vm-preview',
-        severity: 'blocking',
-        message: 'The VM is in the middle of a snapshot preview.',
-        advice: 'Commit or undo the preview in the engine.',
-      }
-    : undefined;
-
-const snapshotRunning: VmRule = ({ snapshots }) =>
-  snapshots.some((snapshot) => snapshot.status === 'locked')
-    ? {
-        code: 'vm-snapshot-running',
-        severity: 'blocking',
-        message: 'A snapshot of the VM is being made or removed.',
-        advice: 'It is tried again when that has ended.',
-        passes: true,
       }
     : undefined;
 
@@ -159,8 +132,8 @@ const transientDisk: VmRule = ({ disks }) => {
     : undefined;
 };
 
-const coldLevel: VmRule = ({ vm, level }) =>
-  vm.status === 'down' && level !== undefined && compareVersions(level, incrementalLevel) < 0
+const coldLevel: VmRule = ({ vm, level, byAttachment }) =>
+  !byAttachment && vm.status === 'down' && level !== undefined && compareVersions(level, incrementalLevel) < 0
     ? {
         code: 'vm-level',
         severity: 'blocking',
@@ -197,54 +170,13 @@ const illegalImages: VmRule = ({ vm }) =>
       }
     : undefined;
 
-const chainLength: VmRule = ({ snapshots }) => {
-  const count = snapshots.filter((snapshot) => snapshot.type === 'regular' || snapshot.type === undefined).length;
-  if (count < warnSnapshots) return undefined;
-  return count >= mostSnapshots
-    ? {
-        code: 'chain-too-long',
-        severity: 'blocking',
-        message: `The VM has ${count} snapshots; with ${mostSnapshots} or more a backup could make it unusable.`,
-        advice: 'Remove snapshots in the engine until there are fewer than ten.',
-      }
-    : {
-        code: 'chain-too-long',
-        severity: 'warning',
-        message: `The VM has ${count} snapshots, which makes it slow and merges long.`,
-        advice: 'Remove snapshots that nobody needs.',
-      };
-};
-
-const leftSnapshot: VmRule = ({ snapshots, backups }) => {
-  const running = backups.some((backup) => !finalPhases.includes(backup.phase));
-  const left = snapshots.find((snapshot) => snapshot.description === engineBackupSnapshot && snapshot.status === 'ok');
-  return left && !running
-    ? {
-        code: 'snapshot-left',
-        severity: 'warning',
-        message: `A snapshot of an ended backup is left (${left.id}).`,
-        advice: 'The janitor removes it when it is ours; else remove it in the engine.',
-      }
-    : undefined;
-};
-
-const level: VmRule = ({ vm, level: own }) =>
-  vm.status !== 'down' && own !== undefined && compareVersions(own, incrementalLevel) < 0
+const level: VmRule = ({ vm, level: own, byAttachment }) =>
+  !byAttachment && vm.status !== 'down' && own !== undefined && compareVersions(own, incrementalLevel) < 0
     ? {
         code: 'cbt-level',
         severity: 'warning',
         message: `At compatibility level ${versionText(own)} changes are not tracked: every run reads everything.`,
         advice: 'Raise the compatibility level of its cluster to 4.5 or newer.',
-      }
-    : undefined;
-
-const checkpointsPile: VmRule = ({ checkpoints }) =>
-  checkpoints.length >= manyCheckpoints
-    ? {
-        code: 'checkpoints-many',
-        severity: 'warning',
-        message: `The VM has ${checkpoints.length} checkpoints; each costs space in its disks and has broken snapshot merges.`,
-        advice: 'Remove those of products that no longer run; ours are removed by themselves.',
       }
     : undefined;
 
@@ -298,6 +230,7 @@ export const vmRules: readonly VmRule[] = [
   level,
   checkpointsPile,
   guestAgent,
+  trackingLost,
   firmwareState,
   pendingConfiguration,
 ];

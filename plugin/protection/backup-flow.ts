@@ -95,11 +95,12 @@ export class BackupFlow {
   /** Preflight, asked again while something stands in the way that passes by itself. Throws VM_NOT_READY after the time. */
   async #waitUntilReady(scope: OperationScope, request: BackupRequest): Promise<PreflightVerdict> {
     const { vm, requireConsistency } = request;
+    const byAttachment = request.transport === 'disk-attachment';
     const base = request.base && { checkpointId: request.base.checkpointId, diskIds: request.base.diskIds };
     const since = this.patience.clock.now();
     for (;;) {
       const verdict = await this.patience.whileAway(scope.signal, () =>
-        this.preflight.check(vm, { base, requireConsistency, signal: scope.signal }),
+        this.preflight.check(vm, { base, requireConsistency, byAttachment, signal: scope.signal }),
       );
       const passing = verdict.findings.find(
         (finding) => finding.severity === 'blocking' && finding.passes === true && !request.excludedDiskIds.includes(finding.diskId ?? ''),

@@ -6,6 +6,11 @@ import type { PlanBase } from '../preflight/picture';
 export interface Preflight {
   check(
     vm: VmKey,
-    options: { readonly base?: PlanBase | undefined; readonly requireConsistency: boolean; readonly signal?: AbortSignal | undefined },
+    options: {
+      readonly base?: PlanBase | undefined;
+      readonly requireConsistency: boolean;
+      readonly byAttachment: boolean;
+      readonly signal?: AbortSignal | undefined;
+    },
   ): Promise<PreflightVerdict>;
 }

@@ -19,6 +19,7 @@ import { DiskTransfers } from '../protection/disk-transfer';
 import { EngineBackups } from '../protection/engine-backup';
 import type { EngineApi } from '../protection/engine-port';
 import { Patience } from '../protection/patience';
+import type { Preflight } from '../protection/preflight-port';
 import { Protection } from '../protection/protection';
 import type { BackupRequest, RestoreRequest } from '../protection/requests';
 import { RestoreFlow } from '../protection/restore-flow';
@@ -110,9 +111,9 @@ export async function startBench(options: BenchOptions = {}): Promise<Bench> {
     patience,
   );
   const reading = new BackupReading(dispatcher, rounds, attachments, cleaner, patience);
-  const preflight = {
-    check: (vm: { vmId: string }, more: { base?: Parameters<typeof preflightVm>[2]; requireConsistency: boolean }) =>
-      preflightVm(engine.asEngine(), vm.vmId, more.base, { requireConsistency: more.requireConsistency }),
+  const preflight: Preflight = {
+    check: (vm, { base, requireConsistency, byAttachment }) =>
+      preflightVm(engine.asEngine(), vm.vmId, base, { requireConsistency, byAttachment }),
   };
   const backups = new BackupFlow(engines, preflight, reading, cleaner, journal, patience, logger);
   const disks = new RestoredDisks(tasks, attached, cleaner, journal, patience);
