@@ -111,7 +111,7 @@ export class ConnectedFleet implements ConnectedWorkers {
 
   async selfTest(workerId: string, targets: readonly SelfTestTarget[], signal: AbortSignal): Promise<SelfTest__Output> {
     const member = this.#members.get(workerId);
-    if (!member) throw WorkerErrors.WORKER_LOST({ workerId, taskId: 'self-test, not started' });
+    if (!member) throw WorkerErrors.WORKER_LOST({ workerId, during: 'a self-test not yet begun' });
     return await member.selfTest(targets, signal);
   }
 

@@ -124,7 +124,7 @@ export class Member {
   }
 
   async run(task: DiskTask, options: RunOptions): Promise<TaskOutcome> {
-    if (!this.#session) return failed(WorkerErrors.WORKER_LOST({ workerId: this.workerId, taskId: 'not started' }));
+    if (!this.#session) return failed(WorkerErrors.WORKER_LOST({ workerId: this.workerId, during: 'a task not yet begun' }));
     const outcome = await this.#tasks.run(task, options);
     this.#tellDrain();
     this.around.changed();
@@ -153,7 +153,7 @@ export class Member {
   }
 
   async selfTest(targets: readonly SelfTestTarget[], signal: AbortSignal): Promise<SelfTest__Output> {
-    if (!this.#session) throw WorkerErrors.WORKER_LOST({ workerId: this.workerId, taskId: 'self-test, not started' });
+    if (!this.#session) throw WorkerErrors.WORKER_LOST({ workerId: this.workerId, during: 'a self-test not yet begun' });
     this.#demand('self-test');
     return await this.#tests.run(targets, signal);
   }

@@ -64,8 +64,8 @@ export class SelfTests {
   }
 
   loseAll(): void {
-    for (const [testId, test] of [...this.#pending]) {
-      test.fail(WorkerErrors.WORKER_LOST({ workerId: this.workerId, taskId: `self-test ${testId}` }));
+    for (const test of [...this.#pending.values()]) {
+      test.fail(WorkerErrors.WORKER_LOST({ workerId: this.workerId, during: 'its self-test' }));
     }
   }
 

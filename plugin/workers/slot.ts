@@ -85,7 +85,7 @@ export class HeldSlot implements Slot {
 
   async run(task: DiskTask, options: RunOptions): Promise<TaskOutcome> {
     const worker = this.#worker;
-    if (!worker) return failed(WorkerErrors.WORKER_LOST({ workerId: 'none', taskId: 'not started' }));
+    if (!worker) return failed(WorkerErrors.WORKER_LOST({ workerId: 'none', during: 'a task not yet begun' }));
     const outcome = await worker.slot.run(task, options);
     if (hasCode(outcome.failure, 'WORKER_LOST') && worker === this.#worker) this.#lost = true;
     return outcome;

@@ -11,8 +11,8 @@ export const WorkerErrors = defineErrors({
     kind: 'operational',
     retry: 'same-request',
     status: 'UNAVAILABLE',
-    message: (m: { workerId: string; taskId: string }) =>
-      `Worker ${m.workerId} was lost while it worked on task ${m.taskId}: it was stopped, or its network broke. Run it again.`,
+    message: (m: { workerId: string; during: string }) =>
+      `Worker ${m.workerId} was lost during ${m.during}: it was stopped, its network broke, or it tells nothing of it any more. Run it again.`,
   },
   WORKER_NONE: {
     kind: 'operational',

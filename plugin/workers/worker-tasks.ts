@@ -120,7 +120,7 @@ export class WorkerTasks {
   }
 
   #lost(task: Task): TaskOutcome {
-    return failed(WorkerErrors.WORKER_LOST({ workerId: this.workerId, taskId: task.taskId }));
+    return failed(WorkerErrors.WORKER_LOST({ workerId: this.workerId, during: `task ${task.taskId}` }));
   }
 }
 
