@@ -7,7 +7,7 @@ import type { StartRestoreRequest } from '../../proto/gen/tidemark/plugin/v1/Sta
 import type { WatchOperationResponse__Output } from '../../proto/gen/tidemark/plugin/v1/WatchOperationResponse';
 import { eventually } from '../testing/eventually';
 import { MemoryJournalFile } from '../testing/memory-journal-file';
-import { newEngine, platformId, startBench } from '../testing/protection-bench';
+import { addWorkerVm, newEngine, platformId, startBench } from '../testing/protection-bench';
 import type { BenchOptions } from '../testing/protection-bench';
 import { quietLogger } from '../testing/quiet-logger';
 import { secureServer } from '../testing/secure-server';
@@ -70,6 +70,30 @@ const backup = (vmId: string, more: object = {}) => ({
 });
 
 describe('ProtectionService', () => {
+  it('passes on the transport, and tells the way, the worker and its hop of each disk', async () => {
+    const engine = newEngine();
+    await using at = await fixture({ engine, workers: 1, workerVms: [addWorkerVm(engine)] });
+    const vm = at.bench.engine.addVm('web', [{}]);
+    for (const [transport, told, hop] of [
+      ['DATA_TRANSPORT_DISK_ATTACHMENT', 'DATA_TRANSPORT_DISK_ATTACHMENT', 'same-cluster'],
+      ['DATA_TRANSPORT_UNSPECIFIED', 'DATA_TRANSPORT_IMAGE_TRANSFER', 'same-cluster'],
+    ] as const) {
+      const request = backup(vm.vm.id, { transport });
+      await at.client.call('StartBackup', request, { deadlineMs });
+      const events = await at.watch(request.operationId, async (event) => {
+        if (event.awaitingCommit)
+          await at.client.call('ConcludeBackup', { operationId: request.operationId, committed: true }, { deadlineMs });
+      });
+      const workerId = at.bench.workers.at(-1)?.workerId;
+      expect(events.at(-1)?.result?.disks).toMatchObject([{ transport: told, workerHop: hop, workerId }]);
+      await expect(
+        at.client.call('StartBackup', { ...request, transport: 'DATA_TRANSPORT_IMAGE_TRANSFER' }, { deadlineMs }),
+      ).rejects.toMatchObject({
+        code: 'REQUEST_ID_REUSED',
+      });
+    }
+  });
+
   it('backs up: start, watch, conclude, result; repeated calls answer the same', async () => {
     await using at = await fixture();
     const vm = at.bench.engine.addVm('web', [{}, { format: 'raw' }]);

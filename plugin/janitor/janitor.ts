@@ -17,7 +17,7 @@ import type { Settlement } from './settlement';
 
 export interface Leftover {
   readonly platformId: string;
-  /** image-transfer, backup, checkpoint, snapshot, disk, vm, disk-lock. */
+  /** image-transfer, attachment, backup, checkpoint, snapshot, disk, vm, disk-lock. */
   readonly kind: string;
   readonly id: string;
   readonly vmId: string;

@@ -161,3 +161,21 @@ it('restores by attachment into a VM that has its disks to itself', async () => 
   expect(await onWorker()).toEqual([]);
   expect(await lab.leftovers()).toEqual([]);
 }, 120_000);
+
+it('reads in full by image transfer after an engine that drops checkpoints at the detach', async () => {
+  await lab.control('/engine/restart', {
+    downMs: 0,
+    settings: { version: { major: 4, minor: 5, build: 8, detachWipesCheckpoints: true } },
+  });
+  await using at = await bench();
+  const transferred = await runBackup(at, order(undefined, { transport: 'image-transfer' }));
+  expect(transferred.awaiting?.checkpointId).not.toBe('');
+  const between = await runBackup(at, order(transferred));
+  expect(between.result).toMatchObject({ outcome: 'success', leftForJanitor: [] });
+  expect(between.awaiting?.checkpointId).toBe('');
+  expect(between.notes.map((note) => note.code)).toEqual(expect.arrayContaining(['cbt-detach-risk', 'cbt-detached']));
+  expect(await lab.engine.checkpoints.list(webId)).toEqual([]);
+  const next = await runBackup(at, order(between, { transport: 'image-transfer' }));
+  expect(modes(next)).toMatchObject({ system: 'full cbt-no-checkpoint' });
+  expect(await lab.leftovers()).toEqual([]);
+}, 120_000);
