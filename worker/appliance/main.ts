@@ -14,7 +14,6 @@ import type { ConfigDrive } from './config-drive';
 import { consoleLogger } from './console';
 import { Network, findNics, ownAddresses } from './network';
 import { networkSettings } from './network-settings';
-import { runWorker } from './run-worker';
 import type { WorkerEnd } from './run-worker';
 import { TimeKeeper } from './time';
 import { seedFromUserData } from './user-data';
@@ -72,8 +71,13 @@ export async function main(argv: readonly string[]): Promise<number> {
     return noSeed;
   }
   logger.info(`appliance: settings read for worker ${seed.workerId}`);
-  const machine = options.asProcess ? undefined : await setUpMachine(seed, drive, logger, stop.signal);
+  const machine = options.asProcess ? undefined : new Machine(seed, drive, logger);
   try {
+    await machine?.begin();
+    // The larger part of the program: read while the network and the time server are waited for.
+    const loading = import('./run-worker.js');
+    await machine?.complete();
+    const { runWorker } = await loading;
     if (stop.signal.aborted) return exitCodes.stopped;
     const { dataFolder, imageVersion } = options;
     fs.mkdirSync(dataFolder, { recursive: true, mode: 0o700 });
@@ -128,19 +132,34 @@ function checkReadOnlyRoot(logger: Logger): void {
 }
 
 /** Host name, network, clock. What fails is told and gone past: the self-test shows what is missing. */
-async function setUpMachine(seed: ApplianceSeed, drive: ConfigDrive, logger: Logger, stop: AbortSignal): Promise<{ stop(): void }> {
-  fs.writeFileSync('/proc/sys/kernel/hostname', seed.hostName);
-  const network = new Network(networkSettings(seed, drive.networkData, findNics()), logger);
-  await network.start();
-  await network.waitForAddresses(addressPatienceMs);
-  const time = new TimeKeeper(seed.ntpServers.length > 0 ? seed.ntpServers : network.learned.ntpServers, logger);
-  if (!stop.aborted) await time.start();
-  return {
-    stop: () => {
-      time.stop();
-      network.stop();
-    },
-  };
+class Machine {
+  readonly #network: Network;
+  #time: TimeKeeper | undefined;
+
+  constructor(
+    private readonly seed: ApplianceSeed,
+    drive: ConfigDrive,
+    private readonly logger: Logger,
+  ) {
+    this.#network = new Network(networkSettings(seed, drive.networkData, findNics()), logger);
+  }
+
+  async begin(): Promise<void> {
+    fs.writeFileSync('/proc/sys/kernel/hostname', this.seed.hostName);
+    await this.#network.start();
+  }
+
+  async complete(): Promise<void> {
+    await this.#network.waitForAddresses(addressPatienceMs);
+    const { ntpServers } = this.seed;
+    this.#time = new TimeKeeper(ntpServers.length > 0 ? ntpServers : this.#network.learned.ntpServers, this.logger);
+    await this.#time.start();
+  }
+
+  stop(): void {
+    this.#time?.stop();
+    this.#network.stop();
+  }
 }
 
 if (require.main === module) runAsProgram(main);
