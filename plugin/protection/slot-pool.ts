@@ -1,5 +1,6 @@
 import { hasCode } from '../../common/errors/tidemark-error';
 import type { Dispatcher, Slot, SlotOptions } from '../workers/dispatcher';
+import { lostByWorker } from '../workers/slot';
 import type { Placement } from '../workers/tasks';
 
 /** How often an item is begun again because its worker was lost. */
@@ -106,5 +107,5 @@ export class SlotPool {
 
 /** Nothing is wrong with the disk: another worker can do it. */
 export function isWorkerGone(error: unknown): boolean {
-  return hasCode(error, 'WORKER_LOST', 'ATTACH_WORKER_VM_STATE');
+  return hasCode(error, ...lostByWorker, 'ATTACH_WORKER_VM_STATE');
 }

@@ -1,3 +1,4 @@
+import { defineErrors } from '../../common/errors/define-errors';
 import { FakeSupply } from '../testing/fake-supply';
 import { ManualClock, settled } from '../testing/manual-clock';
 import { MemoryWorker } from '../testing/memory-worker';
@@ -6,6 +7,11 @@ import { ConnectedFleet } from './connected-fleet';
 import { Dispatcher, defaultDispatcherLimits } from './dispatcher';
 import type { Slot } from './dispatcher';
 import type { Placement } from './tasks';
+
+/** What a worker answers; declared by the worker process. */
+const TestErrors = defineErrors({
+  WORKER_BUSY: { kind: 'failure', retry: 'after-delay', status: 'RESOURCE_EXHAUSTED', message: () => 'it runs 1 task already' },
+});
 
 const own: Placement = { platformId: 'p1', clusterId: 'c1' };
 const minute = 60_000;
@@ -298,6 +304,20 @@ describe('a slot whose worker is lost', () => {
     expect(task.slot!.workerId).toBe('a');
     await at.worker('b', 'c1', 1);
     await lose();
+    await at.dispatcher.exchange(task.slot!, signal);
+    expect(task.slot!.workerId).toBe('b');
+  });
+
+  it('is one whose worker refuses the task too, as it has its slots full of what we gave up', async () => {
+    await using at = bench();
+    const full = await at.worker('a', 'c1', 1);
+    full.answer = () => ({ failure: TestErrors.WORKER_BUSY({}) });
+    const task = await at.asked();
+    await at.worker('b', 'c1', 1);
+    const { signal } = new AbortController();
+    const options = { correlationId: 'x', signal, progress: () => undefined };
+    expect((await at.dispatcher.runIn(task.slot!, { backupDisk: {} }, options)).failure).toMatchObject({ code: 'WORKER_BUSY' });
+    expect(at.dispatcher.isUsable(task.slot!)).toBe(false);
     await at.dispatcher.exchange(task.slot!, signal);
     expect(task.slot!.workerId).toBe('b');
   });

@@ -10,6 +10,12 @@ import type { RunOptions } from './worker-tasks';
 export type WaitingReason =
   'platform-slots' | 'host-slots' | 'storage-slots' | 'worker-slots' | 'worker-starting' | 'worker-deploying' | 'worker-none' | '';
 
+/**
+ * Failures of a task that another worker may not have: the worker was lost, or it still has its slots full of tasks that were given up
+ * (WORKER_BUSY, declared by the worker).
+ */
+export const lostByWorker = ['WORKER_LOST', 'WORKER_BUSY'] as const;
+
 /** A slot of one worker, held until released. */
 export interface Slot {
   /** Changes when the worker is exchanged for another. */
@@ -87,7 +93,7 @@ export class HeldSlot implements Slot {
     const worker = this.#worker;
     if (!worker) return failed(WorkerErrors.WORKER_LOST({ workerId: 'none', during: 'a task not yet begun' }));
     const outcome = await worker.slot.run(task, options);
-    if (hasCode(outcome.failure, 'WORKER_LOST') && worker === this.#worker) this.#lost = true;
+    if (hasCode(outcome.failure, ...lostByWorker) && worker === this.#worker) this.#lost = true;
     return outcome;
   }
 
