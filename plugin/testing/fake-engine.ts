@@ -10,6 +10,7 @@ import { fakeSnapshots } from './fake-engine/fake-snapshots';
 import { fakeSurroundings } from './fake-engine/fake-surroundings';
 import { fakeTransfers } from './fake-engine/fake-transfers';
 import { addVm, fakeNics, fakeVms } from './fake-engine/fake-vms';
+import { fakeWorkerDisks, fakeWorkerSurroundings, fakeWorkerVms } from './fake-engine/fake-worker-parts';
 import { FakeWorld, finalBackup, finalTransfer } from './fake-engine/fake-world';
 import type { FakeVm, Mutable } from './fake-rows';
 
@@ -18,21 +19,25 @@ export type { Hook } from './fake-engine/fake-world';
 export class FakeEngine extends FakeWorld {
   readonly imageioCaPem = 'CA';
   readonly #surroundings = fakeSurroundings(this);
-  readonly vms = fakeVms(this);
-  readonly nics = fakeNics(this);
-  readonly disks = fakeDisks(this);
+  readonly #workerParts = fakeWorkerSurroundings(this);
+  readonly url = 'https://engine.example/ovirt-engine';
+  readonly webCaPem = 'WEB-CA';
+  readonly vms = { ...fakeVms(this), ...fakeWorkerVms(this) };
+  readonly nics = { ...fakeNics(this), ...this.#workerParts.nics };
+  readonly disks = { ...fakeDisks(this), ...fakeWorkerDisks(this) };
+  readonly graphicsConsoles = this.#workerParts.graphicsConsoles;
   readonly diskAttachments = fakeDiskAttachments(this);
   readonly backups = fakeBackups(this);
   readonly checkpoints = fakeCheckpoints(this);
   readonly snapshots = fakeSnapshots(this);
   readonly transfers = fakeTransfers(this);
-  readonly tags = this.#surroundings.tags;
+  readonly tags = { ...this.#surroundings.tags, ensure: this.#workerParts.ensureTag };
   readonly clusters = this.#surroundings.clusters;
   readonly dataCenters = this.#surroundings.dataCenters;
   readonly hosts = this.#surroundings.hosts;
   readonly storageDomains = this.#surroundings.storageDomains;
-  readonly networks = this.#surroundings.networks;
-  readonly affinityGroups = this.#surroundings.affinityGroups;
+  readonly networks = { ...this.#surroundings.networks, ofCluster: this.#workerParts.networksOfCluster };
+  readonly affinityGroups = this.#workerParts.affinityGroups;
   readonly events = this.#surroundings.events;
 
   /** The whole as the classes of plugin/engine; what is missing is never called by what is tested with it. */

@@ -93,8 +93,14 @@ export class WorkerImages {
     } catch {
       throw missing(`the folder ${folder} cannot be read`);
     }
-    const manifests = await Promise.all(names.map(async (name) => ({ name, ...(await readManifest(path.join(folder, name))) })));
-    manifests.sort((a, b) => compareVersions(b.version, a.version));
+    const manifests = await Promise.all(
+      names.map(async (name) => {
+        const file = path.join(folder, name);
+        return { name, ...(await readManifest(file)), madeAt: (await fs.promises.stat(file)).mtimeMs };
+      }),
+    );
+    // Builds of the same release differ by a digest of their inputs, which has no order.
+    manifests.sort((a, b) => compareReleases(b.version, a.version) || b.madeAt - a.madeAt);
     const [newest] = manifests;
     if (!newest) throw missing(`the folder ${folder} has no tidemark-worker-*.json`);
     const file = path.join(folder, path.basename(newest.file ?? newest.name.replace(/\.json$/, '.qcow2')));
@@ -103,9 +109,10 @@ export class WorkerImages {
   }
 }
 
-/** Negative when `a` is older; numbers inside are compared as numbers. */
-export function compareVersions(a: string, b: string): number {
-  return a.localeCompare(b, 'en', { numeric: true });
+/** Negative when `a` is older; what follows a hyphen does not count, numbers are compared as numbers. */
+function compareReleases(a: string, b: string): number {
+  const release = (version: string) => version.replace(/-.*$/, '');
+  return release(a).localeCompare(release(b), 'en', { numeric: true });
 }
 
 async function readManifest(file: string): Promise<z.infer<typeof manifestSchema>> {

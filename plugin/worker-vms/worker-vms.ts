@@ -99,7 +99,7 @@ export class WorkerVms {
   }
 
   /** Throws PLATFORM_NOT_FOUND, WORKER_SETTINGS_INVALID. */
-  async putPolicy(policy: { readonly platformId: string }): Promise<void> {
+  async putPolicy(policy: FleetPolicy): Promise<void> {
     this.operations.parts.engines.of(policy.platformId);
     await this.operations.parts.store.putPolicy(checkPolicy(policy));
   }

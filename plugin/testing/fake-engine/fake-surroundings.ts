@@ -5,7 +5,10 @@ export function fakeSurroundings(world: FakeWorld) {
   return {
     tags: {
       list: world.call('tags.list', () => [...world.tagNames].map((name) => ({ id: name, name }))),
-      assign: world.call('tags.assign', (vmId: string, name: string) => void world.vm(vmId).tags.push(name)),
+      assign: world.call(
+        'tags.assign',
+        (vmId: string, name: string) => void (world.vm(vmId).tags.includes(name) || world.vm(vmId).tags.push(name)),
+      ),
     },
     clusters: {
       find: world.call('clusters.find', (id: string) => (id === 'cluster1' ? cluster(world) : undefined)),
@@ -13,7 +16,7 @@ export function fakeSurroundings(world: FakeWorld) {
     },
     dataCenters: { list: world.call('dataCenters.list', () => [{ id: 'dc1', name: 'Default', status: 'up' }]) },
     hosts: {
-      list: world.call('hosts.list', () => [{ id: 'h1', name: 'host1', address: 'host1', status: 'up', clusterId: 'cluster1' }]),
+      list: world.call('hosts.list', () => world.hostRows.map((host) => ({ ...host }))),
     },
     storageDomains: {
       find: world.call('storageDomains.find', (id: string) => domain(world, id)),
@@ -23,10 +26,6 @@ export function fakeSurroundings(world: FakeWorld) {
       vnicProfiles: world.call('networks.vnicProfiles', () =>
         [...world.profiles].map(([id, name]) => ({ id, name, networkId: 'n1', passThrough: false })),
       ),
-    },
-    affinityGroups: {
-      list: world.call('affinityGroups.list', () => []),
-      addVm: world.call('affinityGroups.addVm', () => undefined),
     },
     events: { failureText: world.call('events.failureText', () => world.lastFailure || undefined) },
   };
@@ -43,12 +42,12 @@ function domain(world: FakeWorld, id: string) {
       id,
       name: id,
       type: 'data',
-      ...known,
       availableBytes: 10 ** 13,
       usedBytes: 0,
       criticalFreeBytes: 0,
       backup: false,
       dataCenterIds: ['dc1'],
+      ...known,
     }
   );
 }

@@ -34,22 +34,27 @@ export function fakeVms(world: FakeWorld) {
       const made = addVm(world, body.name, [], 'down');
       made.nics = [];
       made.vm.description = typeof body['description'] === 'string' ? body['description'] : '';
+      made.vm.comment = typeof body['comment'] === 'string' ? body['comment'] : '';
+      made.vm.deleteProtected = body['delete_protected'] === true;
       return world.view(made);
     }),
     update: world.call('vms.update', (id: string, body: Record<string, unknown>) => {
       const found = world.vm(id);
       if (typeof body['description'] === 'string') found.vm.description = body['description'];
+      if (typeof body['name'] === 'string') found.vm.name = body['name'];
+      if (typeof body['delete_protected'] === 'boolean') found.vm.deleteProtected = body['delete_protected'];
       return world.view(found);
     }),
     remove: world.call('vms.remove', (id: string) => {
       const found = world.vmsById.get(id);
       if (!found) return false;
       if (found.vm.status !== 'down') throw refused(409, 'Cannot remove VM. VM is running.');
+      if (found.vm.deleteProtected) throw refused(409, 'Cannot remove VM. Delete protection is enabled.');
       if (found.attachments.some((a) => world.disksById.get(a.diskId)?.status === 'locked'))
         throw conflict('Cannot remove VM: disks are locked');
       world.later(() => {
         world.vmsById.delete(id);
-        for (const a of found.attachments) world.disksById.delete(a.diskId);
+        for (const a of found.attachments) if (a.snapshotId === undefined) world.disksById.delete(a.diskId);
       });
       return true;
     }),

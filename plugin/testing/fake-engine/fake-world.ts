@@ -1,5 +1,8 @@
 import type { Disk } from '../../engine/disks';
 import { EngineErrors } from '../../engine/engine-errors';
+import type { Host } from '../../engine/hosts';
+import type { StorageDomain } from '../../engine/storage-domains';
+import type { Wire } from '../../engine/mapping';
 import type { Vm } from '../../engine/vms';
 import type { Clock } from '../../operations/clock';
 import type { FakeTransfer, FakeVm, Mutable } from '../fake-rows';
@@ -14,7 +17,9 @@ export class FakeWorld {
   readonly vmsById = new Map<string, FakeVm>();
   readonly disksById = new Map<string, Mutable<Disk>>();
   readonly transfersById = new Map<string, FakeTransfer>();
-  readonly domains = new Map([['sd1', { storageType: 'nfs', status: 'active' }]]);
+  readonly domains = new Map<string, { storageType: string; status: string } & Partial<StorageDomain>>([
+    ['sd1', { storageType: 'nfs', status: 'active' }],
+  ]);
   readonly profiles = new Map([['profile1', 'ovirtmgmt']]);
   readonly tagNames = new Set<string>();
   /** Compatibility level of the one cluster. */
@@ -43,6 +48,20 @@ export class FakeWorld {
   failingTransfers = 0;
   /** Finished rows are forgotten at once, as engines before 4.4.7 did. */
   forgetful = false;
+  /** What was uploaded into a disk, by its id. */
+  readonly contents = new Map<string, string>();
+  /** False: as an engine that knows no copies. */
+  copiesDisks = true;
+  /** So many starts with a config drive are accepted, and the VM falls again. */
+  failingStarts = 0;
+  /** Guests hear no request to shut down. */
+  deafGuests = false;
+  readonly headless = new Set<string>();
+  readonly antiAffinity = new Map<string, { id: string; name: string; vmIds: string[] }>();
+  hostRows: Host[] = [{ id: 'h1', name: 'host1', address: 'host1', status: 'up', clusterId: 'cluster1', vdsmVersion: undefined }];
+  /** A VM came up with this config drive. */
+  poweredOn: (vmId: string, runOnce: Wire) => void = () => undefined;
+  poweredOff: (vmId: string) => void = () => undefined;
   away = false;
   before: Hook = () => undefined;
   after: Hook = () => undefined;
