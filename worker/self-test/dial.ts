@@ -121,6 +121,10 @@ function localAddressTowards(address: string, port: number): Promise<string> {
       resolve(found);
     };
     socket.once('error', () => end(''));
-    socket.connect(port, address, () => end(socket.address().address));
+    socket.connect(port, address, () => {
+      // Also called when there is no way, with the socket as it was.
+      const own = socket.address().address;
+      end(own === '0.0.0.0' || own === '::' ? '' : own);
+    });
   });
 }

@@ -129,7 +129,7 @@ async function open(target: MoverTarget, endpoint: string, around: Surroundings)
     secured.socket.destroy();
     return { kind: 'failed', way, cell };
   }
-  const mismatch = roleCheck('mover')(serverName, secured.socket.getPeerCertificate());
+  const mismatch = secured.certificate ? roleCheck('mover')(serverName, secured.certificate.toLegacyObject()) : undefined;
   if (mismatch) {
     secured.socket.destroy();
     return failed('ROLE_REFUSED', mismatch.message);

@@ -245,7 +245,7 @@ export class MoverDouble {
         const answer = () => socket.write(encodeFrame(FrameType.probeReply, { sequence, receivedBytes }));
         const { probeRate } = this.options;
         if (probeRate === undefined) answer();
-        else setTimeout(answer, (receivedBytes / probeRate) * 1000);
+        else setTimeout(answer, (receivedBytes / probeRate) * 1000).unref();
         return;
       }
       case FrameType.ping:
