@@ -1,5 +1,4 @@
 import type { StoredDisk } from '../operations/events';
-import type { RoundsInput } from './backup-rounds';
 import type { DiskTaskResult } from './disk-task';
 import type { RunNotes } from './run-notes';
 import type { PlannedDisk } from './strategy';
@@ -22,12 +21,14 @@ export function tellPath(notes: RunNotes, disk: StoredDisk, result: Pick<DiskTas
   );
 }
 
+export interface LossInput {
+  readonly disks: ReadonlyMap<string, StoredDisk>;
+  readonly running: boolean;
+  readonly notes: RunNotes;
+}
+
 /** `otherMoment`: some disks were read already, from an earlier backup. */
-export function tellTrackingLost(
-  input: Pick<RoundsInput, 'disks' | 'running' | 'notes'>,
-  again: readonly PlannedDisk[],
-  otherMoment: boolean,
-): void {
+export function tellTrackingLost(input: LossInput, again: readonly PlannedDisk[], otherMoment: boolean): void {
   for (const { diskId } of again) {
     const name = input.disks.get(diskId)?.name ?? diskId;
     const later = otherMoment && input.running ? ' It is of a later moment than the other disks, because the VM went on running.' : '';
