@@ -34,6 +34,7 @@ import { DiskTasks } from './disk-task';
 import { DiskTransfers } from './disk-transfer';
 import { EngineBackups } from './engine-backup';
 import { Patience } from './patience';
+import type { Preflight } from './preflight-port';
 import { Protection } from './protection';
 import { RestoreFlow } from './restore-flow';
 import { RestoredDisks } from './restored-disks';
@@ -107,12 +108,10 @@ function makeProtection(c: DependencyContainer): Protection {
     c.resolve(own.dispatcher),
   ];
   const preflight = {
-    check: (
-      vm: { platformId: string; vmId: string },
-      options: { base?: Parameters<typeof preflightVm>[2]; requireConsistency: boolean; signal?: AbortSignal | undefined },
-    ) =>
+    check: (vm: { platformId: string; vmId: string }, options: Parameters<Preflight['check']>[1]) =>
       preflightVm(engines.of(vm.platformId), vm.vmId, options.base, {
         requireConsistency: options.requireConsistency,
+        byAttachment: options.byAttachment,
         ...(options.signal === undefined ? {} : { signal: options.signal }),
       }),
   };
