@@ -16,6 +16,15 @@ export interface CliResult {
 
 export type Role = 'plugin' | 'mover' | 'worker';
 
+/** What worker VMs need of an installation. */
+export interface WorkerVmSettings {
+  /** Addresses by which they reach this machine. */
+  readonly addresses: readonly string[];
+  readonly imageFolder: string;
+  /** Configuration of the children by environment, e.g. TIDEMARK_WORKER_VMS__LOST_MS. */
+  readonly environment: Readonly<Record<string, string>>;
+}
+
 export interface InstallationOptions {
   /** False: the server alone; the other roles are started by {@link Installation.startRole}. Default true. */
   readonly allInOne?: boolean;
@@ -27,6 +36,9 @@ export interface InstallationOptions {
 export class Installation {
   #child: Child | undefined;
   readonly #roles: Child[] = [];
+
+  /** Set before the start. */
+  workerVms: WorkerVmSettings | undefined;
 
   constructor(
     readonly folder: string,
@@ -40,6 +52,7 @@ export class Installation {
   /** Starts the server with its children, waits until all are up, and logs in. */
   async start(): Promise<void> {
     fs.mkdirSync(this.folder, { recursive: true });
+    const { workerVms } = this;
     const config = path.join(this.folder, 'server.json');
     // Free ports at the first start; the same ones again after it, so that whoever knows them finds the server.
     const known = this.#endpoints();
@@ -54,7 +67,10 @@ export class Installation {
           enrolmentPort: port(known?.enrolment),
         },
         addresses: [this.options.address ?? '127.0.0.1', 'localhost'],
-        children: { pluginPort: 0, pluginEnrolmentPort: 0, moverPort: 0, moverDataPort: 0 },
+        children: {
+          ...{ pluginPort: 0, pluginEnrolmentPort: 0, moverPort: 0, moverDataPort: 0 },
+          ...(workerVms ? { listenAddress: '::', addresses: workerVms.addresses, workerImageFolder: workerVms.imageFolder } : {}),
+        },
       }),
     );
     fs.rmSync(this.#endpointsFile(), { force: true });
@@ -62,7 +78,7 @@ export class Installation {
       launcher,
       ['server', ...((this.options.allInOne ?? true) ? ['--all-in-one'] : []), '--config', config, '--data-dir', this.dataDir],
       path.join(this.folder, 'server.log'),
-      { env: { ...process.env } },
+      { env: { ...process.env, ...workerVms?.environment } },
     );
     this.#child = child;
     let ended = false;

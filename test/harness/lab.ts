@@ -16,6 +16,8 @@ export interface LabAccess {
   readonly passwordFile: string;
   readonly controlUrl: string;
   readonly dataDir: string;
+  /** Present when clusters have networks: where what listens on the server side is found. */
+  readonly network?: { readonly serverAddress: string };
 }
 
 export interface LabOptions {
@@ -23,6 +25,8 @@ export interface LabOptions {
   /** Seed plan of the lab, see lab/seed/seed-plan.ts. */
   readonly plan: object;
   readonly clockFactor?: number;
+  /** What runs in worker VMs. */
+  readonly workerVms?: 'process' | 'guest';
 }
 
 /** The oVirt lab as a child process. */
@@ -39,7 +43,7 @@ export class Lab {
 
   /** Starts it, or starts it again on the same data and ports; `renewCa` gives it another CA, as an engine that was set up anew has. */
   async start(renewCa = false): Promise<void> {
-    const { folder, plan, clockFactor } = this.options;
+    const { folder, plan, clockFactor, workerVms } = this.options;
     fs.mkdirSync(folder, { recursive: true });
     const seedFile = path.join(folder, 'seed.json');
     const readyFile = path.join(folder, 'ready.json');
@@ -52,6 +56,7 @@ export class Lab {
       [
         ...['--data-dir', path.join(folder, 'data'), '--seed-file', seedFile, '--ready-file', readyFile],
         ...['--port', port, '--control-port', controlPort, '--clock-factor', String(clockFactor ?? 10), '--verbose'],
+        ...(workerVms === undefined ? [] : ['--worker-vms', workerVms]),
         ...(renewCa ? ['--renew-ca'] : []),
       ],
       path.join(folder, 'lab.log'),

@@ -48,6 +48,8 @@ export interface SiteOptions {
   readonly installation?: InstallationOptions;
   /** Starts what the installation does not start itself, once the server is up. */
   readonly roles?: (installation: Installation) => Promise<void>;
+  /** Worker VMs can be deployed: what runs in them, the folder of their image, and configuration of the children by environment. */
+  readonly workers?: { readonly vms: 'process' | 'guest'; readonly image: string; readonly environment?: Readonly<Record<string, string>> };
 }
 
 /** A lab and an installation (all-in-one unless told) that backs it up, ready for jobs. */
@@ -57,7 +59,12 @@ export class Site implements AsyncDisposable {
   readonly installation: Installation;
 
   private constructor(options: SiteOptions) {
-    this.lab = new Lab({ folder: path.join(this.folder, 'lab'), plan: options.plan, clockFactor: options.clockFactor ?? 20 });
+    this.lab = new Lab({
+      folder: path.join(this.folder, 'lab'),
+      plan: options.plan,
+      clockFactor: options.clockFactor ?? 20,
+      ...(options.workers ? { workerVms: options.workers.vms } : {}),
+    });
     this.installation = new Installation(path.join(this.folder, 'site'), options.installation);
   }
 
@@ -65,7 +72,8 @@ export class Site implements AsyncDisposable {
   static async start(options: SiteOptions): Promise<Site> {
     const site = new Site(options);
     try {
-      await Promise.all([site.lab.start(), site.installation.start()]);
+      if (options.workers) await site.#startWithWorkers(options.workers);
+      else await Promise.all([site.lab.start(), site.installation.start()]);
       await options.roles?.(site.installation);
       fs.mkdirSync(site.captures);
       await site.lab.control('POST', '/captures', { folder: site.captures });
@@ -79,6 +87,14 @@ export class Site implements AsyncDisposable {
       await site[Symbol.asyncDispose]();
       throw error;
     }
+  }
+
+  /** The lab first: it says by which address its networks find us. */
+  async #startWithWorkers({ image, environment = {} }: NonNullable<SiteOptions['workers']>): Promise<void> {
+    await this.lab.start();
+    const { serverAddress } = this.lab.access.network ?? {};
+    this.installation.workerVms = { addresses: serverAddress === undefined ? [] : [serverAddress], imageFolder: image, environment };
+    await this.installation.start();
   }
 
   get captures(): string {
