@@ -6,6 +6,7 @@ registries. Run by `npm run setup`.
 """
 import hashlib
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -33,8 +34,9 @@ def run(command, **options):
 
 
 def wanted_packages():
-    lines = (ROOT / "scripts" / "debian-packages.txt").read_text().splitlines()
-    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    architecture = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    lines = [line.split() for line in (ROOT / "scripts" / "debian-packages.txt").read_text().splitlines() if not line.startswith("#")]
+    return [name for name, *only in filter(None, lines) if not only or f"[{architecture}]" in only]
 
 
 def missing_packages(names):

@@ -81,7 +81,9 @@ def write_bundle(tree):
         _copy(file, target / file.relative_to(ROOT))
     versions = {}
     for path, entry in npm_packages().items():
-        versions[path.rpartition("node_modules/")[2]] = entry["version"]
+        name = path.rpartition("node_modules/")[2]
+        # A few are there in two versions.
+        versions[name] = ", ".join(sorted({entry["version"], *filter(None, versions.get(name, "").split(", "))}))
         _copy_package(ROOT / path, target / path)
     product = json.loads((ROOT / "package.json").read_text())
     kept = {key: product[key] for key in ("name", "version", "license")}

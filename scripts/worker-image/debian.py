@@ -55,7 +55,7 @@ def _unpack(work):
     for file in sources:
         file.write_text(SOURCES + "\n")
     names = ",".join(sorted({line[0] for line in words_of(CONTENTS)}))
-    run("mmdebstrap", "--quiet", "--variant=extract", "--architectures=amd64", '--aptopt=Apt::Install-Recommends "false"',
+    run("mmdebstrap", "--quiet", "--mode=chrootless", "--variant=extract", "--architectures=amd64", '--aptopt=Apt::Install-Recommends "false"',
         f"--include={names}", f"--extract-hook=sh {hook} \"$1\"", SUITE, archive, *sources)
     unpacked = work / "unpacked"
     for name, merged in MERGED.items():

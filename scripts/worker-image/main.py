@@ -6,6 +6,7 @@ import argparse
 import fcntl
 import json
 import os
+import platform
 import shutil
 import sys
 import tempfile
@@ -60,13 +61,16 @@ def compose_tree(debian, version, tree):
     for folder, applets in APPLETS.items():
         for applet in applets.split():
             (tree / folder / applet).symlink_to("/usr/bin/busybox")
-    packages = {**json.loads((debian / "packages.json").read_text())["packages"], **bundle.write_bundle(tree)}
+    boot_loaders = run("dpkg-query", "-W", "-f", "${Package} ${Version}\\n", "syslinux-common", "systemd-boot-efi").decode().split()
+    packages = {**dict(zip(boot_loaders[::2], boot_loaders[1::2])), **json.loads((debian / "packages.json").read_text())["packages"], **bundle.write_bundle(tree)}
     (tree / "etc/tidemark-image.json").write_text(json.dumps({"version": version}) + "\n")
     return packages
 
 
 def build(out, refresh=False):
     """Returns the manifest's path. The image exists once its manifest does."""
+    if platform.machine() != "x86_64":
+        raise BuildError("workers are x86-64 machines, and their image is built on one; take it from there with --deb or as its two files")
     debian = debian_root(refresh)
     version = image_version(debian)
     image, manifest = out / f"tidemark-worker-{version}.qcow2", out / f"tidemark-worker-{version}.json"
