@@ -33,7 +33,7 @@ import { FakeEngine } from './fake-engine';
 import { FakeGuests } from './fake-guests';
 import { MemoryJournalFile } from './memory-journal-file';
 import { Mortal } from './mortal';
-import { QuickClock } from './quick-clock';
+import { SteadyClock } from './steady-clock';
 import { quietLogger } from './quiet-logger';
 
 export const platformId = 'platform1';
@@ -42,7 +42,7 @@ const instanceId = 'plugin-instance';
 
 /** What outlives a process: engine, guests, data folder, image. */
 export class WorkerWorld {
-  readonly clock = new QuickClock(1000);
+  readonly clock = new SteadyClock(1000);
   readonly engine = new FakeEngine(this.clock, 500);
   readonly guests = new FakeGuests(this.engine);
   readonly journal = new MemoryJournalFile();

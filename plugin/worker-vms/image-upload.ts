@@ -22,6 +22,8 @@ export interface ImageUploadOrder {
   readonly transferUrl: string;
   readonly proxyUrl: string;
   readonly caPem: string;
+  /** Bytes per request; default 64 MiB. */
+  readonly pieceBytes?: number;
   readonly signal: AbortSignal;
   /** Bytes sent so far. */
   progress(sentBytes: number): void;
@@ -30,7 +32,7 @@ export interface ImageUploadOrder {
 /** Resolves when the storage holds the file and all connections are closed. Rejects with WORKER_IMAGE_NOT_UPLOADED, CANCELLED. */
 export type ImageUpload = (order: ImageUploadOrder) => Promise<void>;
 
-const pieceBytes = 64 * 1024 ** 2;
+const defaultPieceBytes = 64 * 1024 ** 2;
 const attempts = 4;
 const connectMs = 15_000;
 /** Flushing a piece to slow storage takes its time. */
@@ -39,10 +41,7 @@ const answerMs = 5 * 60_000;
 export const uploadImage: ImageUpload = async (order) => {
   const way = await reach(order);
   try {
-    for (let start = 0; start < order.fileBytes; start += pieceBytes) {
-      const end = Math.min(start + pieceBytes, order.fileBytes);
-      await retried(order.signal, () => putPiece(way, order, start, end));
-    }
+    for (const [start, end] of pieces(order)) await retried(order.signal, () => putPiece(way, order, start, end));
     await compare(way, order);
   } catch (error) {
     if (order.signal.aborted) throw CommonErrors.CANCELLED({ what: 'the upload of the worker image' }, { cause: error });
@@ -121,8 +120,7 @@ async function putPiece({ client, path }: Way, order: ImageUploadOrder, start: n
 /** What a broken connection or a full disk left would boot into anything. */
 async function compare({ client, path }: Way, order: ImageUploadOrder): Promise<void> {
   const digest = createHash('sha256');
-  for (let start = 0; start < order.fileBytes; start += pieceBytes) {
-    const end = Math.min(start + pieceBytes, order.fileBytes);
+  for (const [start, end] of pieces(order)) {
     const answer = await client.request({ method: 'GET', path, headers: { range: `bytes=${start}-${end - 1}` }, signal: order.signal });
     await expectStatus(answer, [200, 206], 'reading it back');
     for await (const part of answer.body) digest.update(part as Buffer);
@@ -136,6 +134,11 @@ async function expectStatus(answer: Dispatcher.ResponseData, wanted: readonly nu
   if (wanted.includes(answer.statusCode)) return;
   await answer.body.dump();
   throw WorkerVmErrors.WORKER_IMAGE_NOT_UPLOADED({ problem: `the image daemon answers ${answer.statusCode} (${what})` });
+}
+
+/** Half-open ranges that make up the file. */
+function* pieces({ fileBytes, pieceBytes = defaultPieceBytes }: ImageUploadOrder): Generator<readonly [start: number, end: number]> {
+  for (let start = 0; start < fileBytes; start += pieceBytes) yield [start, Math.min(start + pieceBytes, fileBytes)];
 }
 
 /** A broken connection is dialled again; a piece may be sent twice. An answer of the daemon is final. */
