@@ -113,6 +113,17 @@ describe('a backup by attachment', () => {
     expect(asked).toEqual([[vm.attachments[0]!.diskId]]);
   });
 
+  it('knows the size that a disk has in the snapshot, when it grew since the VM was looked at', async () => {
+    await using at = await bench();
+    const vm = at.engine.addVm('web', [{}]);
+    at.engine.before = (call) => {
+      if (call === 'snapshots.create') at.engine.disksById.get(vm.attachments[0]!.diskId)!.provisionedBytes = 2 ** 31;
+    };
+    const run = await runBackup(at, attached(vm));
+    expect(at.worker.tasks[0]?.backupDisk?.attachedDisk?.sizeBytes).toBe(String(2 ** 31));
+    expect(run.awaiting?.disks[0]?.disk.sizeBytes).toBe(2 ** 31);
+  });
+
   it('has never more than eight disks on one worker', async () => {
     await using at = await bench({ slots: 32 });
     const watch = watchAttachments(at);

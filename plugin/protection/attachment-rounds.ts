@@ -64,9 +64,10 @@ export class AttachmentRounds {
     const { diskId, mode, reason } = planned;
     const known = input.disks.get(diskId);
     if (!known) throw CommonErrors.INTERNAL({ what: `disk ${diskId}` });
+    const sizeBytes = snapshot.sizesBytes.get(diskId) ?? known.sizeBytes;
     const startedAt = this.patience.clock.now();
     const tell = (counters: AttachedTaskResult['counters']) =>
-      scope.progress({ diskId, diskName: known.name, counters, totalBytes: known.sizeBytes, mode, reason });
+      scope.progress({ diskId, diskName: known.name, counters, totalBytes: sizeBytes, mode, reason });
     tell(noBytes);
     const { failure, counters } = await this.tasks.run(engine, {
       attachment: {
@@ -76,7 +77,7 @@ export class AttachmentRounds {
         snapshotId: snapshot.snapshotId,
         waiting: (detail) => scope.waiting(detail === '' || detail === 'worker-slots' ? detail : 'disk-locked'),
       },
-      sizeBytes: known.sizeBytes,
+      sizeBytes,
       slot,
       signal,
       task: (attachedDisk) => ({
@@ -93,7 +94,7 @@ export class AttachmentRounds {
     });
     if (failure) throw failure;
     return {
-      disk: known,
+      disk: { ...known, sizeBytes },
       mode,
       reason,
       counters,

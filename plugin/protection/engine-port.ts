@@ -28,7 +28,7 @@ export interface EngineApi {
   readonly events: Pick<Events, 'failureText'>;
   readonly networks: Pick<Networks, 'vnicProfiles'>;
   readonly nics: Pick<Nics, 'add'>;
-  readonly snapshots: Pick<Snapshots, 'list' | 'find' | 'create' | 'remove'>;
+  readonly snapshots: Pick<Snapshots, 'list' | 'find' | 'disks' | 'create' | 'remove'>;
   readonly storageDomains: Pick<StorageDomains, 'find' | 'listOfDataCenter'>;
   readonly tags: Pick<Tags, 'list' | 'assign'>;
   readonly transfers: Pick<ImageTransfers, 'create' | 'find' | 'list' | 'finalize' | 'cancel'>;

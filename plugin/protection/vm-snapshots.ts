@@ -37,6 +37,8 @@ export interface TakenSnapshot {
   readonly pointInTime: number;
   /** Frozen from before the request until the snapshot was there. */
   readonly quiesced: boolean;
+  /** Sizes of its disks by id: one may have grown since the VM was looked at. */
+  readonly sizesBytes: ReadonlyMap<string, number>;
 }
 
 /** Live snapshots may take 30 minutes (product defaults §3). */
@@ -71,19 +73,28 @@ export class VmSnapshots {
       details: { diskIds: diskIds.join(','), ...(requireConsistency ? { frozen: 'yes' } : {}) },
     });
     let thawed = !requireConsistency;
+    let taken: Omit<TakenSnapshot, 'sizesBytes'>;
     try {
       try {
-        return await this.#take(engine, order, entry, signal);
+        taken = await this.#take(engine, order, entry, signal);
       } finally {
         if (requireConsistency) thawed = await this.#thaw(engine, entry);
       }
+      const { snapshotId } = taken;
+      const disks = await this.patience.whileAway(signal, () => engine.snapshots.disks(vmId, snapshotId, { signal }));
+      return { ...taken, sizesBytes: new Map(disks.map((disk) => [disk.id, disk.provisionedBytes])) };
     } catch (error) {
       if (thawed && (isDefiniteRefusal(error) || hasCode(error, 'FREEZE_FAILED'))) await this.#forgetUnlessThere(engine, entry);
       throw error;
     }
   }
 
-  async #take(engine: EngineApi, order: SnapshotOrder, entry: JournalEntry, signal: AbortSignal): Promise<TakenSnapshot> {
+  async #take(
+    engine: EngineApi,
+    order: SnapshotOrder,
+    entry: JournalEntry,
+    signal: AbortSignal,
+  ): Promise<Omit<TakenSnapshot, 'sizesBytes'>> {
     const { vmId, requireConsistency } = order;
     let frozenAt: number | undefined;
     const waiting = (detail: string) => order.waiting(detail);

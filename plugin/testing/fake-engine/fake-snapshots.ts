@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { EngineErrors } from '../../engine/engine-errors';
 import type { Snapshot } from '../../engine/snapshots';
 import type { FakeVm, Mutable } from '../fake-rows';
 import { conflict, copy, finalBackup, refused } from './fake-world';
@@ -9,6 +10,10 @@ export function fakeSnapshots(world: FakeWorld) {
   return {
     list: world.call('snapshots.list', (vmId: string) => world.vm(vmId).snapshots.map((s) => ({ ...s }))),
     find: world.call('snapshots.find', (vmId: string, id: string) => copy(world.vm(vmId).snapshots.find((s) => s.id === id))),
+    disks: world.call('snapshots.disks', (vmId: string, id: string) => {
+      if (!world.vm(vmId).snapshots.some((s) => s.id === id)) throw EngineErrors.ENGINE_NOT_FOUND({ what: `snapshots/${id}` });
+      return world.vm(vmId).attachments.flatMap((a) => copy(world.disksById.get(a.diskId)) ?? []);
+    }),
     create: world.call('snapshots.create', (vmId: string, body: { description: string; diskIds?: readonly string[] }) =>
       createSnapshot(world, vmId, body.description, body.diskIds ?? []),
     ),
