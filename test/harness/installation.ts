@@ -16,29 +16,22 @@ export interface CliResult {
 
 export type Role = 'plugin' | 'mover' | 'worker';
 
-/** What worker VMs need of an installation. */
-export interface WorkerVmSettings {
-  /** Addresses by which they reach this machine. */
-  readonly addresses: readonly string[];
-  readonly imageFolder: string;
-  /** Configuration of the children by environment, e.g. TIDEMARK_WORKER_VMS__LOST_MS. */
-  readonly environment: Readonly<Record<string, string>>;
-}
-
 export interface InstallationOptions {
   /** False: the server alone; the other roles are started by {@link Installation.startRole}. Default true. */
   readonly allInOne?: boolean;
   /** Where the server listens; default 127.0.0.1. */
   readonly address?: string;
+  /** Folder of the worker image; the installation's own unless told. */
+  readonly workerImageFolder?: string;
+  /** Configuration of the roles by environment, e.g. TIDEMARK_WORKER_VMS__LOST_MS. */
+  readonly environment?: Readonly<Record<string, string>>;
 }
 
 /** An installation in a folder, driven by the command line only. */
 export class Installation {
   #child: Child | undefined;
   readonly #roles: Child[] = [];
-
-  /** Set before the start. */
-  workerVms: WorkerVmSettings | undefined;
+  #workerAddresses: readonly string[] = [];
 
   constructor(
     readonly folder: string,
@@ -49,10 +42,14 @@ export class Installation {
     return path.join(this.folder, 'server');
   }
 
+  /** From its next start on plug-in and mover listen everywhere, and tell worker VMs these addresses, the first one first. */
+  announce(addresses: readonly string[]): void {
+    this.#workerAddresses = addresses;
+  }
+
   /** Starts the server with its children, waits until all are up, and logs in. */
   async start(): Promise<void> {
     fs.mkdirSync(this.folder, { recursive: true });
-    const { workerVms } = this;
     const config = path.join(this.folder, 'server.json');
     // Free ports at the first start; the same ones again after it, so that whoever knows them finds the server.
     const known = this.#endpoints();
@@ -69,7 +66,8 @@ export class Installation {
         addresses: [this.options.address ?? '127.0.0.1', 'localhost'],
         children: {
           ...{ pluginPort: 0, pluginEnrolmentPort: 0, moverPort: 0, moverDataPort: 0 },
-          ...(workerVms ? { listenAddress: '::', addresses: workerVms.addresses, workerImageFolder: workerVms.imageFolder } : {}),
+          ...(this.#workerAddresses.length === 0 ? {} : { listenAddress: '::', addresses: this.#workerAddresses }),
+          ...(this.options.workerImageFolder === undefined ? {} : { workerImageFolder: this.options.workerImageFolder }),
         },
       }),
     );
@@ -78,7 +76,7 @@ export class Installation {
       launcher,
       ['server', ...((this.options.allInOne ?? true) ? ['--all-in-one'] : []), '--config', config, '--data-dir', this.dataDir],
       path.join(this.folder, 'server.log'),
-      { env: { ...process.env, ...workerVms?.environment } },
+      { env: { ...process.env, ...this.options.environment } },
     );
     this.#child = child;
     let ended = false;

@@ -16,8 +16,12 @@ export interface LabAccess {
   readonly passwordFile: string;
   readonly controlUrl: string;
   readonly dataDir: string;
-  /** Present when clusters have networks: where what listens on the server side is found. */
-  readonly network?: { readonly serverAddress: string };
+  /** Bridges and namespaces, when the lab has them. */
+  readonly network?: {
+    readonly serverAddress: string;
+    readonly serverAddressIpv6: string;
+    readonly clusters: Readonly<Record<string, { readonly namespace: string; readonly serverAddress: string }>>;
+  };
 }
 
 export interface LabOptions {
@@ -25,7 +29,7 @@ export interface LabOptions {
   /** Seed plan of the lab, see lab/seed/seed-plan.ts. */
   readonly plan: object;
   readonly clockFactor?: number;
-  /** What runs in worker VMs. */
+  /** What runs in worker VMs: the program as a process, or the image as a guest (needs root). Nothing, unless told. */
   readonly workerVms?: 'process' | 'guest';
 }
 
@@ -56,7 +60,7 @@ export class Lab {
       [
         ...['--data-dir', path.join(folder, 'data'), '--seed-file', seedFile, '--ready-file', readyFile],
         ...['--port', port, '--control-port', controlPort, '--clock-factor', String(clockFactor ?? 10), '--verbose'],
-        ...(workerVms === undefined ? [] : ['--worker-vms', workerVms]),
+        ...(workerVms ? ['--worker-vms', workerVms] : []),
         ...(renewCa ? ['--renew-ca'] : []),
       ],
       path.join(folder, 'lab.log'),

@@ -8,6 +8,7 @@ import { eventually } from './child';
 import { Installation } from './installation';
 import type { InstallationOptions } from './installation';
 import { Lab } from './lab';
+import { buildWorkerImage, emptyWorkerImage } from './worker-image';
 
 /** The parts of a session, as `--json` prints it, that tests look at. */
 export interface Session {
@@ -31,6 +32,9 @@ export interface Task {
     readonly mode: string;
     readonly reason: string;
     readonly path: string;
+    readonly transport: string | null;
+    readonly workerName: string | null;
+    readonly workerHop: string | null;
     readonly counters: {
       readonly readBytes: number;
       readonly transferredBytes: number;
@@ -46,10 +50,10 @@ export interface SiteOptions {
   /** Server settings to change, as `tidemark config set` takes them. */
   readonly settings?: Readonly<Record<string, unknown>>;
   readonly installation?: InstallationOptions;
+  /** Worker VMs that work: see the lab's option. Without it none is deployed. */
+  readonly workerVms?: 'process' | 'guest';
   /** Starts what the installation does not start itself, once the server is up. */
   readonly roles?: (installation: Installation) => Promise<void>;
-  /** Worker VMs can be deployed: what runs in them, the folder of their image, and configuration of the children by environment. */
-  readonly workers?: { readonly vms: 'process' | 'guest'; readonly image: string; readonly environment?: Readonly<Record<string, string>> };
 }
 
 /** A lab and an installation (all-in-one unless told) that backs it up, ready for jobs. */
@@ -58,27 +62,28 @@ export class Site implements AsyncDisposable {
   readonly lab: Lab;
   readonly installation: Installation;
 
-  private constructor(options: SiteOptions) {
-    this.lab = new Lab({
-      folder: path.join(this.folder, 'lab'),
-      plan: options.plan,
-      clockFactor: options.clockFactor ?? 20,
-      ...(options.workers ? { workerVms: options.workers.vms } : {}),
+  private constructor(private readonly options: SiteOptions) {
+    const { plan, clockFactor = 20, workerVms } = options;
+    this.lab = new Lab({ folder: path.join(this.folder, 'lab'), plan, clockFactor, ...(workerVms ? { workerVms } : {}) });
+    this.installation = new Installation(path.join(this.folder, 'site'), {
+      ...options.installation,
+      // A process reads no image: a small one stands for it.
+      ...(workerVms === 'process' ? { workerImageFolder: emptyWorkerImage(this.workerImages) } : {}),
     });
-    this.installation = new Installation(path.join(this.folder, 'site'), options.installation);
   }
 
   /** Both up, plug-in enabled, platform `lab` connected, repository `main` made, captures on. */
   static async start(options: SiteOptions): Promise<Site> {
     const site = new Site(options);
     try {
-      if (options.workers) await site.#startWithWorkers(options.workers);
-      else await Promise.all([site.lab.start(), site.installation.start()]);
+      if (options.workerVms === 'guest') buildWorkerImage();
+      await site.#startBoth();
       await options.roles?.(site.installation);
       fs.mkdirSync(site.captures);
       await site.lab.control('POST', '/captures', { folder: site.captures });
       await site.enable();
       await site.addPlatform('lab');
+      if (options.workerVms === undefined) await site.installation.cli('worker', 'policy', '--deploy-automatically', 'off');
       await site.installation.cli('repository', 'add', 'main', '--location', site.repository);
       for (const [name, value] of Object.entries(options.settings ?? {}))
         await site.installation.cli('config', 'set', name, JSON.stringify(value));
@@ -89,12 +94,25 @@ export class Site implements AsyncDisposable {
     }
   }
 
-  /** The lab first: it says by which address its networks find us. */
-  async #startWithWorkers({ image, environment = {} }: NonNullable<SiteOptions['workers']>): Promise<void> {
+  /** On a network the server side has addresses that are known when the lab is up. */
+  async #startBoth(): Promise<void> {
+    const { workerVms, plan } = this.options;
+    const hasNetwork = workerVms === 'guest' || 'networks' in plan;
+    if (!hasNetwork) return void (await Promise.all([this.lab.start(), this.installation.start()]));
     await this.lab.start();
-    const { serverAddress } = this.lab.access.network ?? {};
-    this.installation.workerVms = { addresses: serverAddress === undefined ? [] : [serverAddress], imageFolder: image, environment };
+    const { network, engineUrl } = this.lab.access;
+    if (!network) throw new Error('the lab has no network');
+    const { serverAddress, serverAddressIpv6, clusters } = network;
+    // The engine is announced under the address that all clusters understand, if there is one: so are we.
+    const own =
+      new URL(engineUrl).hostname === `[${serverAddressIpv6}]` ? [serverAddressIpv6, serverAddress] : [serverAddress, serverAddressIpv6];
+    this.installation.announce([...new Set([...own, ...Object.values(clusters).map((cluster) => cluster.serverAddress)])]);
     await this.installation.start();
+  }
+
+  /** Folder of the images that a site with processes as worker VMs deploys. */
+  get workerImages(): string {
+    return path.join(this.folder, 'worker-image');
   }
 
   get captures(): string {
