@@ -7,17 +7,21 @@ import { CommonErrors } from '../../common/errors/common-errors';
 import { Cleaner } from '../janitor/cleaner';
 import { Janitor } from '../janitor/janitor';
 import { Journal } from '../journal/journal';
+import type { Clock } from '../operations/clock';
 import type { Operation } from '../operations/operation';
 import { OperationRegistry } from '../operations/operation-registry';
 import { PlatformErrors } from '../platforms/platform-errors';
 import { Patience } from '../protection/patience';
 import type { ReportedEvent } from '../tokens';
 import { BootDisks } from '../worker-vms/boot-disk';
+import type { WorkerEngine } from '../worker-vms/engine-port';
 import { ImageDisks } from '../worker-vms/image-disk';
+import { uploadImage } from '../worker-vms/image-upload';
 import type { ImageUploadOrder } from '../worker-vms/image-upload';
 import { defaultSettings } from '../worker-vms/settings';
 import type { WorkerSettings } from '../worker-vms/settings';
 import { defaultWorkerVmLimits } from '../worker-vms/timing';
+import type { WorkerVmLimits } from '../worker-vms/timing';
 import { VmMaker } from '../worker-vms/vm-maker';
 import { WorkerImages } from '../worker-vms/worker-image';
 import { WorkerOperations } from '../worker-vms/worker-operations';
@@ -100,12 +104,21 @@ export interface WorkerBench extends AsyncDisposable {
   deploy(settings?: Partial<WorkerSettings>): Promise<string>;
 }
 
+export interface WorkerBenchOptions {
+  readonly mortal?: Mortal;
+  /** False: nobody looks after the workers. */
+  readonly kept?: boolean;
+  /** Another engine than the one in memory, with what it needs. */
+  readonly real?: { readonly engine: WorkerEngine; readonly clock: Clock; readonly limits: Partial<WorkerVmLimits> };
+}
+
 /** Starts a process on the world: journal, operations, store, and the keeper unless `kept` is false. */
-export async function startWorkerBench(world: WorkerWorld, options: { mortal?: Mortal; kept?: boolean } = {}): Promise<WorkerBench> {
-  const { mortal = new Mortal(), kept = true } = options;
+export async function startWorkerBench(world: WorkerWorld, options: WorkerBenchOptions = {}): Promise<WorkerBench> {
+  const { mortal = new Mortal(), kept = true, real } = options;
+  const time = real?.clock ?? world.clock;
   const { logger, lines } = quietLogger();
-  const clock = mortal.clock(world.clock);
-  const now = () => world.clock.now();
+  const clock = mortal.clock(time);
+  const now = () => time.now();
   const journal = new Journal(mortal.journalFile(world.journal), logger, now);
   await journal.open();
   const registry = new OperationRegistry(journal, clock, logger);
@@ -122,7 +135,7 @@ export async function startWorkerBench(world: WorkerWorld, options: { mortal?: M
   const store = new WorkerStore(file);
   await store.open();
   const patience = new Patience(clock);
-  const engine = mortal.engine(world.engine.asEngine());
+  const engine = real?.engine ?? mortal.engine(world.engine.asEngine());
   const engines = {
     of: (id: string) => {
       if (id !== platformId) throw PlatformErrors.PLATFORM_NOT_FOUND({ platformId: id });
@@ -152,6 +165,7 @@ export async function startWorkerBench(world: WorkerWorld, options: { mortal?: M
   };
   const upload = (order: ImageUploadOrder) =>
     mortal.step(async () => {
+      if (real) return await uploadImage(order);
       world.uploads += 1;
       order.progress(order.fileBytes / 2);
       await world.halfway(order);
@@ -159,7 +173,7 @@ export async function startWorkerBench(world: WorkerWorld, options: { mortal?: M
       order.progress(order.fileBytes);
     });
   const disks = new BootDisks(new ImageDisks(journal, patience, cleaner, upload), journal, patience, instanceId, logger);
-  const limits = defaultWorkerVmLimits;
+  const limits = { ...defaultWorkerVmLimits, ...real?.limits };
   const operations = new WorkerOperations(
     {
       images: new WorkerImages(world.folder),
