@@ -27,13 +27,11 @@ export class LogBuffer {
       this.dropped += 1;
       return;
     }
-    const json = JSON.stringify({ ...currentCorrelation(), ...fields });
     this.lines.push({
       occurredAt: timestampToWire(this.now()),
       level,
       message: redactText(text).slice(0, maxTextLength),
-      // Half a document would be none.
-      fieldsJson: json.length <= maxFieldsLength ? json : JSON.stringify({ ...currentCorrelation(), fieldsTooLong: json.length }),
+      fieldsJson: fieldsJson({ ...currentCorrelation(), ...fields }),
     });
   }
 
@@ -51,6 +49,14 @@ export class LogBuffer {
     this.lines = [...(message.lines ?? []), ...this.lines];
     this.dropped += Number(message.dropped ?? 0);
   }
+}
+
+/** The fields as a whole document, with less in it when it would be too long: half a one would be none. */
+function fieldsJson(fields: object): string {
+  const whole = JSON.stringify(fields);
+  if (whole.length <= maxFieldsLength) return whole;
+  const withoutStacks = JSON.stringify(fields, (key, value: unknown) => (key === 'stack' ? undefined : value));
+  return withoutStacks.length <= maxFieldsLength ? withoutStacks : JSON.stringify({ ...currentCorrelation(), fieldsTooLong: whole.length });
 }
 
 /** Writes to `logger`, and warnings and errors to the buffer too. */

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import fs from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
+import { createAuthority, issueIdentity } from '../../common/tls/authority';
 import { DeviceTree } from '../attached-disks/device-tree';
 import { FrameType } from '../../proto/data-mover/frame-types';
 import { LanePool } from '../pipeline/lane-pool';
@@ -111,6 +112,28 @@ describe('backup of a disk', () => {
     expect(run.counters.get('readBytes')).toBe(disk.length);
     expect(Buffer.from(run.outcome.indexRoot).toString()).toBe('root');
     expect(run.outcome.imagePath).toBe('IMAGE_PATH_LOCAL');
+  });
+
+  it('opens connections with the certificate of now, not with that of its task', async () => {
+    await startMover();
+    const disk = sampleDisk(20);
+    const task = await fileBackup(disk);
+    const { identity } = task.address;
+    const old = await issueIdentity(await createAuthority('old'), { role: 'worker', id: 'w1' }, []);
+    pool.useIdentity(identity);
+    // A thread that starts later hears of it too.
+    const late = new LanePool(1);
+    late.useIdentity(identity);
+    try {
+      await backupDisk({ ...task, address: { ...task.address, identity: old } }, pool, context());
+      await backupDisk({ ...task, diskId: 'd2', address: { ...task.address, identity: old } }, late, context());
+    } finally {
+      await late.stop();
+      // The movers of other tests have CAs of their own.
+      await pool.stop();
+      pool = new LanePool(2);
+    }
+    expect(mover.content('d2').equals(disk)).toBe(true);
   });
 
   it('sends nothing twice: a second run of the same content puts no block', async () => {
