@@ -242,12 +242,10 @@ export class LabNetworks implements GuestNetworks {
     await ip(namespace, 'link', 'add', clusterBridge, 'type', 'bridge');
     for (const address of addresses.both(cluster, station.router)) await addAddress(namespace, clusterBridge, address);
     await ip(namespace, 'link', 'set', clusterBridge, 'up');
-    // Through NAT nobody outside knows the cluster's addresses.
-    if (!cluster.nat) {
-      const via = station.uplink(cluster.index);
-      if (cluster.ipv4) await ip(undefined, 'route', 'replace', addresses.ipv4Net(cluster.index), 'via', addresses.ipv4(0, via));
-      if (cluster.ipv6) await ip(undefined, '-6', 'route', 'replace', addresses.ipv6Net(cluster.index), 'via', addresses.ipv6(0, via));
-    }
+    // Also into a cluster behind NAT: engine and proxy must reach its hosts. It is the guests' way out that is translated.
+    const via = station.uplink(cluster.index);
+    if (cluster.ipv4) await ip(undefined, 'route', 'replace', addresses.ipv4Net(cluster.index), 'via', addresses.ipv4(0, via));
+    if (cluster.ipv6) await ip(undefined, '-6', 'route', 'replace', addresses.ipv6Net(cluster.index), 'via', addresses.ipv6(0, via));
     await this.#filter(cluster.name).set([]);
   }
 

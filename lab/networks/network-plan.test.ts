@@ -16,7 +16,7 @@ describe('network plan', () => {
       ['a', 'b', 'c', 'd', 'plain'],
     );
     const addresses = new AddressPlan(2);
-    expect(clusters.map((cluster) => addresses.server(cluster))).toEqual(['10.128.32.1', '198.18.2.1', 'fd5a:7d00:2:0::1', '10.128.32.1']);
+    expect(clusters.map((cluster) => addresses.server(cluster))).toEqual(['10.128.32.1', '198.18.2.1', 'fd5a:7d00:2::1', '10.128.32.1']);
     expect(addresses.server(undefined)).toBe('10.128.32.1');
     expect(addresses.both(clusters[3]!, 7)).toEqual(['10.128.36.7/24', 'fd5a:7d00:2:4::7/64']);
   });

@@ -75,11 +75,12 @@ export class AddressPlan {
   }
 
   ipv6(index: number, last: number): string {
-    return `fd5a:7d00:${this.labNumber.toString(16)}:${index.toString(16)}::${last.toString(16)}`;
+    // As the standard writes it (RFC 5952): a lone zero belongs to the gap.
+    return `fd5a:7d00:${this.labNumber.toString(16)}${index === 0 ? '' : `:${index.toString(16)}`}::${last.toString(16)}`;
   }
 
   ipv6Net(index: number): string {
-    return `fd5a:7d00:${this.labNumber.toString(16)}:${index.toString(16)}::/64`;
+    return `fd5a:7d00:${this.labNumber.toString(16)}${index === 0 ? '' : `:${index.toString(16)}`}::/64`;
   }
 
   /** With prefix length, of the families that the subnet has. */
