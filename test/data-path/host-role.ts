@@ -6,6 +6,7 @@ import { loggerTo } from '../../common/log/logger';
 import { durationToWire } from '../../common/rpc/bytes';
 import { serve } from '../../common/rpc/serve';
 import { signTicket } from '../../common/tickets/ticket';
+import type { TicketRight } from '../../common/tickets/ticket';
 import { mutualServerCredentials } from '../../common/tls/credentials';
 import type { ProcessIdentity } from '../../common/tls/identity';
 import { loadService } from '../../proto/loader';
@@ -54,13 +55,7 @@ export class HostRole {
     );
   }
 
-  ticket(
-    sessionId: string,
-    repositoryId: string,
-    rights: readonly ('read' | 'write')[],
-    pointIds: readonly string[],
-    lifeMs = 3_600_000,
-  ): string {
+  ticket(sessionId: string, repositoryId: string, rights: readonly TicketRight[], pointIds: readonly string[], lifeMs = 3_600_000): string {
     return signTicket({ sessionId, repositoryId, rights, pointIds, expiresAt: new Date(Date.now() + lifeMs) }, this.key);
   }
 

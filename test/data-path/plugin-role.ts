@@ -3,13 +3,15 @@ import { randomUUID } from 'node:crypto';
 import { Server } from '@grpc/grpc-js';
 import { loggerTo } from '../../common/log/logger';
 import { CommonErrors } from '../../common/errors/common-errors';
-import { durationToWire } from '../../common/rpc/bytes';
+import { durationToWire, timestampToWire } from '../../common/rpc/bytes';
 import { serve } from '../../common/rpc/serve';
 import { mutualServerCredentials } from '../../common/tls/credentials';
 import type { ProcessIdentity } from '../../common/tls/identity';
 import { loadService } from '../../proto/loader';
+import type { SelfTest__Output } from '../../proto/gen/tidemark/common/v1/SelfTest';
 import type { ConnectRequest__Output } from '../../proto/gen/tidemark/worker/v1/ConnectRequest';
 import type { ConnectResponse } from '../../proto/gen/tidemark/worker/v1/ConnectResponse';
+import type { SelfTestTarget } from '../../proto/gen/tidemark/worker/v1/SelfTestTarget';
 import type { StartTask } from '../../proto/gen/tidemark/worker/v1/StartTask';
 import type { TaskProgress__Output } from '../../proto/gen/tidemark/worker/v1/TaskProgress';
 import type { TaskResult__Output } from '../../proto/gen/tidemark/worker/v1/TaskResult';
@@ -23,12 +25,15 @@ interface WaitingTask {
 export class PluginRole {
   private readonly server = new Server();
   private readonly waiting = new Map<string, WaitingTask>();
+  private readonly tests = new Map<string, (result: SelfTest__Output) => void>();
   private outbox: ConnectResponse[] = [];
   private wake: () => void = () => undefined;
   private connected = 0;
   private onDrained: () => void = () => undefined;
   /** False: the plug-in is silent, as one that hangs. */
   beats = true;
+  /** In the last Hello. */
+  reportedCapabilities: string[] = [];
   /** Ids in the last Hello. */
   reportedTaskIds: string[] = [];
   port = 0;
@@ -74,6 +79,14 @@ export class PluginRole {
 
   cancel(taskId: string): void {
     this.say({ cancelTask: { taskId } });
+  }
+
+  /** Resolves with the worker's matrix. */
+  selfTest(targets: readonly SelfTestTarget[]): Promise<SelfTest__Output> {
+    const testId = randomUUID();
+    const report = new Promise<SelfTest__Output>((resolve) => this.tests.set(testId, resolve));
+    this.say({ runSelfTest: { testId, sentAt: timestampToWire(new Date()), targets: [...targets] } });
+    return report;
   }
 
   /** Resolves when the worker says that it has drained. */
@@ -122,11 +135,15 @@ export class PluginRole {
       if (message.hello) {
         this.connected += 1;
         this.reportedTaskIds = message.hello.taskIds;
+        this.reportedCapabilities = message.hello.process?.capabilities ?? [];
         this.say({ welcome: { heartbeatInterval: durationToWire(1_000) } });
       } else if (message.progress) {
         this.waiting.get(message.progress.taskId)?.onProgress?.(message.progress);
       } else if (message.drained) {
         this.onDrained();
+      } else if (message.selfTestReport) {
+        const { testId, result } = message.selfTestReport;
+        if (result) this.tests.get(testId)?.(result);
       } else if (message.result) {
         if (!this.acknowledges) continue;
         const { taskId } = message.result;

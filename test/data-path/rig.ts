@@ -47,10 +47,12 @@ export class DataPathRig {
   private constructor(
     readonly folder: string,
     private readonly authority: Authority,
+    private readonly workerSettings: object,
   ) {}
 
-  static async start(folder: string): Promise<DataPathRig> {
-    const rig = new DataPathRig(folder, await createAuthority('test'));
+  /** `workerSettings` are added to the worker's configuration. */
+  static async start(folder: string, workerSettings: object = {}): Promise<DataPathRig> {
+    const rig = new DataPathRig(folder, await createAuthority('test'), workerSettings);
     const addresses = ['127.0.0.1', 'localhost'];
     rig.hostIdentity = new ProcessIdentity(await issueIdentity(rig.authority, { role: 'host', id: 'host' }, addresses), undefined);
     await rig.host.start(rig.hostIdentity);
@@ -100,7 +102,10 @@ export class DataPathRig {
     const before = this.plugin.connections;
     const config = path.join(this.folder, 'worker.json');
     const endpoint = `127.0.0.1:${this.plugin.port}`;
-    fs.writeFileSync(config, JSON.stringify({ dataFolder: path.join(this.folder, 'worker'), plugin: { endpoint } }));
+    fs.writeFileSync(
+      config,
+      JSON.stringify({ dataFolder: path.join(this.folder, 'worker'), plugin: { endpoint }, ...this.workerSettings }),
+    );
     this.worker = startNode(
       path.join(packageRoot, 'dist', 'worker', 'main.js'),
       ['--config', config],
