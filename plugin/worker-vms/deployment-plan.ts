@@ -34,6 +34,8 @@ export interface DeploymentPlan {
   readonly name: string;
   readonly size: WorkerSize;
   readonly nics: readonly WorkerNic[];
+  /** Where it may run; empty for any host of the cluster. */
+  readonly hostIds: readonly string[];
   readonly settings: WorkerSettings;
 }
 
@@ -60,7 +62,8 @@ export async function planDeployment(engine: WorkerEngine, order: DeploymentOrde
   const domain = chooseDomain(await engine.storageDomains.listOfDataCenter(cluster.dataCenterId, { signal }), settings, cluster);
   const nics = await chooseProfiles(engine, cluster, settings, signal);
   const name = await chooseName(engine, cluster, order, signal);
-  return { cluster, dataCenterId: cluster.dataCenterId, domain, name, size: sizeOf(settings), nics, settings };
+  const hostIds = isRestricted(settings) ? hosts.map((host) => host.id) : [];
+  return { cluster, dataCenterId: cluster.dataCenterId, domain, name, size: sizeOf(settings), nics, hostIds, settings };
 }
 
 /** A cluster that is full gives a reason before anything is made. Throws WORKER_NO_HOST, WORKER_NO_MEMORY, WORKER_NO_STORAGE. */
@@ -102,7 +105,7 @@ export async function checkMemory(
   if (up.length === 0) throw WorkerVmErrors.WORKER_NO_HOST({ cluster: cluster.name, problem: 'no host that the worker may use is up' });
   const freeBytes = Math.max(...up.map((host) => host.schedulableMemoryBytes ?? Number.POSITIVE_INFINITY));
   if (freeBytes < neededBytes) throw WorkerVmErrors.WORKER_NO_MEMORY({ cluster: cluster.name, neededBytes, freeBytes });
-  return settings.hostIds.length + settings.avoidedHostTags.length === 0 ? [] : allowed.map((host) => host.id);
+  return isRestricted(settings) ? allowed.map((host) => host.id) : [];
 }
 
 /** Attributes of the VM in the engine's names. */
@@ -129,14 +132,23 @@ export function vmAttributes(plan: DeploymentPlan, words: { name: string; descri
     soundcard_enabled: false,
     tpm_enabled: false,
     usb: { enabled: false },
-    placement_policy: { affinity: 'migratable' },
+    placement_policy: placementOn(plan.hostIds),
     delete_protected: true,
   };
+}
+
+/** Where a VM may run and be moved to; anywhere in its cluster when no host is named. */
+export function placementOn(hostIds: readonly string[]): Wire {
+  return { affinity: 'migratable', ...(hostIds.length === 0 ? {} : { hosts: { host: hostIds.map((id) => ({ id })) } }) };
 }
 
 /** What is asked of a volume at its creation: block storage does not grow while it is written (engine REST API §6.6). */
 export function initialBytes(domain: StorageDomain, image: WorkerImage): number | undefined {
   return isBlockStorage(domain.storageType) ? image.fileBytes + slackBytes : undefined;
+}
+
+function isRestricted({ hostIds, avoidedHostTags }: WorkerSettings): boolean {
+  return hostIds.length + avoidedHostTags.length > 0;
 }
 
 async function hostsOf(engine: WorkerEngine, clusterId: string, settings: WorkerSettings, signal?: AbortSignal): Promise<readonly Host[]> {

@@ -2,6 +2,7 @@
 import { applianceSeedSchema, seedPath } from '../../common/appliance/seed';
 import type { ApplianceSeed, SeedInterface } from '../../common/appliance/seed';
 import type { Wire } from '../engine/mapping';
+import { placementOn } from './deployment-plan';
 import type { WorkerNic, WorkerSettings } from './settings';
 import { sizeOf } from './settings';
 
@@ -42,7 +43,7 @@ export function applianceSeed(order: SeedOrder): ApplianceSeed {
 export function runOnceAttributes(seed: ApplianceSeed, hostIds: readonly string[]): Wire {
   return {
     initialization: { host_name: seed.hostName, custom_script: cloudConfig(seed) },
-    ...(hostIds.length === 0 ? {} : { placement_policy: { affinity: 'migratable', hosts: { host: hostIds.map((id) => ({ id })) } } }),
+    ...(hostIds.length === 0 ? {} : { placement_policy: placementOn(hostIds) }),
   };
 }
 

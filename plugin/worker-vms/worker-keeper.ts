@@ -68,6 +68,7 @@ export class WorkerKeeper {
       this.#imageLookedAt = now;
       // Its absence is an answer too: `images.missing` keeps it.
       await images.find().catch(() => undefined);
+      await this.#lookForHosts();
     }
     this.#serveNeeds(now);
     const connected = new Map(workers.connected().map((worker) => [worker.workerId, worker]));
@@ -80,6 +81,24 @@ export class WorkerKeeper {
     if (now - this.#tidiedAt >= tidyMs) {
       this.#tidiedAt = now;
       await this.#tidy();
+    }
+  }
+
+  /** Where each worker runs, for who lists them; one request per platform. */
+  async #lookForHosts(): Promise<void> {
+    const { engines, store } = this.operations.parts;
+    for (const platformId of new Set(store.workers().map((worker) => worker.platformId))) {
+      try {
+        for await (const page of engines.of(platformId).vms.pages({ search: 'tag=tidemark-worker', signal: this.#stop.signal })) {
+          for (const vm of page) {
+            if (vm.hostId === undefined) this.operations.hostIds.delete(vm.id);
+            else if (store.hasVm(platformId, vm.id)) this.operations.hostIds.set(vm.id, vm.hostId);
+          }
+        }
+      } catch (error) {
+        // Nothing depends on it: the next look may be luckier.
+        if (!isTidemarkError(error)) throw error;
+      }
     }
   }
 

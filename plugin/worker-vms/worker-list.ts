@@ -22,6 +22,7 @@ export interface ListedWorker {
   readonly residentMemoryBytes: number;
   readonly lastSeenAt: number | undefined;
   readonly vmId: string;
+  readonly hostId: string;
   readonly imageVersion: string;
   readonly outdated: boolean;
   readonly addresses: readonly string[];
@@ -59,6 +60,7 @@ export function listWorkers(operations: WorkerOperations, seen: readonly WorkerV
       ...{ platformId, clusterId, clusterName, name, vmId, imageVersion, selfTest, problem, settings, createdAt },
       state: stateOf(worker, operations.activityOf(worker.workerId), views.get(worker.workerId), connected.get(worker.workerId)),
       taskSlots: sizeOf(settings).taskSlots,
+      hostId: operations.hostIds.get(vmId) ?? '',
       outdated: images.latest !== undefined && images.latest.version !== imageVersion,
     };
   });
@@ -66,7 +68,15 @@ export function listWorkers(operations: WorkerOperations, seen: readonly WorkerV
     const { workerId, platformId, plan } = order;
     return {
       ...common(workerId),
-      ...{ platformId, clusterId: plan.cluster.id, clusterName: plan.cluster.name, name: plan.name, vmId: '', imageVersion: '' },
+      ...{
+        platformId,
+        clusterId: plan.cluster.id,
+        clusterName: plan.cluster.name,
+        name: plan.name,
+        vmId: '',
+        hostId: '',
+        imageVersion: '',
+      },
       ...{ selfTest: null, problem: null, settings: plan.settings, createdAt: undefined, outdated: false },
       state: 'deploying',
       taskSlots: plan.size.taskSlots,
@@ -79,7 +89,7 @@ export function listWorkers(operations: WorkerOperations, seen: readonly WorkerV
     return [
       {
         ...common(view.workerId),
-        ...{ platformId, clusterId, clusterName: '', state, taskSlots, name: hostName, vmId: '' },
+        ...{ platformId, clusterId, clusterName: '', state, taskSlots, name: hostName, vmId: '', hostId: '' },
         imageVersion: connected.get(view.workerId)?.imageVersion ?? '',
         selfTest: operations.selfTests.get(view.workerId) ?? null,
         ...{ outdated: false, problem: null, settings: undefined, createdAt: undefined },

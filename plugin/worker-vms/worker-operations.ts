@@ -28,6 +28,8 @@ export class WorkerOperations {
   readonly pending = new PendingDeployments();
   /** Matrices of workers beside the server; those of VMs are in the store. */
   readonly selfTests = new Map<string, SelfTest__Output>();
+  /** Hosts that worker VMs run on, by VM, as they were seen last. */
+  readonly hostIds = new Map<string, string>();
   readonly #activities = new Map<string, WorkerActivity>();
 
   constructor(

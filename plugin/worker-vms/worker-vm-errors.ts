@@ -85,6 +85,13 @@ export const WorkerVmErrors = defineErrors({
     message: (m: { cluster: string }) =>
       `Cluster "${m.cluster}" has no network with a vNIC profile for the worker. Choose a vNIC profile in its settings.`,
   },
+  WORKER_LIMIT_REACHED: {
+    kind: 'failure',
+    retry: 'after-operator',
+    status: 'FAILED_PRECONDITION',
+    message: (m: { cluster: string; limit: number }) =>
+      `Cluster "${m.cluster}" has ${m.limit} workers already, as many as the rules of its platform allow. Remove one, or raise the number with "tidemark worker policy --max".`,
+  },
   WORKER_ENDPOINT_LOCAL: {
     kind: 'failure',
     retry: 'after-operator',

@@ -196,6 +196,9 @@ describe('a deployment', () => {
       code: 'WORKER_SETTINGS_INVALID',
       meta: { field: 'settings.task_slots' },
     });
+    await at.workerVms.putPolicy({ ...defaultPolicy(platformId), maxWorkers: 1 });
+    await at.deploy({ hostIds: ['h1'] });
+    expect(await refused({})).toMatchObject({ code: 'WORKER_LIMIT_REACHED', status: 'FAILED_PRECONDITION' });
     using without = new WorkerWorld('');
     await using other = await bench(without);
     await expect(

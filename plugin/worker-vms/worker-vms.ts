@@ -176,6 +176,11 @@ export class WorkerVms {
     await images.find();
     const takenNames = operations.pending.names(platformId);
     const plan = await planDeployment(engine, { clusterId, settings, policy: store.policy(platformId), takenNames }, signal);
+    const { maxWorkers } = store.policy(platformId);
+    const coming = operations.pending.list().filter((one) => one.platformId === platformId && one.plan.cluster.id === clusterId);
+    if (store.inCluster(platformId, clusterId).length + coming.length >= maxWorkers) {
+      throw WorkerVmErrors.WORKER_LIMIT_REACHED({ cluster: plan.cluster.name, limit: maxWorkers });
+    }
     const requestedBy = request.requestedBy === '' ? 'an administrator' : request.requestedBy;
     await operations.deploy({ workerId, platformId, requestedBy, plan }, request);
   }
