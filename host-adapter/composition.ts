@@ -12,6 +12,7 @@ import { serveHealth } from '../common/rpc/health-service';
 import { enrolmentServerCredentials, mutualServerCredentials } from '../common/tls/credentials';
 import { durableWrite } from '../common/tls/durable-write';
 import { openCatalogue } from './catalogue/catalogue';
+import { CertificateStore } from './catalogue/certificate-store';
 import { EventStore } from './catalogue/event-store';
 import { IdentityStore } from './catalogue/identity-store';
 import { JobStore } from './catalogue/job-store';
@@ -23,6 +24,7 @@ import { SessionStore } from './catalogue/session-store';
 import { SettingStore } from './catalogue/setting-store';
 import { UserStore } from './catalogue/user-store';
 import type { ServerConfig } from './config';
+import { certificateHandlers } from './console/certificate-handlers';
 import { ConsoleServer } from './console/console-server';
 import { Doctor } from './console/doctor';
 import { inventoryHandlers } from './console/inventory-handlers';
@@ -31,9 +33,12 @@ import { protectionHandlers } from './console/protection-handlers';
 import { SessionFeed } from './console/session-feed';
 import { workerHandlers } from './console/worker-handlers';
 import { CertificateAuthority } from './identity/certificate-authority';
+import { CertificateWatch } from './identity/certificate-watch';
 import { Enrolment } from './identity/enrolment';
+import { Rotation } from './identity/rotation';
 import { Throttle } from './identity/throttle';
 import { Users } from './identity/users';
+import { observedCertificates } from './inventory/observed-certificates';
 import { Platforms } from './inventory/platforms';
 import { VirtualMachines } from './inventory/virtual-machines';
 import { BackupFlow } from './jobs/backup-flow';
@@ -62,6 +67,7 @@ import { WorkerPreparation } from './workers/worker-preparation';
 
 const hostProtocols = ['tidemark.host.v1'];
 const minuteMs = 60_000;
+const yearMs = 365 * 86_400_000;
 
 const token = <T>(name: string) => Symbol(name) as InjectionToken<T>;
 const tokens = {
@@ -73,6 +79,9 @@ const tokens = {
   points: token<PointStore>('points'),
   sessions: token<SessionStore>('sessions'),
   enrolment: token<Enrolment>('enrolment'),
+  certificates: token<CertificateStore>('certificates'),
+  rotation: token<Rotation>('rotation'),
+  watch: token<CertificateWatch>('watch'),
   plugins: token<PluginRegistry>('plugins'),
   movers: token<MoverRegistry>('movers'),
   pluginConnections: token<PluginConnections>('pluginConnections'),
@@ -149,7 +158,15 @@ export async function composeServer(config: ServerConfig, given?: Logger): Promi
   once(tokens.points, () => new PointStore(db));
   once(tokens.sessions, () => new SessionStore(db));
   once(tokens.users, () => new Users(new UserStore(db), settings, new Throttle(10, minuteMs), now));
-  once(tokens.enrolment, (c) => new Enrolment(authority, c.resolve(tokens.identities), new Throttle(20, minuteMs), now));
+  once(tokens.certificates, () => new CertificateStore(db));
+  once(
+    tokens.enrolment,
+    (c) => new Enrolment(authority, c.resolve(tokens.identities), new Throttle(20, minuteMs), now, c.resolve(tokens.certificates)),
+  );
+  once(
+    tokens.rotation,
+    (c) => new Rotation(authority, c.resolve(tokens.identities), c.resolve(tokens.certificates), c.resolve(tokens.events), logger, now),
+  );
   once(tokens.plugins, (c) => new PluginRegistry(c.resolve(tokens.identities), c.resolve(tokens.processes), c.resolve(tokens.events), now));
   once(tokens.movers, (c) => new MoverRegistry(c.resolve(tokens.identities), c.resolve(tokens.processes), now));
   once(tokens.pluginConnections, (c) => new PluginConnections(c.resolve(tokens.plugins), authority.own));
@@ -159,13 +176,25 @@ export async function composeServer(config: ServerConfig, given?: Logger): Promi
   once(tokens.repositories, (c) => new Repositories(repositoryStore, c.resolve(tokens.points), c.resolve(tokens.moverConnections), logger));
   once(
     tokens.moverSessions,
-    (c) => new MoverSessions(c.resolve(tokens.repositories), c.resolve(tokens.moverConnections), authority.ticketSigningKey, now),
+    (c) => new MoverSessions(c.resolve(tokens.repositories), c.resolve(tokens.moverConnections), () => authority.ticketSigningKey, now),
   );
   once(tokens.follower, (c) => new OperationFollower(c.resolve(tokens.moverSessions), logger));
   once(tokens.selection, (c) => new JobSelection(c.resolve(tokens.platforms), c.resolve(tokens.vms)));
   once(tokens.preparation, (c) => new WorkerPreparation(c.resolve(tokens.platforms), c.resolve(tokens.selection), logger));
   once(tokens.fleet, (c) => new Fleet(c.resolve(tokens.pluginConnections), c.resolve(tokens.platforms)));
   once(tokens.workerPlanner, (c) => new WorkerPlanner(c.resolve(tokens.fleet), c.resolve(tokens.platforms)));
+  once(
+    tokens.watch,
+    (c) =>
+      new CertificateWatch(
+        authority,
+        c.resolve(tokens.rotation),
+        (refresh) => observedCertificates(c.resolve(tokens.pluginConnections), c.resolve(tokens.platforms), refresh),
+        c.resolve(tokens.certificates),
+        c.resolve(tokens.events),
+        now,
+      ),
+  );
   once(tokens.slots, () => new Slots());
   once(tokens.engine, (c) => {
     const repositories = c.resolve(tokens.repositories);
@@ -209,13 +238,12 @@ export async function composeServer(config: ServerConfig, given?: Logger): Promi
     tokens.doctor,
     (c) =>
       new Doctor(
-        authority.own,
+        c.resolve(tokens.watch),
         c.resolve(tokens.plugins),
         c.resolve(tokens.movers),
         c.resolve(tokens.pluginConnections),
         c.resolve(tokens.platforms),
         c.resolve(tokens.repositories),
-        now,
       ),
   );
   once(tokens.control, (c) => {
@@ -225,6 +253,7 @@ export async function composeServer(config: ServerConfig, given?: Logger): Promi
       enrolment: c.resolve(tokens.enrolment),
       plugins: c.resolve(tokens.plugins),
       movers: c.resolve(tokens.movers),
+      rotation: c.resolve(tokens.rotation),
     };
     serveRegistry(port.server, parts, options);
     serveHealth(port.server, ['plugin', 'mover'], options);
@@ -255,6 +284,7 @@ export async function composeServer(config: ServerConfig, given?: Logger): Promi
         doctor: c.resolve(tokens.doctor),
         endpoints,
       }),
+      ...certificateHandlers({ authority, rotation: c.resolve(tokens.rotation), watch: c.resolve(tokens.watch), now }),
       ...inventoryHandlers({ platforms, vms: c.resolve(tokens.vms), points, sessions, now }),
       ...protectionHandlers({
         repositories: c.resolve(tokens.repositories),
@@ -273,7 +303,6 @@ export async function composeServer(config: ServerConfig, given?: Logger): Promi
         sessions,
         plugins: c.resolve(tokens.plugins),
         enrolment: c.resolve(tokens.enrolment),
-        caFingerprint: () => authority.fingerprint,
         now,
       }),
     };
@@ -307,6 +336,7 @@ export async function composeServer(config: ServerConfig, given?: Logger): Promi
   const chores = async () => {
     await authority.renewOwn(now());
     await scope.resolve(tokens.events).trim();
+    await scope.resolve(tokens.certificates).trim(new Date(now().getTime() - yearMs).toISOString());
   };
   return {
     logger,
@@ -336,6 +366,8 @@ export async function composeServer(config: ServerConfig, given?: Logger): Promi
       engine,
       new Scheduler(scope.resolve(tokens.jobs), engine, scope.resolve(tokens.preparation), scope.resolve(tokens.events), logger, now),
       repeated('chores', 3_600_000, chores, logger),
+      repeated('certificate watch', 6 * 3_600_000, () => scope.resolve(tokens.watch).warn(), logger),
+      repeated('rotation', 5_000, () => scope.resolve(tokens.rotation).review(), logger),
       scope.resolve(tokens.console),
       {
         name: 'endpoints',

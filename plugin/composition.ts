@@ -19,6 +19,7 @@ import { EventOutbox } from './host/event-outbox';
 import { HostLink } from './host/host-link';
 import type { PluginEndpoints } from './host/host-link';
 import { Inventory } from './inventory/inventory';
+import { ObservedCertificates } from './platforms/observed-certificates';
 import { PlatformStore } from './platforms/platform-store';
 import { Platforms } from './platforms/platforms';
 import { registerProtection } from './protection/register';
@@ -91,6 +92,10 @@ export function composePlugin(config: PluginConfig, logger: Logger, info: Proces
           addresses: config.addresses,
           endpoints: () => endpointsOf(config, c.resolve(tokens.server)),
           runningOperationIds: () => scope.resolve(tokens.protection).runningOperationIds(),
+          workers: {
+            connected: () => scope.resolve(tokens.protection).workers.connected(),
+            updateTrust: (workerId, update) => scope.resolve(tokens.protection).workers.updateTrust(workerId, update),
+          },
         },
         identity,
         c.resolve(tokens.outbox),
@@ -111,18 +116,19 @@ export function composePlugin(config: PluginConfig, logger: Logger, info: Proces
   const server = scope.resolve(tokens.server);
   const platforms = scope.resolve(tokens.platforms);
   const inventory = scope.resolve(tokens.inventory);
+  const observed = new ObservedCertificates(platforms, config.workerVms, logger);
   const protection = scope.resolve(tokens.protection);
   const options: ServeOptions = { logger, domain: 'plugin' };
   serveHealth(server.main, ['host', 'worker'], options);
   serveIdentity(server.main, { process: info, pluginId, displayName: config.displayName }, options);
-  servePlatforms(server.main, platforms, options);
+  servePlatforms(server.main, platforms, observed, options);
   serveInventory(server.main, inventory, options);
   protection.serve(server.main, options);
   protection.serveEnrolment(server.enrolment, options);
   const engines: Service = { name: 'engines', start: async () => undefined, stop: () => platforms.close() };
   return {
     // Ports open when there is something behind them; the host hears of them last.
-    services: [engines, inventory, ...protection.services, server, scope.resolve(tokens.hostLink)],
+    services: [engines, inventory, observed, ...protection.services, server, scope.resolve(tokens.hostLink)],
     endpoints: () => endpointsOf(config, server),
   };
 }

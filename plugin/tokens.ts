@@ -6,6 +6,7 @@ import type { Server } from '@grpc/grpc-js';
 import type { Service } from '../common/lifecycle/lifecycle';
 import type { ServeOptions } from '../common/rpc/serve';
 import type { Engine } from './engine/engine';
+import type { ConnectedWorkers } from './workers/ports';
 
 /** The connected engines; served by platforms. */
 export interface Engines {
@@ -35,7 +36,7 @@ export interface EventReporter {
 export interface WorkerPlace {
   readonly instanceId: string;
   /** Where they dial, once the ports are open; `chosen` when the configuration says so in words of its own. */
-  endpoints(): { readonly endpoint: string; readonly enrolmentEndpoint: string; readonly chosen: boolean };
+  readonly endpoints: () => { readonly endpoint: string; readonly enrolmentEndpoint: string; readonly chosen: boolean };
 }
 
 /** What protection hands to the rest of the process. */
@@ -46,6 +47,8 @@ export interface ProtectionPart {
   serve(server: Server, options: ServeOptions): void;
   /** WorkerEnrolmentService, on the server without client certificates. */
   serveEnrolment(server: Server, options: ServeOptions): void;
+  /** The connected ones, to pass trust on to. */
+  readonly workers: ConnectedWorkers;
   /** Operations that are not final, for the heartbeat. */
   runningOperationIds(): readonly string[];
   /** Why a platform cannot be forgotten now: running operations, worker VMs, clean-up pending; undefined when it can. */

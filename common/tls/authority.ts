@@ -42,6 +42,11 @@ export interface Authority {
   readonly certificatePem: string;
   /** PEM, PKCS#8. */
   readonly privateKeyPem: string;
+  /**
+   * While it takes the place of an older CA: its key and name, signed by that one. Sent along with each certificate it issues, so that a
+   * peer which knows only the older CA can still verify it; see {@link crossSign}.
+   */
+  readonly crossCertificatePem?: string | undefined;
 }
 
 /** A new CA, valid for ten years unless told. */
@@ -56,7 +61,8 @@ export async function createAuthority(commonName: string, lifetimeMs = 3650 * da
     signingAlgorithm: algorithm,
     keys: keys as never,
     extensions: [
-      new BasicConstraintsExtension(true, 0, true),
+      // One CA below it: the next one, during a rotation.
+      new BasicConstraintsExtension(true, 1, true),
       new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true),
       await SubjectKeyIdentifierExtension.create(keys.publicKey),
     ],
@@ -68,7 +74,35 @@ export async function createAuthority(commonName: string, lifetimeMs = 3650 * da
 }
 
 /**
- * Signs a request for an identity; subject and names of the request are ignored. Returns the chain, leaf first.
+ * A certificate for the newer CA's key and name, signed by the older CA: the bridge for peers that trust only the older one. Ends with the
+ * older CA.
+ */
+export async function crossSign(older: Authority, newer: Authority, now = new Date()): Promise<string> {
+  cryptoProvider.set(webcrypto as never);
+  const subject = new X509Certificate(newer.certificatePem);
+  const issuer = new X509Certificate(older.certificatePem);
+  const certificate = await X509CertificateGenerator.create({
+    serialNumber: serial(),
+    subject: subject.subject,
+    issuer: issuer.subject,
+    notBefore: new Date(now.getTime() - clockToleranceMs),
+    notAfter: issuer.notAfter,
+    signingAlgorithm: algorithm,
+    publicKey: subject.publicKey,
+    signingKey: await importKey(older.privateKeyPem),
+    extensions: [
+      new BasicConstraintsExtension(true, 0, true),
+      new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true),
+      await SubjectKeyIdentifierExtension.create(subject.publicKey),
+      await AuthorityKeyIdentifierExtension.create(issuer.publicKey as never),
+    ],
+  });
+  return `${certificate.toString('pem')}\n`;
+}
+
+/**
+ * Signs a request for an identity; subject and names of the request are ignored. Returns the chain, leaf first, then the CA or its
+ * cross-certificate.
  * Throws ENROLMENT_REQUEST_INVALID.
  */
 export async function issueCertificate(
@@ -115,7 +149,7 @@ export async function issueCertificate(
       await AuthorityKeyIdentifierExtension.create(issuer.publicKey as never),
     ],
   });
-  return `${certificate.toString('pem')}\n${authority.certificatePem}\n`;
+  return `${certificate.toString('pem')}\n${(authority.crossCertificatePem ?? authority.certificatePem).trimEnd()}\n`;
 }
 
 /** Key, certificate and trust for an identity, all made here: for the host itself, and for tests. */

@@ -4,15 +4,39 @@ import type { ChannelCredentials, ServerCredentials } from '@grpc/grpc-js';
 import { peerIdentity } from '../rpc/peer';
 import type { Role } from '../rpc/peer';
 import type { ProcessIdentity } from './identity';
+import { chainForStrangers } from './pinned-authority';
 
 /** Server side of mutual TLS: only peers with a certificate of our CA get in; follows renewals. */
 export function mutualServerCredentials(identity: ProcessIdentity): ServerCredentials {
   return experimental.createCertificateProviderServerCredentials(identity, identity, true);
 }
 
-/** Server-authenticated TLS for the enrolment port; sends the CA along so that a stranger can compare its fingerprint. */
+/** Server-authenticated TLS for the enrolment port; sends every CA along that a stranger's token may have pinned. */
 export function enrolmentServerCredentials(identity: ProcessIdentity): ServerCredentials {
-  return experimental.createCertificateProviderServerCredentials(identity, null, false);
+  return experimental.createCertificateProviderServerCredentials(strangersView(identity), null, false);
+}
+
+type CertificateProvider = Parameters<typeof experimental.createCertificateProviderServerCredentials>[0];
+type IdentityListener = Parameters<CertificateProvider['addIdentityCertificateListener']>[0];
+
+/** The identity with {@link chainForStrangers} as its chain. */
+function strangersView(identity: ProcessIdentity): CertificateProvider {
+  const wrapped = new Map<IdentityListener, IdentityListener>();
+  return {
+    addCaCertificateListener: (listener) => identity.addCaCertificateListener(listener),
+    removeCaCertificateListener: (listener) => identity.removeCaCertificateListener(listener),
+    addIdentityCertificateListener: (listener) => {
+      const own: IdentityListener = (update) =>
+        listener(update && { ...update, certificate: Buffer.from(chainForStrangers(identity.material)) });
+      wrapped.set(listener, own);
+      identity.addIdentityCertificateListener(own);
+    },
+    removeIdentityCertificateListener: (listener) => {
+      const own = wrapped.get(listener);
+      if (own) identity.removeIdentityCertificateListener(own);
+      wrapped.delete(listener);
+    },
+  };
 }
 
 /** Client side of mutual TLS. The server must carry the expected role and a name that matches the endpoint; follows renewals. */
@@ -20,7 +44,7 @@ export function mutualClientCredentials(identity: ProcessIdentity, expected: Rol
   return experimental.createCertificateProviderChannelCredentials(identity, identity, { checkServerIdentity: roleCheck(expected) });
 }
 
-/** Client side for enrolment: trusts just the CA whose fingerprint was compared. */
+/** Client side for enrolment: trusts just the CAs that the token vouches for. */
 export function trustedClientCredentials(caPem: string, expected: Role): ChannelCredentials {
   return credentials.createSsl(Buffer.from(caPem), null, null, { checkServerIdentity: roleCheck(expected) });
 }

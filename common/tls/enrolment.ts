@@ -13,6 +13,7 @@ import type { IssuedCertificate__Output } from '../../proto/gen/tidemark/common/
 import { createCertificateRequest } from './certificate-request';
 import { trustedClientCredentials } from './credentials';
 import { ProcessIdentity } from './identity';
+import { vouchedFor } from './pinned-authority';
 import { fingerprintOf, parseToken } from './token';
 
 export interface EnrolmentOptions {
@@ -37,13 +38,14 @@ export interface EnrolmentOptions {
  */
 export async function enrol(options: EnrolmentOptions): Promise<ProcessIdentity> {
   const token = parseToken(options.token);
-  const caPem = await fetchAuthority(options.endpoint);
-  const found = fingerprintOf(caPem);
-  if (found !== token.caFingerprint) {
+  const presented = await fetchAuthorities(options.endpoint);
+  const trusted = vouchedFor(token.caFingerprint, presented);
+  if (trusted.length === 0) {
+    const found = presented.map(fingerprintOf).at(-1) ?? 'none';
     throw CommonErrors.TRUST_FINGERPRINT_MISMATCH({ endpoint: options.endpoint, expected: token.caFingerprint, found });
   }
   const { privateKeyPem, certificateRequestPem } = await createCertificateRequest();
-  const issued = await options.apply(trustedClientCredentials(caPem, options.server), {
+  const issued = await options.apply(trustedClientCredentials(trusted.join(''), options.server), {
     token: options.token.trim(),
     certificateRequestPem,
     process: options.process,
@@ -57,8 +59,8 @@ export async function enrol(options: EnrolmentOptions): Promise<ProcessIdentity>
   });
 }
 
-/** The root certificate that an endpoint presents, unverified: its fingerprint must be compared before use. */
-export function fetchAuthority(endpoint: string, timeoutMs = 10_000): Promise<string> {
+/** The certificates that an endpoint presents above its own, PEM, unverified: fingerprints must be compared before use. */
+export function fetchAuthorities(endpoint: string, timeoutMs = 10_000): Promise<string[]> {
   const { host, port } = splitEndpoint(endpoint);
   return new Promise((resolve, reject) => {
     const fail = (cause: unknown) => {
@@ -68,10 +70,13 @@ export function fetchAuthority(endpoint: string, timeoutMs = 10_000): Promise<st
     const socket = tls.connect(
       { host, port, rejectUnauthorized: false, ALPNProtocols: ['h2'], servername: /^[\d.:]+$/.test(host) ? '' : host },
       () => {
-        let at = socket.getPeerCertificate(true);
-        while (at.issuerCertificate && at.issuerCertificate.fingerprint256 !== at.fingerprint256) at = at.issuerCertificate;
+        const chain: tls.DetailedPeerCertificate[] = [];
+        for (let at = socket.getPeerCertificate(true); at && !chain.some((one) => one.fingerprint256 === at.fingerprint256);) {
+          chain.push(at);
+          at = at.issuerCertificate;
+        }
         socket.end();
-        resolve(new X509Certificate(at.raw).toString());
+        resolve(chain.slice(1).map((one) => new X509Certificate(one.raw).toString()));
       },
     );
     socket.setTimeout(timeoutMs, () => fail(new Error('timeout')));

@@ -12,7 +12,7 @@ import { peerIdentity } from '../rpc/peer';
 import type { PeerIdentity } from '../rpc/peer';
 
 export interface IdentityMaterial {
-  /** PEM, leaf first, then the issuing CA. */
+  /** PEM, leaf first, then the issuing CA, or during a rotation its cross-certificate. */
   readonly certificateChainPem: string;
   /** PEM, PKCS#8. */
   readonly privateKeyPem: string;

@@ -40,14 +40,15 @@ const firstPauseMs = 200;
 const longestPauseMs = 5_000;
 
 /**
- * The stored certificate, else one for the one-time token. Throws CONFIGURATION_INVALID or ENROLMENT_TOKEN_INVALID when there is neither,
- * TRUST_FINGERPRINT_MISMATCH, and, after the patience, PEER_UNAVAILABLE, HOST_UNREACHABLE or DEADLINE_EXCEEDED.
+ * The stored certificate, unless it is over and there is a token, else one for the one-time token. Throws CONFIGURATION_INVALID or
+ * ENROLMENT_TOKEN_INVALID when there is neither, TRUST_FINGERPRINT_MISMATCH, and, after the patience, PEER_UNAVAILABLE, HOST_UNREACHABLE or DEADLINE_EXCEEDED.
  */
 export async function obtainIdentity(options: ObtainIdentityOptions): Promise<ProcessIdentity> {
   const { settings, field, logger } = options;
   const folder = path.join(options.dataFolder, 'identity');
   const stored = ProcessIdentity.load(folder);
-  if (stored) return stored;
+  const hasToken = settings.enrolmentToken !== undefined || settings.enrolmentTokenFile !== undefined;
+  if (stored && !(hasToken && isOver(stored))) return stored;
   const endpoint = settings.enrolmentEndpoint;
   if (endpoint === undefined) {
     throw CommonErrors.CONFIGURATION_INVALID({ problems: `- ${field}.enrolmentEndpoint: is needed until this process is enrolled` });
@@ -78,6 +79,10 @@ export async function obtainIdentity(options: ObtainIdentityOptions): Promise<Pr
       await pause(error.retryDelayMs ?? Math.min(firstPauseMs * 2 ** attempt, longestPauseMs), options.signal);
     }
   }
+}
+
+function isOver(identity: ProcessIdentity): boolean {
+  return Date.parse(identity.certificate.validTo) <= Date.now();
 }
 
 function readToken({ enrolmentToken, enrolmentTokenFile }: EnrolmentSettings, field: string): string {

@@ -14,9 +14,9 @@ export function fingerprintOf(certificatePem: string): string {
   return createHash('sha256').update(new X509Certificate(certificatePem).raw).digest('hex');
 }
 
-/** A new token that pins the CA. */
-export function createToken(caPem: string): string {
-  return `tmk1.${randomBytes(24).toString('base64url')}.${Buffer.from(fingerprintOf(caPem), 'hex').toString('base64url')}`;
+/** A token that pins the CA; a new one unless the secret is given. */
+export function createToken(caPem: string, secret = randomBytes(24).toString('base64url')): string {
+  return `tmk1.${secret}.${Buffer.from(fingerprintOf(caPem), 'hex').toString('base64url')}`;
 }
 
 /** Throws ENROLMENT_TOKEN_INVALID when it is not of that form. */

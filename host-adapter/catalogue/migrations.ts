@@ -163,4 +163,38 @@ export const migrations: Record<string, Migration> = {
       await db.schema.createIndex('pointByTime').on('point').column('pointInTime').execute();
     },
   },
+  '0002-certificates': {
+    async up(db: Kysely<unknown>): Promise<void> {
+      await db.schema
+        .alterTable('identity')
+        .addColumn('enrolsAtStart', 'integer', (c) => c.notNull().defaultTo(0))
+        .execute();
+      await db.schema
+        .createTable('certificate')
+        .addColumn('serialNumber', 'text', (c) => c.primaryKey())
+        .addColumn('subjectId', 'text', (c) => c.notNull())
+        .addColumn('role', 'text', (c) => c.notNull())
+        .addColumn('issuerFingerprint', 'text', (c) => c.notNull())
+        .addColumn('issuedAt', 'text', (c) => c.notNull())
+        .addColumn('expiresAt', 'text', (c) => c.notNull())
+        .execute();
+      await db.schema
+        .createTable('peerTrust')
+        .addColumn('subjectId', 'text', (c) => c.primaryKey())
+        .addColumn('trustedJson', 'text', (c) => c.notNull())
+        .addColumn('issuerFingerprint', 'text', (c) => c.notNull())
+        .addColumn('serialNumber', 'text', (c) => c.notNull())
+        .addColumn('expiresAt', 'text', (c) => c.notNull())
+        .addColumn('reportedAt', 'text', (c) => c.notNull())
+        .execute();
+      await db.schema
+        .createTable('certificateWarning')
+        .addColumn('certificate', 'text', (c) => c.notNull())
+        .addColumn('days', 'integer', (c) => c.notNull())
+        .addColumn('at', 'text', (c) => c.notNull())
+        .addPrimaryKeyConstraint('certificateWarningKey', ['certificate', 'days'])
+        .execute();
+      await db.schema.createIndex('certificateBySubject').on('certificate').columns(['subjectId', 'issuedAt']).execute();
+    },
+  },
 };

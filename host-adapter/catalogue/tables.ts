@@ -29,7 +29,29 @@ export interface Tables {
     /** Plug-ins are used only once an administrator enabled them. */
     enabled: number;
     revokedAt: string | null;
+    /** Keeps its identity in memory and enrols at each start (worker VMs). */
+    enrolsAtStart: number;
   };
+  certificate: {
+    serialNumber: string;
+    subjectId: string;
+    role: string;
+    /** SHA-256 of the CA that issued it, lower-case hex. */
+    issuerFingerprint: string;
+    issuedAt: string;
+    expiresAt: string;
+  };
+  peerTrust: {
+    subjectId: string;
+    /** SHA-256 of each CA that it trusts. */
+    trustedJson: string;
+    issuerFingerprint: string;
+    serialNumber: string;
+    expiresAt: string;
+    /** When it reported this first. */
+    reportedAt: string;
+  };
+  certificateWarning: { certificate: string; days: number; at: string };
   plugin: {
     id: string;
     instanceId: string;

@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander';
 import { productVersion } from '../../common/lifecycle/process-info';
 import { CliFailure, usage } from './cli-failure';
 import { accessCommands } from './commands/access';
+import { certificateCommands } from './commands/certificate';
 import { jobCommands } from './commands/job';
 import { platformCommands } from './commands/platform';
 import { pointCommands } from './commands/point';
@@ -41,6 +42,7 @@ export async function runCli(argv: readonly string[], process: CliProcess): Prom
     sessionCommands,
     pointCommands,
     restoreCommands,
+    certificateCommands,
     supportCommands,
   ]) {
     register(program, host);

@@ -52,9 +52,23 @@ export class CommandHost {
       };
       try {
         this.exitCode = (await action(context, options, ...words)) ?? 0;
+        if (client?.trustIsOld === true) await followTrust(client, settings);
       } finally {
         await client?.close();
       }
     });
+  }
+}
+
+/**
+ * While two CAs are trusted the server is still verified with the one that was pinned at login: the moment to remember what it says is to be
+ * trusted from now on.
+ */
+async function followTrust(client: RestClient, settings: SettingsStore): Promise<void> {
+  try {
+    const { caPem } = await client.get<{ caPem: string }>('/certificates/trust-bundle');
+    settings.save({ ...settings.load(), caPem });
+  } catch {
+    // The command itself is done; logged out meanwhile, or an older server: the next command tries again.
   }
 }

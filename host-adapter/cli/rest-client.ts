@@ -1,5 +1,6 @@
 import { Agent, request } from 'undici';
 import type { Dispatcher } from 'undici';
+import { fingerprintsOf, sameAuthorities } from '../../common/tls/trust-state';
 import { CliFailure } from './cli-failure';
 import { ExitCode, exitCodeOfStatus } from './exit-code';
 import type { CliSettings } from './settings';
@@ -16,9 +17,17 @@ export interface ServerEvent {
 /** The public REST API, as the command line uses it. Failures are {@link CliFailure} with the API's own code and message. */
 export class RestClient {
   readonly #agent: Agent;
+  readonly #pinned: readonly string[];
+  #trustIsOld = false;
 
   constructor(private readonly settings: Pick<CliSettings, 'server' | 'caPem'> & { token?: string }) {
+    this.#pinned = fingerprintsOf(settings.caPem);
     this.#agent = new Agent({ connect: { ca: settings.caPem, timeout: 10_000 }, headersTimeout: 180_000, bodyTimeout: 180_000 });
+  }
+
+  /** True when the server told that other CAs are to be trusted than those it was verified with: a rotation began, or is over. */
+  get trustIsOld(): boolean {
+    return this.#trustIsOld;
   }
 
   get<T>(path: string, query: Query = {}): Promise<T> {
@@ -90,7 +99,7 @@ export class RestClient {
     const url = new URL(`/api/v1${path}`, this.settings.server);
     for (const [key, value] of Object.entries(query)) if (value !== undefined) url.searchParams.set(key, String(value));
     try {
-      return await request(url, {
+      const answer = await request(url, {
         method,
         dispatcher: this.#agent,
         headers: {
@@ -101,6 +110,9 @@ export class RestClient {
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
         ...(signal ? { signal, bodyTimeout: 60_000 } : {}),
       });
+      const told = answer.headers['tidemark-trust'];
+      if (typeof told === 'string' && told !== '') this.#trustIsOld = !sameAuthorities(told.split(','), this.#pinned);
+      return answer;
     } catch (cause) {
       throw unreachable(this.settings.server, cause);
     }

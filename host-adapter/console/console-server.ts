@@ -10,6 +10,7 @@ import type { Logger } from '../../common/log/logger';
 import type { Service } from '../../common/lifecycle/lifecycle';
 import { productVersion } from '../../common/lifecycle/process-info';
 import type { ProcessIdentity } from '../../common/tls/identity';
+import { fingerprintsOf } from '../../common/tls/trust-state';
 import type { EventStore } from '../catalogue/event-store';
 import { HostErrors } from '../errors/host-errors';
 import type { LoggedIn, Users } from '../identity/users';
@@ -31,6 +32,7 @@ export class ConsoleServer implements Service {
   readonly name = 'console';
   readonly app: FastifyInstance;
   #port = 0;
+  #told = { bundle: '', fingerprints: '' };
   readonly #stopping = new AbortController();
   #unfollow: () => void = () => undefined;
 
@@ -50,6 +52,9 @@ export class ConsoleServer implements Service {
       bodyLimit: bodyLimitBytes,
       forceCloseConnections: true,
       genReqId: (request: IncomingMessage) => correlationOf(request),
+    });
+    this.app.addHook('onSend', async (_request, reply) => {
+      void reply.header('tidemark-trust', this.#trust());
     });
     this.#build();
   }
@@ -78,6 +83,14 @@ export class ConsoleServer implements Service {
     this.#unfollow();
     this.#stopping.abort();
     await this.app.close();
+  }
+
+  /** Fingerprints of the CAs to trust, so that a command line knows when to fetch them. */
+  #trust(): string {
+    const { trustBundlePem } = this.own.material;
+    if (this.#told.bundle !== trustBundlePem)
+      this.#told = { bundle: trustBundlePem, fingerprints: fingerprintsOf(trustBundlePem).join(',') };
+    return this.#told.fingerprints;
   }
 
   #build(): void {

@@ -1,5 +1,6 @@
 import { toTidemarkError } from '../../common/errors/common-errors';
-import type { ProcessIdentity } from '../../common/tls/identity';
+import { title } from '../identity/certificate-watch';
+import type { CertificateWatch } from '../identity/certificate-watch';
 import type { Platforms } from '../inventory/platforms';
 import type { MoverRegistry } from '../registry/mover-registry';
 import type { PluginConnections } from '../registry/plugin-connections';
@@ -13,24 +14,20 @@ interface Check {
   readonly advice: string;
 }
 
-const warnDays = 7;
-const dayMs = 86_400_000;
-
 /** Looks at everything that the installation needs, and says what to do about what is wrong. */
 export class Doctor {
   constructor(
-    private readonly own: ProcessIdentity,
+    private readonly certificates: Pick<CertificateWatch, 'list'>,
     private readonly plugins: PluginRegistry,
     private readonly movers: MoverRegistry,
     private readonly connections: PluginConnections,
     private readonly platforms: Platforms,
     private readonly repositories: Repositories,
-    private readonly now: () => Date,
   ) {}
 
   async examine(): Promise<{ passed: boolean; checks: Check[] }> {
     const checks = [
-      this.#certificate(),
+      ...(await this.#guard('certificates', () => this.#certificates())),
       ...(await this.#plugins()),
       ...(await this.#movers()),
       ...(await this.#guard('platforms', () => this.#platforms())),
@@ -40,11 +37,19 @@ export class Doctor {
     return { passed: checks.every((check) => check.passed), checks };
   }
 
-  #certificate(): Check {
-    const expires = new Date(this.own.certificate.validTo);
-    const left = Math.floor((expires.getTime() - this.now().getTime()) / dayMs);
-    const advice = 'It is renewed by itself at two thirds of its life; if not, restart the server and look into its log.';
-    return check('certificate', left > warnDays, `The server's certificate is valid for ${left} more days.`, advice);
+  /** One line when all is well; else one for each certificate that ends. Hosts may be reachable for workers only. */
+  async #certificates(): Promise<Check[]> {
+    const all = await this.certificates.list();
+    const bad = all.filter((one) => one.state === 'expiring' || one.state === 'expired');
+    const unseen = all.filter((one) => one.state === 'unreachable').length;
+    const note = unseen === 0 ? '' : ` ${unseen} could not be looked at ("tidemark cert list").`;
+    const first = Math.min(...all.flatMap((one) => (one.daysLeft === null ? [] : [one.daysLeft])));
+    if (bad.length === 0)
+      return [check('certificates', true, `${all.length} certificates; the first one ends in ${first} days.${note}`, '')];
+    return bad.map((one) => {
+      const left = one.daysLeft === null || one.daysLeft < 0 ? 'it is over' : `${one.daysLeft} days are left`;
+      return check(`certificate ${one.name}`, false, `The ${title(one)}: ${left}.`, one.note);
+    });
   }
 
   async #plugins(): Promise<Check[]> {

@@ -1,5 +1,6 @@
 import { productVersion } from '../../common/lifecycle/process-info';
 import { timestampFromWire } from '../../common/rpc/bytes';
+import { parseToken } from '../../common/tls/token';
 import type { EventStore } from '../catalogue/event-store';
 import type { SettingStore } from '../catalogue/setting-store';
 import type { CertificateAuthority } from '../identity/certificate-authority';
@@ -53,9 +54,10 @@ export function processHandlers(parts: {
     caFingerprint: authority.fingerprint,
     endpoints: parts.endpoints(),
   });
-  const tokenFor = async (role: EnrolledRole, lifetimeMinutes: number, enrolmentEndpoint: string) => {
-    const { token, expiresAt } = await enrolment.createToken(role, lifetimeMinutes * 60_000);
-    return { role, token, expiresAt: expiresAt.toISOString(), enrolmentEndpoint, caFingerprint: authority.fingerprint };
+  const tokenFor = async (role: EnrolledRole, body: { lifetimeMinutes: number; again?: string | undefined }) => {
+    const { token, expiresAt } = await enrolment.createToken(role, body.lifetimeMinutes * 60_000, body.again);
+    const enrolmentEndpoint = parts.endpoints().enrolment;
+    return { role, token, expiresAt: expiresAt.toISOString(), enrolmentEndpoint, caFingerprint: parseToken(token).caFingerprint };
   };
   const setEnabled = async (reference: string, enabled: boolean) => {
     const plugin = await plugins.find(reference);
@@ -90,13 +92,13 @@ export function processHandlers(parts: {
     },
 
     pluginList: async () => ({ items: (await plugins.list()).map(pluginView) }),
-    pluginEnrol: ({ body }) => tokenFor('plugin', body.lifetimeMinutes, parts.endpoints().enrolment),
+    pluginEnrol: ({ body }) => tokenFor('plugin', body),
     pluginShow: async ({ id }) => pluginView(await plugins.find(id)),
     pluginEnable: ({ id }) => setEnabled(id, true),
     pluginDisable: ({ id }) => setEnabled(id, false),
 
     moverList: async () => ({ items: (await movers.list()).map(moverView) }),
-    moverEnrol: ({ body }) => tokenFor('mover', body.lifetimeMinutes, parts.endpoints().enrolment),
+    moverEnrol: ({ body }) => tokenFor('mover', body),
     moverShow: async ({ id }) => moverView(await movers.find(id)),
 
     janitorReport: () => janitor('GetJanitorReport'),

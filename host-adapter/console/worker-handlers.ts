@@ -1,3 +1,4 @@
+import { parseToken } from '../../common/tls/token';
 import type { SessionStore } from '../catalogue/session-store';
 import type { Enrolment } from '../identity/enrolment';
 import type { SessionEngine } from '../jobs/session-engine';
@@ -22,7 +23,6 @@ export function workerHandlers(parts: {
   readonly sessions: SessionStore;
   readonly plugins: PluginRegistry;
   readonly enrolment: Enrolment;
-  readonly caFingerprint: () => string;
   readonly now: () => Date;
 }): Pick<Handlers, Names> {
   const { fleet, planner, engine, sessions, plugins, enrolment, now } = parts;
@@ -39,7 +39,13 @@ export function workerHandlers(parts: {
       const known = (await plugins.list()).find((plugin) => plugin.connected)?.registration;
       const { token, expiresAt } = await enrolment.createToken('worker', body.lifetimeMinutes * 60_000);
       const enrolmentEndpoint = known?.workerEnrolmentEndpoint ?? '';
-      return { role: 'worker', token, expiresAt: expiresAt.toISOString(), enrolmentEndpoint, caFingerprint: parts.caFingerprint() };
+      return {
+        role: 'worker',
+        token,
+        expiresAt: expiresAt.toISOString(),
+        enrolmentEndpoint,
+        caFingerprint: parseToken(token).caFingerprint,
+      };
     },
     workerPreview: async ({ body }) => {
       const preview = await planner.preview(body);

@@ -9,6 +9,13 @@ export const HostErrors = defineErrors({
     status: 'RESOURCE_EXHAUSTED',
     message: () => 'Too many enrolment attempts from this address. Wait a minute, then try again.',
   },
+  CA_ROTATION_RUNNING: {
+    kind: 'failure',
+    retry: 'after-operator',
+    status: 'FAILED_PRECONDITION',
+    message: (m: { startedAt: string; overlapEndsAt: string }) =>
+      `The CA that was made on ${m.startedAt} has not replaced the old one everywhere yet ("tidemark cert list" shows who is missing). Wait for that; it ends on ${m.overlapEndsAt} at the latest.`,
+  },
   IDENTITY_REVOKED: {
     kind: 'failure',
     retry: 'after-operator',

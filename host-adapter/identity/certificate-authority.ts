@@ -2,106 +2,198 @@
  * Identity of everything in the installation: the CA made at the first start, certificates of processes, one-time tokens, users and
  * logins, and the key that signs data tickets. Knows nothing of gRPC or HTTP. Lifetimes: product defaults §10.
  */
-import { createHmac, createPrivateKey, createPublicKey, generateKeyPairSync } from 'node:crypto';
+import { createHmac, createPrivateKey, createPublicKey } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
-import fs from 'node:fs';
 import path from 'node:path';
-import { CommonErrors } from '../../common/errors/common-errors';
 import type { PeerIdentity, Role } from '../../common/rpc/peer';
-import { createAuthority, issueCertificate, issueIdentity } from '../../common/tls/authority';
-import type { Authority } from '../../common/tls/authority';
+import { issueCertificate, issueIdentity } from '../../common/tls/authority';
 import { durableWrite } from '../../common/tls/durable-write';
 import { ProcessIdentity } from '../../common/tls/identity';
 import { fingerprintOf } from '../../common/tls/token';
+import { splitPem, trustStateOf } from '../../common/tls/trust-state';
+import { HostErrors } from '../errors/host-errors';
+import {
+  begin,
+  dropRetiredKeys,
+  finish,
+  newAuthorityState,
+  readAuthorityState,
+  useNewTicketKey,
+  writeAuthorityState,
+} from './authority-file';
+import type { AuthorityState } from './authority-file';
 
 const dayMs = 86_400_000;
 const lifetimesMs: Readonly<Record<Role, number>> = { host: 90 * dayMs, plugin: 90 * dayMs, mover: 90 * dayMs, worker: 7 * dayMs };
 
 /** The installation's CA and the host's own certificate, kept under `<dataDirectory>/identity`. */
 export class CertificateAuthority {
+  #state: AuthorityState;
+  #ticketKey: { pem: string; key: KeyObject } | undefined;
+
   private constructor(
-    private readonly authority: Authority,
+    private readonly dataDirectory: string,
+    state: AuthorityState,
     /** The host's own. */
     readonly own: ProcessIdentity,
-    private readonly ticketKey: KeyObject,
     private readonly ownAddresses: readonly string[],
     private readonly installationId: string,
-  ) {}
+  ) {
+    this.#state = state;
+  }
 
-  /** Opens what is there, or makes it. Also writes `ca.pem` into the data folder, for people and command lines. */
+  /** Opens what is there, or makes it, and goes on with a rotation where a kill left it. */
   static async open(dataDirectory: string, installationId: string, addresses: readonly string[]): Promise<CertificateAuthority> {
     const folder = path.join(dataDirectory, 'identity');
-    const file = path.join(folder, 'authority.json');
-    let authority = readAuthority(file);
-    if (!authority) {
-      authority = await createAuthority('Tidemark CA');
-      durableWrite(file, JSON.stringify(authority), 0o600);
+    const file = authorityFile(dataDirectory);
+    let state = readAuthorityState(file);
+    if (!state) {
+      state = await newAuthorityState();
+      writeAuthorityState(file, state);
     }
-    durableWrite(path.join(dataDirectory, 'ca.pem'), `${authority.certificatePem}\n`, 0o644);
-    let own = ProcessIdentity.load(folder);
-    const names = own?.certificate.subjectAltName ?? '';
-    if (!own || own.renewAt.getTime() < Date.now() || !addresses.every((address) => names.includes(address))) {
-      own = ProcessIdentity.store(folder, await issueIdentity(authority, { role: 'host', id: installationId }, addresses));
-    }
-    const ticketFile = path.join(folder, 'ticket-key.pem');
-    if (!fs.existsSync(ticketFile)) {
-      const made = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
-      durableWrite(ticketFile, made.export({ type: 'pkcs8', format: 'pem' }), 0o600);
-    }
-    const ticketKey = createPrivateKey(fs.readFileSync(ticketFile));
-    return new CertificateAuthority(authority, own, ticketKey, addresses, installationId);
+    const own = ProcessIdentity.load(folder) ?? ProcessIdentity.store(folder, await issueOwn(state, installationId, addresses));
+    const authority = new CertificateAuthority(dataDirectory, state, own, addresses, installationId);
+    await authority.#follow();
+    return authority;
   }
 
+  get state(): Pick<AuthorityState, 'rotation' | 'finished' | 'leavesSince'> {
+    return this.#state;
+  }
+
+  /** The CA that issues, PEM. */
   get certificatePem(): string {
-    return this.authority.certificatePem;
+    return this.#state.issuing.certificatePem;
   }
 
+  /** Every CA to trust, the issuing one first. */
   get trustBundlePem(): string {
-    return `${this.authority.certificatePem}\n`;
+    return bundleOf(this.#state);
   }
 
-  /** SHA-256 of the CA certificate, lower-case hex. */
+  /** SHA-256 of the issuing CA's certificate, lower-case hex. */
   get fingerprint(): string {
-    return fingerprintOf(this.authority.certificatePem);
+    return fingerprintOf(this.certificatePem);
   }
 
-  /** Signs data tickets. */
+  /** The same of every CA to trust, the issuing one first. */
+  get trustedFingerprints(): string[] {
+    return splitPem(this.trustBundlePem).map(fingerprintOf);
+  }
+
+  /**
+   * The CA that a token pins for whoever enrols at a process which shows certificates of `issuerFingerprint`. While that is not known it is the
+   * oldest: the newer one's certificates can be verified from there too.
+   */
+  pinFor(issuerFingerprint: string | undefined): string {
+    const trusted = splitPem(this.trustBundlePem);
+    return trusted.find((pem) => fingerprintOf(pem) === issuerFingerprint) ?? trusted.at(-1) ?? this.certificatePem;
+  }
+
+  /** Signs data tickets; changes in a rotation. */
   get ticketSigningKey(): KeyObject {
-    return this.ticketKey;
+    const pem = this.#state.ticketKeys[0]?.privateKeyPem ?? '';
+    if (this.#ticketKey?.pem !== pem) this.#ticketKey = { pem, key: createPrivateKey(pem) };
+    return this.#ticketKey.key;
   }
 
   /** What movers verify tickets with. */
   get ticketPublicKeysPem(): string[] {
-    return [createPublicKey(this.ticketKey).export({ type: 'spki', format: 'pem' }).toString()];
+    return this.#state.ticketKeys.map((key) => createPublicKey(key.privateKeyPem).export({ type: 'spki', format: 'pem' }).toString());
   }
 
-  /** A token that depends on the CA's key and a text alone: asked again, it is the same. */
-  deriveToken(text: string): string {
-    const secret = createHmac('sha256', this.authority.privateKeyPem).update(`enrolment token ${text}`).digest('base64url');
-    return `tmk1.${secret}.${Buffer.from(this.fingerprint, 'hex').toString('base64url')}`;
+  /** The secret part of a token, depending on the CA's key and a text alone: asked again, it is the same. */
+  deriveSecret(text: string): string {
+    return createHmac('sha256', this.#state.issuing.privateKeyPem).update(`enrolment token ${text}`).digest('base64url');
   }
 
   /** A certificate chain for a request. Throws ENROLMENT_REQUEST_INVALID. */
   issue(identity: PeerIdentity, certificateRequestPem: string, addresses: readonly string[]): Promise<string> {
-    return issueCertificate(this.authority, { certificateRequestPem, identity, addresses, lifetimeMs: lifetimesMs[identity.role] });
+    return issueCertificate(this.#state.issuing, { certificateRequestPem, identity, addresses, lifetimeMs: lifetimesMs[identity.role] });
   }
 
   /** Renews the host's own certificate when two thirds of its life are over; servers follow without a restart. */
   async renewOwn(now: Date): Promise<boolean> {
     if (now < this.own.renewAt) return false;
-    this.own.replace(await issueIdentity(this.authority, { role: 'host', id: this.installationId }, this.ownAddresses));
+    await this.#issueOwn();
     return true;
+  }
+
+  /** Every certificate issued before now is to be replaced; the host's own at once. */
+  async rotateLeaves(now: Date): Promise<void> {
+    this.#write({ ...this.#state, leavesSince: now.toISOString() });
+    await this.#issueOwn();
+  }
+
+  /** Throws CA_ROTATION_RUNNING. */
+  mustNotRotate(): void {
+    const { rotation } = this.#state;
+    if (rotation) throw HostErrors.CA_ROTATION_RUNNING({ startedAt: rotation.startedAt, overlapEndsAt: rotation.overlapEndsAt });
+  }
+
+  /** A new CA beside the old one. Throws CA_ROTATION_RUNNING. */
+  async rotate(now: Date, overlapMs: number): Promise<void> {
+    this.mustNotRotate();
+    this.#write(await begin(this.#state, now, overlapMs));
+    await this.#follow();
+  }
+
+  /** Trusts the older CA no more. Idempotent. */
+  async finishRotation(now: Date, missing: readonly { id: string; name: string }[]): Promise<void> {
+    this.#write(finish(this.#state, now, missing));
+    await this.#follow();
+  }
+
+  /** Every connected mover has the new ticket key. True when it signs from now on. */
+  useNewTicketKey(now: Date): boolean {
+    const before = this.#state;
+    this.#write(useNewTicketKey(this.#state, now));
+    return this.#state !== before;
+  }
+
+  dropRetiredKeys(now: Date): void {
+    this.#write(dropRetiredKeys(this.#state, now));
+  }
+
+  #write(state: AuthorityState): void {
+    if (state === this.#state) return;
+    writeAuthorityState(authorityFile(this.dataDirectory), state);
+    this.#state = state;
+  }
+
+  /** Makes the host's own certificate, its trust, and `ca.pem` (for people and command lines) what the CA's state says. */
+  async #follow(): Promise<void> {
+    durableWrite(path.join(this.dataDirectory, 'ca.pem'), this.trustBundlePem, 0o644);
+    const { issuerFingerprint } = trustStateOf(this.own);
+    const names = this.own.certificate.subjectAltName ?? '';
+    const { leavesSince } = this.#state;
+    const outdated =
+      issuerFingerprint !== this.fingerprint ||
+      this.own.renewAt.getTime() < Date.now() ||
+      // Valid from five minutes before its making, hence the earlier of the two is enough to see that it was made before.
+      (leavesSince !== undefined && Date.parse(this.own.certificate.validFrom) + 5 * 60_000 < Date.parse(leavesSince) - 1_000) ||
+      !this.ownAddresses.every((address) => names.includes(address));
+    if (outdated) return this.#issueOwn();
+    const [leaf = ''] = splitPem(this.own.material.certificateChainPem);
+    const certificateChainPem = `${leaf}${(this.#state.issuing.crossCertificatePem ?? this.certificatePem).trimEnd()}\n`;
+    const wanted = { ...this.own.material, certificateChainPem, trustBundlePem: this.trustBundlePem };
+    if (JSON.stringify(wanted) !== JSON.stringify(this.own.material)) this.own.replace(wanted);
+  }
+
+  async #issueOwn(): Promise<void> {
+    this.own.replace(await issueOwn(this.#state, this.installationId, this.ownAddresses));
   }
 }
 
-function readAuthority(file: string): Authority | undefined {
-  if (!fs.existsSync(file)) return undefined;
-  try {
-    const found = JSON.parse(fs.readFileSync(file, 'utf8')) as Authority;
-    fingerprintOf(found.certificatePem);
-    createPrivateKey(found.privateKeyPem);
-    return found;
-  } catch (cause) {
-    throw CommonErrors.CONFIGURATION_INVALID({ problems: `${file} is damaged; restore it from a copy` }, { cause });
-  }
+function authorityFile(dataDirectory: string): string {
+  return path.join(dataDirectory, 'identity', 'authority.json');
+}
+
+function bundleOf(state: AuthorityState): string {
+  return [state.issuing.certificatePem, ...state.older].map((pem) => `${pem.trimEnd()}\n`).join('');
+}
+
+async function issueOwn(state: AuthorityState, installationId: string, addresses: readonly string[]) {
+  const material = await issueIdentity(state.issuing, { role: 'host', id: installationId }, addresses);
+  return { ...material, trustBundlePem: bundleOf(state) };
 }

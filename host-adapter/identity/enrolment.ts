@@ -1,6 +1,8 @@
-import { createHash, randomUUID } from 'node:crypto';
+import { X509Certificate, createHash, randomUUID } from 'node:crypto';
 import { CommonErrors } from '../../common/errors/common-errors';
-import { createToken } from '../../common/tls/token';
+import { createToken, fingerprintOf } from '../../common/tls/token';
+import { issuerIn, normalSerial } from '../../common/tls/trust-state';
+import type { CertificateStore } from '../catalogue/certificate-store';
 import type { IdentityStore } from '../catalogue/identity-store';
 import { HostErrors } from '../errors/host-errors';
 import type { CertificateAuthority } from './certificate-authority';
@@ -27,6 +29,7 @@ export class Enrolment {
     private readonly store: IdentityStore,
     private readonly throttle: Throttle,
     private readonly now: () => Date,
+    private readonly certificates: CertificateStore,
   ) {}
 
   /** A new token; with an id, for an identity that is there already and enrols anew. Throws IDENTITY_REVOKED. */
@@ -39,7 +42,9 @@ export class Enrolment {
     if (subjectId !== undefined && (known?.role !== role || known.revokedAt !== null)) {
       throw HostErrors.IDENTITY_REVOKED({ id: subjectId });
     }
-    return this.#addToken(createToken(this.authority.certificatePem), role, subjectId ?? randomUUID(), lifetimeMs, null);
+    // A worker enrols at a plug-in, of which is not known yet whether it has a new CA.
+    const pin = role === 'worker' ? this.authority.pinFor(undefined) : this.authority.certificatePem;
+    return this.#addToken(createToken(pin), role, subjectId ?? randomUUID(), lifetimeMs, null);
   }
 
   /**
@@ -52,7 +57,8 @@ export class Enrolment {
     request: { readonly requestId: string; readonly workerId: string | undefined; readonly lifetimeMs: number },
   ): Promise<{ token: string; subjectId: string; expiresAt: Date }> {
     const requestId = `${pluginId}/${request.requestId}`;
-    const token = this.authority.deriveToken(requestId);
+    const pin = this.authority.pinFor((await this.certificates.trustOf(pluginId))?.issuerFingerprint);
+    const token = createToken(pin, this.authority.deriveSecret(requestId));
     const known = await this.store.tokenByHash(hash(token));
     if (known) return { token, subjectId: known.subjectId, expiresAt: new Date(known.expiresAt) };
     if (request.workerId !== undefined) await this.#mustBelong(request.workerId, pluginId);
@@ -66,6 +72,25 @@ export class Enrolment {
     const known = await this.store.identity(workerId);
     if (known && (known.role !== 'worker' || known.enrolledThrough !== pluginId)) throw HostErrors.IDENTITY_REVOKED({ id: workerId });
     await this.store.revoke(workerId, this.now().toISOString());
+  }
+
+  /** True for one that enrolled through this plug-in and was not removed. */
+  async isWorkerOf(workerId: string, pluginId: string): Promise<boolean> {
+    const known = await this.store.identity(workerId);
+    return known?.role === 'worker' && known.enrolledThrough === pluginId && known.revokedAt === null;
+  }
+
+  async #record(subjectId: string, role: EnrolledRole, certificateChainPem: string): Promise<void> {
+    const certificate = new X509Certificate(certificateChainPem);
+    const issuer = issuerIn(this.authority.trustBundlePem, certificate);
+    await this.certificates.addIssued({
+      serialNumber: normalSerial(certificate.serialNumber),
+      subjectId,
+      role,
+      issuerFingerprint: issuer === undefined ? '' : fingerprintOf(issuer),
+      issuedAt: this.now().toISOString(),
+      expiresAt: new Date(certificate.validTo).toISOString(),
+    });
   }
 
   async #mustBelong(workerId: string, pluginId: string): Promise<void> {
@@ -133,9 +158,11 @@ export class Enrolment {
       enrolledAt: now.toISOString(),
       enabled: 0,
       revokedAt: null,
+      enrolsAtStart: found.requestId === null ? 0 : 1,
     });
     if (!used) throw CommonErrors.ENROLMENT_TOKEN_INVALID({ why: 'used already' });
     this.throttle.forget(address);
+    await this.#record(found.subjectId, role, certificateChainPem);
     return { subjectId: found.subjectId, certificateChainPem, trustBundlePem };
   }
 
@@ -153,6 +180,7 @@ export class Enrolment {
     }
     const names = addresses && addresses.length > 0 ? checkAddresses(addresses) : (JSON.parse(known.addressesJson) as string[]);
     const certificateChainPem = await this.authority.issue(identity, certificateRequestPem, names);
+    await this.#record(identity.id, identity.role, certificateChainPem);
     return { certificateChainPem, trustBundlePem: this.authority.trustBundlePem };
   }
 }

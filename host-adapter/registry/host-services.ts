@@ -8,10 +8,13 @@ import type { CertificateServiceDefinition } from '../../proto/gen/tidemark/host
 import type { EnrolmentServiceDefinition } from '../../proto/gen/tidemark/host/v1/EnrolmentService';
 import type { MoverRegistryServiceDefinition } from '../../proto/gen/tidemark/host/v1/MoverRegistryService';
 import type { PluginRegistryServiceDefinition } from '../../proto/gen/tidemark/host/v1/PluginRegistryService';
+import type { WorkerTrustOrder } from '../../proto/gen/tidemark/host/v1/WorkerTrustOrder';
+import type { WorkerTrustState__Output } from '../../proto/gen/tidemark/host/v1/WorkerTrustState';
 import { loadService } from '../../proto/loader';
 import type { CertificateAuthority } from '../identity/certificate-authority';
 import { defaultTokenLifetimeMs } from '../identity/enrolment';
 import type { Application, EnrolledRole, Enrolment } from '../identity/enrolment';
+import type { Rotation } from '../identity/rotation';
 import { leaseDurationMs } from './leases';
 import type { MoverRegistry } from './mover-registry';
 import type { PluginRegistry } from './plugin-registry';
@@ -48,10 +51,11 @@ export function serveRegistry(
     readonly enrolment: Enrolment;
     readonly plugins: PluginRegistry;
     readonly movers: MoverRegistry;
+    readonly rotation: Rotation;
   },
   options: ServeOptions,
 ): void {
-  const { authority, enrolment, plugins, movers } = parts;
+  const { authority, enrolment, plugins, movers, rotation } = parts;
   serve<CertificateServiceDefinition>(
     server,
     definition('certificate_service', 'CertificateService'),
@@ -83,10 +87,12 @@ export function serveRegistry(
       },
       Heartbeat: {
         roles: ['plugin'],
-        unary: async (request, context) => ({
-          leaseDuration: lease,
-          enabled: (await plugins.heartbeat(idOf(context), request.leaseId)).enabled,
-        }),
+        unary: async (request, context) => {
+          const id = idOf(context);
+          const { enabled } = await plugins.heartbeat(id, request.leaseId);
+          const workers = await workerOrders(enrolment, rotation, id, request.workers);
+          return { leaseDuration: lease, enabled, trust: (await rotation.report(id, request.trust)) ?? null, workers };
+        },
       },
       StreamEvents: {
         roles: ['plugin'],
@@ -157,13 +163,31 @@ export function serveRegistry(
       MoverHeartbeat: {
         roles: ['mover'],
         unary: async (request, context) => {
-          await movers.heartbeat(idOf(context), request.leaseId);
-          return { leaseDuration: lease, ticketPublicKeysPem: authority.ticketPublicKeysPem };
+          const id = idOf(context);
+          await movers.heartbeat(id, request.leaseId);
+          const trust = (await rotation.report(id, request.trust)) ?? null;
+          return { leaseDuration: lease, ticketPublicKeysPem: authority.ticketPublicKeysPem, trust };
         },
       },
     },
     options,
   );
+}
+
+/** Only of workers that enrolled through the plug-in which tells. */
+async function workerOrders(
+  enrolment: Enrolment,
+  rotation: Rotation,
+  pluginId: string,
+  told: readonly WorkerTrustState__Output[],
+): Promise<WorkerTrustOrder[]> {
+  const orders: WorkerTrustOrder[] = [];
+  for (const { workerId, trust } of told) {
+    if (!(await enrolment.isWorkerOf(workerId, pluginId))) continue;
+    const order = await rotation.report(workerId, trust);
+    if (order) orders.push({ workerId, order });
+  }
+  return orders;
 }
 
 function idOf(context: CallContext): string {

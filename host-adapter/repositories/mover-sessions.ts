@@ -7,13 +7,14 @@ import type { DataPath } from '../../proto/gen/tidemark/common/v1/DataPath';
 import type { Point } from '../../proto/gen/tidemark/mover/v1/Point';
 import type { Point__Output } from '../../proto/gen/tidemark/mover/v1/Point';
 import { HostErrors } from '../errors/host-errors';
+import { longestTicketMs } from '../identity/authority-file';
 import type { MoverConnections } from '../registry/mover-connections';
 import type { Repositories } from './repositories';
 
 /** A mover session that nobody renews ends after this. */
 export const moverLeaseMs = 300_000;
 /** A ticket only helps while its session is open, which the host ends; it must outlive the longest backup. */
-const ticketLifetimeMs = 24 * 3_600_000;
+const ticketLifetimeMs = longestTicketMs;
 
 export interface OpenedSession {
   readonly moverId: string;
@@ -25,7 +26,8 @@ export class MoverSessions {
   constructor(
     private readonly repositories: Repositories,
     private readonly movers: MoverConnections,
-    private readonly ticketKey: KeyObject,
+    /** Changes when the CA does. */
+    private readonly ticketKey: () => KeyObject,
     private readonly now: () => Date,
   ) {}
 
@@ -51,7 +53,7 @@ export class MoverSessions {
     );
     const expiresAt = new Date(this.now().getTime() + ticketLifetimeMs);
     const rights: TicketRight[] = kind === 'backup' ? ['write'] : ['read'];
-    const ticket = signTicket({ sessionId, repositoryId, rights, expiresAt, pointIds }, this.ticketKey);
+    const ticket = signTicket({ sessionId, repositoryId, rights, expiresAt, pointIds }, this.ticketKey());
     return {
       moverId: mover.id,
       dataPath: {

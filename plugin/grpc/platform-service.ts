@@ -6,16 +6,18 @@ import { failureMessage } from '../../common/rpc/failure-message';
 import { serve } from '../../common/rpc/serve';
 import type { ServeOptions } from '../../common/rpc/serve';
 import { loadService } from '../../proto/loader';
+import type { ObservedCertificate as WireCertificate } from '../../proto/gen/tidemark/plugin/v1/ObservedCertificate';
 import type { Platform } from '../../proto/gen/tidemark/plugin/v1/Platform';
 import type { PlatformServiceDefinition } from '../../proto/gen/tidemark/plugin/v1/PlatformService';
 import type { PutPlatformRequest__Output } from '../../proto/gen/tidemark/plugin/v1/PutPlatformRequest';
 import { normalFingerprint } from '../engine/engine-trust';
+import type { ObservedCertificate, ObservedCertificates, ObservedKind } from '../platforms/observed-certificates';
 import type { PlatformView, Platforms, PutPlatform } from '../platforms/platforms';
 
 const definition = loadService('tidemark/plugin/v1/platform_service.proto', 'tidemark.plugin.v1.PlatformService').service;
 
 /** Connected engines, for the host. */
-export function servePlatforms(server: Server, platforms: Platforms, options: ServeOptions): void {
+export function servePlatforms(server: Server, platforms: Platforms, observed: ObservedCertificates, options: ServeOptions): void {
   serve<PlatformServiceDefinition>(
     server,
     definition,
@@ -52,9 +54,7 @@ export function servePlatforms(server: Server, platforms: Platforms, options: Se
       },
       ListObservedCertificates: {
         roles: ['host'],
-        unary: () => {
-          throw CommonErrors.CAPABILITY_MISSING({ needed: 'observed certificates', offered: 'nothing' });
-        },
+        unary: async ({ refresh }) => ({ certificates: (await observed.list(refresh)).map(certificateToWire) }),
       },
     },
     options,
@@ -75,6 +75,29 @@ function putFromWire(request: PutPlatformRequest__Output): PutPlatform {
     username: request.username,
     password: new Secret(request.password),
     caFingerprint: request.caFingerprint,
+  };
+}
+
+const kinds = {
+  'engine-ca': 'OBSERVED_CERTIFICATE_KIND_ENGINE_CA',
+  'engine-web': 'OBSERVED_CERTIFICATE_KIND_ENGINE_WEB',
+  'engine-proxy': 'OBSERVED_CERTIFICATE_KIND_ENGINE_PROXY',
+  host: 'OBSERVED_CERTIFICATE_KIND_HOST',
+} as const satisfies Record<ObservedKind, string>;
+
+function certificateToWire({ platformId, kind, name, endpoint, certificate, observedAt, failure }: ObservedCertificate): WireCertificate {
+  return {
+    platformId,
+    kind: kinds[kind],
+    name,
+    endpoint,
+    subject: certificate?.subject.replaceAll('\n', ', ') ?? '',
+    issuer: certificate?.issuer.replaceAll('\n', ', ') ?? '',
+    fingerprint: certificate?.fingerprint256 ?? '',
+    validFrom: certificate ? timestampToWire(new Date(certificate.validFrom)) : null,
+    expiresAt: certificate ? timestampToWire(new Date(certificate.validTo)) : null,
+    observedAt: observedAt ? timestampToWire(observedAt) : null,
+    failure: failure ? failureMessage(failure) : null,
   };
 }
 

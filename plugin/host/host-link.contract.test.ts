@@ -7,8 +7,10 @@ import { FakeHost } from '../testing/fake-host';
 import { enrolAtHost } from '../../common/tls/enrol-at-host';
 import type { Logger } from '../../common/log/logger';
 import { quietLogger } from '../testing/quiet-logger';
+import type { ConnectedWorker } from '../workers/ports';
 import { EventOutbox } from './event-outbox';
 import { HostLink } from './host-link';
+import type { TrustingWorkers } from './worker-trust';
 
 const info = {
   instanceId: 'instance',
@@ -19,7 +21,9 @@ const info = {
   hostName: 'h',
 };
 
-async function linked(host: FakeHost, identity = host.pluginIdentity()) {
+const noWorkers: TrustingWorkers = { connected: () => [], updateTrust: () => undefined };
+
+async function linked(host: FakeHost, identity = host.pluginIdentity(), workers = noWorkers) {
   const { logger, lines } = quietLogger();
   const outbox = new EventOutbox(logger);
   const running: string[] = [];
@@ -31,6 +35,7 @@ async function linked(host: FakeHost, identity = host.pluginIdentity()) {
       addresses: ['localhost', '127.0.0.1'],
       endpoints: () => ({ endpoint: 'p:1', workerEndpoint: 'p:1', enrolmentEndpoint: 'p:2' }),
       runningOperationIds: () => running,
+      workers,
     },
     await identity,
     outbox,
@@ -121,6 +126,43 @@ describe('HostLink', () => {
     host.trustBundlePem = `${host.trustBundlePem}${host.trustBundlePem}`;
     await using plugin = await linked(host, Promise.resolve(identity));
     await eventually('trust', () => identity.material.trustBundlePem === host.trustBundlePem, 10_000);
+    expect(plugin.link.state).toBe('registered');
+  });
+
+  it('obeys an order at once: trusts the CAs, renews once, and reports it', async () => {
+    using host = await FakeHost.start();
+    const identity = await host.pluginIdentity();
+    await using plugin = await linked(host, Promise.resolve(identity));
+    await eventually('a report', () => host.heartbeats.some((beat) => (beat.trust?.trustedCaFingerprints.length ?? 0) === 1));
+    const before = host.heartbeats.at(-1)?.trust;
+    expect(before).toMatchObject({ issuerFingerprint: before?.trustedCaFingerprints[0] });
+    const second = await host.rotate();
+    await eventually('both', () => host.heartbeats.at(-1)?.trust?.issuerFingerprint === second, 10_000);
+    expect(host.heartbeats.at(-1)?.trust?.trustedCaFingerprints).toHaveLength(2);
+    expect(host.renewals).toBe(1);
+    expect(host.registrations).toHaveLength(1);
+    expect(plugin.link.state).toBe('registered');
+  });
+
+  it('passes trust on to workers, not more often than needed, and tells what they report', async () => {
+    using host = await FakeHost.start();
+    const state = { trustedCaFingerprints: ['old'], issuerFingerprint: 'old', serialNumber: '1', expiresAt: null };
+    const updates: { workerId: string; trustBundlePem: string; renewCertificate: boolean }[] = [];
+    const workers = {
+      connected: () => [{ workerId: 'w1', trust: state } as ConnectedWorker, { workerId: 'w2', trust: undefined } as ConnectedWorker],
+      updateTrust: (workerId: string, update: { trustBundlePem: string; renewCertificate: boolean }) =>
+        void updates.push({ workerId, ...update }),
+    };
+    await using plugin = await linked(host, undefined, workers);
+    await eventually('told', () => host.heartbeats.at(-1)?.workers[0]?.workerId === 'w1');
+    expect(host.heartbeats.at(-1)?.workers).toHaveLength(1);
+    await eventually('the first order', () => updates.length === 1);
+    await host.rotate();
+    await eventually('passed on', () => updates.length > 1, 10_000);
+    expect(updates[1]).toEqual({ workerId: 'w1', renewCertificate: true, trustBundlePem: host.trustBundlePem });
+    const { length } = host.heartbeats;
+    await eventually('some heartbeats', () => host.heartbeats.length > length + 5);
+    expect(updates).toHaveLength(2);
     expect(plugin.link.state).toBe('registered');
   });
 });

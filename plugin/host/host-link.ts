@@ -4,22 +4,27 @@
  * Contract: proto/tidemark/host/v1.
  */
 import { toTidemarkError } from '../../common/errors/common-errors';
-import { hasCode } from '../../common/errors/tidemark-error';
 import type { Service } from '../../common/lifecycle/lifecycle';
 import type { Logger } from '../../common/log/logger';
 import { bytesFromWire, durationFromWire, durationToWire, timestampFromWire } from '../../common/rpc/bytes';
 import { RpcClient, pause } from '../../common/rpc/call';
+import { LeaseKeeper } from '../../common/rpc/lease-keeper';
+import type { LeaseState } from '../../common/rpc/lease-keeper';
+import { CertificateKeeper } from '../../common/tls/certificate-keeper';
 import { mutualClientCredentials } from '../../common/tls/credentials';
+import { diagnoseCertificates } from '../../common/tls/diagnose';
+import { HostCertificates } from '../../common/tls/host-certificates';
 import type { ProcessIdentity } from '../../common/tls/identity';
+import { trustStateOf } from '../../common/tls/trust-state';
 import { loadService } from '../../proto/loader';
 import type { EnrolmentApplication } from '../../proto/gen/tidemark/common/v1/EnrolmentApplication';
 import type { IssuedCertificate__Output } from '../../proto/gen/tidemark/common/v1/IssuedCertificate';
 import type { ProcessInfo } from '../../proto/gen/tidemark/common/v1/ProcessInfo';
-import type { CertificateServiceDefinition } from '../../proto/gen/tidemark/host/v1/CertificateService';
 import type { PluginRegistryServiceDefinition } from '../../proto/gen/tidemark/host/v1/PluginRegistryService';
 import type { ProbePath__Output } from '../../proto/gen/tidemark/host/v1/ProbePath';
-import { keepCertificate } from './certificate-renewal';
 import type { EventOutbox } from './event-outbox';
+import { WorkerTrust } from './worker-trust';
+import type { TrustingWorkers } from './worker-trust';
 
 /** Where others dial; known once the ports are open. */
 export interface PluginEndpoints {
@@ -35,20 +40,16 @@ export interface HostLinkOptions {
   readonly addresses: readonly string[];
   endpoints(): PluginEndpoints;
   runningOperationIds(): readonly string[];
+  /** Workers to pass trust on to. */
+  readonly workers: TrustingWorkers;
 }
 
-export type HostState = 'connecting' | 'registered' | 'refused';
-
 const registry = loadService('tidemark/host/v1/plugin_registry_service.proto', 'tidemark.host.v1.PluginRegistryService').service;
-const certificates = loadService('tidemark/host/v1/certificate_service.proto', 'tidemark.host.v1.CertificateService').service;
 const registerDeadlineMs = 10_000;
 const heartbeatDeadlineMs = 5_000;
 const passOnDeadlineMs = 15_000;
 const briefDeadlineMs = 5_000;
-const defaultLeaseMs = 30_000;
 const longestRetryMs = 10_000;
-/** Refusals that only an operator can mend are asked about this often. */
-const refusedRetryMs = 60_000;
 const eventBatch = 100;
 const eventReplyMs = 15_000;
 
@@ -56,11 +57,13 @@ export class HostLink implements Service {
   readonly name = 'host-link';
   readonly #stop = new AbortController();
   readonly #registry: RpcClient<PluginRegistryServiceDefinition>;
-  readonly #certificates: RpcClient<CertificateServiceDefinition>;
+  readonly #issuer: HostCertificates;
+  readonly #certificates: CertificateKeeper;
+  readonly #workerTrust: WorkerTrust;
+  readonly #lease: LeaseKeeper;
   #running: Promise<unknown> = Promise.resolve();
   #leaseId = '';
   #enabled = false;
-  #state: HostState = 'connecting';
 
   constructor(
     private readonly options: HostLinkOptions,
@@ -68,13 +71,24 @@ export class HostLink implements Service {
     private readonly outbox: EventOutbox,
     private readonly logger: Logger,
   ) {
-    const credentials = mutualClientCredentials(identity, 'host');
-    this.#registry = new RpcClient(registry, options.hostEndpoint, credentials);
-    this.#certificates = new RpcClient(certificates, options.hostEndpoint, credentials);
+    const { hostEndpoint } = options;
+    this.#registry = new RpcClient(registry, hostEndpoint, mutualClientCredentials(identity, 'host'));
+    this.#issuer = new HostCertificates(hostEndpoint, identity, options.addresses);
+    this.#certificates = new CertificateKeeper(identity, this.#issuer, logger, (message) =>
+      outbox.report({ severity: 'error', code: 'CERTIFICATE_RENEWAL_FAILING', message }),
+    );
+    this.#workerTrust = new WorkerTrust(options.workers, identity);
+    const holder = {
+      register: (signal: AbortSignal) => this.#register(signal),
+      beat: (signal: AbortSignal) => this.#beat(signal),
+      whileHeld: (signal: AbortSignal) => this.#sendEvents(signal),
+      diagnose: () => diagnoseCertificates(hostEndpoint, identity),
+    };
+    this.#lease = new LeaseKeeper(hostEndpoint, holder, logger);
   }
 
-  get state(): HostState {
-    return this.#state;
+  get state(): LeaseState {
+    return this.#lease.state;
   }
 
   /** False until an administrator enables the plug-in in the host. */
@@ -84,19 +98,15 @@ export class HostLink implements Service {
 
   /** Returns at once; the host is looked for in the background. */
   start(): Promise<void> {
-    const { signal } = this.#stop;
-    this.#running = Promise.all([
-      this.#keepLease(signal),
-      keepCertificate(this.identity, this.#certificates, this.options.addresses, this.outbox, this.logger, signal),
-    ]);
-    return Promise.resolve();
+    this.#running = this.#lease.run(this.#stop.signal);
+    return this.#certificates.start();
   }
 
   async stop(): Promise<void> {
     this.#stop.abort();
-    await this.#running;
+    await Promise.all([this.#running, this.#certificates.stop()]);
     this.#registry.close();
-    this.#certificates.close();
+    this.#issuer.close();
   }
 
   /** See PluginRegistryService.EnrolWorker. */
@@ -135,32 +145,7 @@ export class HostLink implements Service {
     return { deadlineMs: briefDeadlineMs, attempts: 3, signal: this.#stop.signal };
   }
 
-  /** Registers, keeps the lease and sends events until it is lost, and starts over. Never rejects. */
-  async #keepLease(signal: AbortSignal): Promise<void> {
-    let failures = 0;
-    while (!signal.aborted) {
-      try {
-        const leaseMs = await this.#register(signal);
-        failures = 0;
-        const lost = new AbortController();
-        const both = AbortSignal.any([signal, lost.signal]);
-        const sending = this.#sendEvents(both);
-        try {
-          await this.#beat(leaseMs, both);
-        } finally {
-          lost.abort();
-          await sending;
-        }
-      } catch (thrown) {
-        if (signal.aborted) return;
-        failures += 1;
-        await pause(this.#failed(thrown, failures), signal).catch(() => undefined);
-      }
-    }
-  }
-
-  /** Returns the length of the lease. */
-  async #register(signal: AbortSignal): Promise<number> {
+  async #register(signal: AbortSignal): Promise<number | undefined> {
     const { endpoint, workerEndpoint, enrolmentEndpoint } = this.options.endpoints();
     const reply = await this.#registry.call(
       'RegisterPlugin',
@@ -175,33 +160,19 @@ export class HostLink implements Service {
     );
     this.#leaseId = reply.leaseId;
     this.outbox.resumeAfter(bytesFromWire(reply.acknowledgedEventSequence, 'acknowledged_event_sequence'));
-    this.#state = 'registered';
-    this.logger.info('registered with the server', { endpoint: this.options.hostEndpoint, enabled: reply.enabled });
     this.#tellEnabled(reply.enabled);
-    return durationFromWire(reply.leaseDuration) ?? defaultLeaseMs;
+    return durationFromWire(reply.leaseDuration);
   }
 
-  /** Heartbeats at a third of the lease. Rejects when the lease is lost, or when no heartbeat got through for its length. */
-  async #beat(firstLeaseMs: number, signal: AbortSignal): Promise<void> {
-    let leaseMs = firstLeaseMs;
-    let until = Date.now() + leaseMs;
-    while (!signal.aborted) {
-      await pause(Math.max(leaseMs / 3, 100), signal);
-      try {
-        const reply = await this.#registry.call(
-          'Heartbeat',
-          { leaseId: this.#leaseId, runningOperationIds: [...this.options.runningOperationIds()] },
-          { deadlineMs: heartbeatDeadlineMs, signal },
-        );
-        leaseMs = durationFromWire(reply.leaseDuration) ?? leaseMs;
-        until = Date.now() + leaseMs;
-        this.#tellEnabled(reply.enabled);
-      } catch (error) {
-        if (!hasCode(error, 'PEER_UNAVAILABLE', 'DEADLINE_EXCEEDED') || Date.now() >= until) throw error;
-        // One lost heartbeat is why the lease is three times as long.
-        this.logger.debug('a heartbeat did not get through', { code: error.code });
-      }
-    }
+  async #beat(signal: AbortSignal): Promise<number | undefined> {
+    const trust = trustStateOf(this.identity);
+    const runningOperationIds = [...this.options.runningOperationIds()];
+    const request = { leaseId: this.#leaseId, runningOperationIds, trust, workers: this.#workerTrust.states() };
+    const reply = await this.#registry.call('Heartbeat', request, { deadlineMs: heartbeatDeadlineMs, signal });
+    this.#tellEnabled(reply.enabled);
+    this.#certificates.obey(reply.trust, trust.serialNumber);
+    this.#workerTrust.passOn(reply.workers);
+    return durationFromWire(reply.leaseDuration);
   }
 
   /** Sends what is reported, in order, until the lease is lost. Never rejects: what is not acknowledged is sent again after registration. */
@@ -239,25 +210,6 @@ export class HostLink implements Service {
     } finally {
       stream.cancel();
     }
-  }
-
-  /** Notes a failure and returns how long to wait. */
-  #failed(thrown: unknown, failures: number): number {
-    const error = toTidemarkError(thrown, 'talking to the server');
-    const fields = { endpoint: this.options.hostEndpoint, code: error.code, message: error.message };
-    if (error.code === 'LEASE_LOST') {
-      this.logger.info('the server does not know our lease any more; registering again', fields);
-      this.#state = 'connecting';
-      return failures > 3 ? longestRetryMs : 0;
-    }
-    if (hasCode(error, 'CAPABILITY_MISSING', 'PLUGIN_INSTANCE_TAKEN', 'IDENTITY_REVOKED', 'ROLE_NOT_ALLOWED')) {
-      if (this.#state !== 'refused') this.logger.error('the server refuses this plug-in', fields);
-      this.#state = 'refused';
-      return refusedRetryMs;
-    }
-    if (this.#state === 'registered' || failures === 1) this.logger.warn('the server cannot be reached; trying again', fields);
-    this.#state = 'connecting';
-    return Math.min(250 * 2 ** Math.min(failures, 8), longestRetryMs);
   }
 
   #tellEnabled(enabled: boolean): void {

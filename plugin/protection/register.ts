@@ -163,6 +163,7 @@ function makePart(c: DependencyContainer): ProtectionPart {
       serveWorkers(server, fleet, certificates, () => stopping, options);
     },
     serveEnrolment: (server, options) => serveWorkerEnrolment(server, certificates, options),
+    workers: fleet,
     runningOperationIds: () => registry.runningIds(),
     platformInUse: (platformId) => {
       if (registry.usesPlatform(platformId)) return 'backups, restores or work on workers run there';

@@ -5,15 +5,17 @@ import { CommonErrors } from '../../common/errors/common-errors';
 import { defineErrors } from '../../common/errors/define-errors';
 import { RpcClient } from '../../common/rpc/call';
 import { serve } from '../../common/rpc/serve';
-import { createAuthority, issueCertificate, issueIdentity } from '../../common/tls/authority';
+import { createAuthority, crossSign, issueCertificate, issueIdentity } from '../../common/tls/authority';
 import type { Authority } from '../../common/tls/authority';
 import { enrolmentServerCredentials, mutualClientCredentials, mutualServerCredentials } from '../../common/tls/credentials';
 import { ProcessIdentity } from '../../common/tls/identity';
-import { createToken } from '../../common/tls/token';
+import { createToken, fingerprintOf } from '../../common/tls/token';
+import { fingerprintsOf } from '../../common/tls/trust-state';
 import { loadService } from '../../proto/loader';
 import type { EnrolmentApplication__Output } from '../../proto/gen/tidemark/common/v1/EnrolmentApplication';
 import type { CertificateServiceDefinition } from '../../proto/gen/tidemark/host/v1/CertificateService';
 import type { EnrolmentServiceDefinition } from '../../proto/gen/tidemark/host/v1/EnrolmentService';
+import type { HeartbeatRequest__Output } from '../../proto/gen/tidemark/host/v1/HeartbeatRequest';
 import type { PluginEvent__Output } from '../../proto/gen/tidemark/host/v1/PluginEvent';
 import type { PluginRegistryServiceDefinition } from '../../proto/gen/tidemark/host/v1/PluginRegistryService';
 import type { RegisterPluginRequest__Output } from '../../proto/gen/tidemark/host/v1/RegisterPluginRequest';
@@ -34,7 +36,7 @@ const GapErrors = defineErrors({
 /** The host side as its contract describes it: enrolment, registry with leases and stored events, certificates. Can go away and come back. */
 export class FakeHost {
   readonly registrations: RegisterPluginRequest__Output[] = [];
-  readonly heartbeats: { leaseId: string; runningOperationIds: string[] }[] = [];
+  readonly heartbeats: HeartbeatRequest__Output[] = [];
   readonly events: PluginEvent__Output[] = [];
   readonly token: string;
   leaseMs = 300;
@@ -51,7 +53,7 @@ export class FakeHost {
   #ports = { main: 0, enrolment: 0 };
 
   private constructor(
-    private readonly authority: Authority,
+    private authority: Authority,
     private readonly identity: ProcessIdentity,
   ) {
     this.token = createToken(authority.certificatePem);
@@ -89,6 +91,27 @@ export class FakeHost {
   client<S>(file: string, service: string, endpoint: string): RpcClient<S> {
     const definition = loadService(`tidemark/plugin/v1/${file}.proto`, `tidemark.plugin.v1.${service}`).service;
     return new RpcClient<S>(definition, endpoint, mutualClientCredentials(this.identity, 'plugin'));
+  }
+
+  /** A new CA beside the old one, as the contract's TrustOrder has it. Returns its fingerprint. */
+  async rotate(): Promise<string> {
+    const older = this.authority;
+    const made = await createAuthority('second test host');
+    this.authority = { ...made, crossCertificatePem: await crossSign(older, made) };
+    this.trustBundlePem = `${made.certificatePem}\n${older.certificatePem}\n`;
+    const own = await issueIdentity(this.authority, { role: 'host', id: 'host-1' }, ['localhost', '127.0.0.1']);
+    this.identity.replace({ ...own, trustBundlePem: this.trustBundlePem });
+    return fingerprintOf(made.certificatePem);
+  }
+
+  #orders({ workers, trust }: HeartbeatRequest__Output) {
+    const trustedCaFingerprints = fingerprintsOf(this.trustBundlePem);
+    const issuer = fingerprintOf(this.authority.certificatePem);
+    const order = (shown: string | undefined) => ({ trustedCaFingerprints, renewCertificate: shown !== issuer });
+    return {
+      trust: order(trust?.issuerFingerprint),
+      workers: workers.map((one) => ({ workerId: one.workerId, order: order(one.trust?.issuerFingerprint) })),
+    };
   }
 
   forgetLease(): void {
@@ -176,7 +199,7 @@ export class FakeHost {
           unary: async (request) => {
             check(request.leaseId);
             this.heartbeats.push(request);
-            return { leaseDuration: lease(), enabled: this.enabled };
+            return { leaseDuration: lease(), enabled: this.enabled, ...this.#orders(request) };
           },
         },
         StreamEvents: {

@@ -10,6 +10,7 @@ import { serveIdentity } from '../grpc/identity-service';
 import { serveInventory } from '../grpc/inventory-service';
 import { servePlatforms } from '../grpc/platform-service';
 import { Inventory } from '../inventory/inventory';
+import { ObservedCertificates } from '../platforms/observed-certificates';
 import { PlatformStore } from '../platforms/platform-store';
 import { Platforms } from '../platforms/platforms';
 import type { ReportedEvent } from '../tokens';
@@ -31,7 +32,7 @@ export async function pluginFixture(timing = { pollMs: 100, refreshMs: 60_000 })
   const process = { instanceId: 'i', bootId: 'b', version: '0.1.0', protocols: ['tidemark.plugin.v1'], capabilities: [], hostName: 'h' };
   const server = await secureServer((grpc) => {
     serveIdentity(grpc, { process, pluginId: 'ovirt', displayName: 'oVirt' }, options);
-    servePlatforms(grpc, platforms, options);
+    servePlatforms(grpc, platforms, new ObservedCertificates(platforms, { imageioPort: 1, imageioProxyPort: 1 }, log.logger), options);
     serveInventory(grpc, inventory, options);
   });
   const clients: { close(): void }[] = [];

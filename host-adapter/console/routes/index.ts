@@ -1,4 +1,5 @@
 /** The public REST API, route by route, below /api/v1. Handlers, OpenAPI and the audit log are made from this table. */
+import { certificateRoutes } from './certificates';
 import { inventoryRoutes } from './inventory';
 import { processRoutes } from './processes';
 import { protectionRoutes } from './protection';
@@ -7,6 +8,13 @@ import { workerRoutes } from './workers';
 
 export type { Route } from './route';
 
-export const routes = { ...serverRoutes, ...processRoutes, ...inventoryRoutes, ...protectionRoutes, ...workerRoutes } as const;
+export const routes = {
+  ...serverRoutes,
+  ...processRoutes,
+  ...inventoryRoutes,
+  ...protectionRoutes,
+  ...workerRoutes,
+  ...certificateRoutes,
+} as const;
 
 export type RouteName = keyof typeof routes;

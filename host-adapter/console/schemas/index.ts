@@ -2,6 +2,7 @@
  * The shapes of the public REST API, one source for validation, for OpenAPI and for the command line's types. Bytes and milliseconds are
  * numbers, times ISO 8601 in UTC, what is absent is null. Owns no behaviour; the routes that use the shapes are in ../routes.
  */
+import { Certificate } from './certificates';
 import { list, page } from './common';
 import { AuditEntry, Event } from './events';
 import { Platform, PreflightVerdict, Vm } from './inventory';
@@ -12,6 +13,7 @@ import { Session } from './sessions';
 import { OrphanWorker, Worker, WorkerImage } from './workers';
 
 export { Failure, Paging, Problem } from './common';
+export * from './certificates';
 export * from './events';
 export * from './inventory';
 export * from './jobs';
@@ -38,4 +40,5 @@ export const Lists = {
   sessions: page(Session),
   events: page(Event),
   audit: page(AuditEntry),
+  certificates: list(Certificate),
 };

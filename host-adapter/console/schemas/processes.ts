@@ -2,7 +2,11 @@
 import { z } from 'zod';
 import { named, optionalTime, time } from './common';
 
-export const EnrolmentTokenRequest = z.object({ lifetimeMinutes: z.int().min(1).max(1440).default(10) });
+export const EnrolmentTokenRequest = z.object({
+  lifetimeMinutes: z.int().min(1).max(1440).default(10),
+  /** A plug-in or mover that is enrolled already and lost its certificate; it stays the same one. */
+  again: z.uuid().optional(),
+});
 export const EnrolmentToken = named(
   'EnrolmentToken',
   z.object({
