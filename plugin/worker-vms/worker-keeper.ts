@@ -23,6 +23,8 @@ interface Need {
   readonly platformId: string;
   readonly clusterId: string;
   readonly neededAt: number;
+  /** A worker was running for it once: if an administrator stops or removes that one, it stays so until a task comes. */
+  met: boolean;
 }
 
 export class WorkerKeeper {
@@ -55,7 +57,7 @@ export class WorkerKeeper {
       this.#needs = this.#needs.filter(
         (need) => need.platformId !== platformId || need.clusterId !== clusterId || need.neededAt !== neededAt,
       );
-      this.#needs.push({ platformId, clusterId, neededAt });
+      this.#needs.push({ platformId, clusterId, neededAt, met: false });
     }
     this.#serveNeeds(this.#now());
   }
@@ -206,10 +208,11 @@ export class WorkerKeeper {
     const { store } = this.operations.parts;
     // Kept until the idle time after the moment: work that is late finds them running.
     this.#needs = this.#needs.filter((need) => now < need.neededAt + store.policy(need.platformId).stopIdleAfterMs);
-    for (const { platformId, clusterId, neededAt } of this.#needs) {
-      if (now < neededAt - startAheadMs) continue;
-      const running = store.inCluster(platformId, clusterId).some((worker) => worker.phase === 'ready' && !worker.drained);
-      if (!running) this.supply.want({ platformId, clusterId });
+    for (const need of this.#needs) {
+      const { platformId, clusterId, neededAt } = need;
+      if (need.met || now < neededAt - startAheadMs) continue;
+      need.met = store.inCluster(platformId, clusterId).some((worker) => worker.phase === 'ready' && !worker.drained);
+      if (!need.met) this.supply.want({ platformId, clusterId });
     }
   }
 
