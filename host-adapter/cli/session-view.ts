@@ -55,7 +55,7 @@ export function describeSession(session: SessionDetail): string {
     if (task.waitingReason) facts.push(`waits: ${task.waitingReason}`);
     if (task.attempt > 1) facts.push(`try ${task.attempt}`);
     if (task.pointId) facts.push(`point ${task.pointId}`);
-    if (task.createdId) facts.push(`made ${task.createdId}`);
+    if (task.createdId) facts.push(`${session.kind === 'worker' ? 'worker' : 'made'} ${task.createdId}`);
     lines.push('', `${task.vmName}: ${facts.join(', ')}`);
     if (task.failure) lines.push(`  ${task.failure.message} [${task.failure.code}]`);
     for (const note of task.notes) lines.push(`  ${note.severity}: ${note.message} [${note.code}]`);

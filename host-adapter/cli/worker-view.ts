@@ -19,10 +19,16 @@ export const workerColumns: readonly Column<Worker>[] = [
   { title: 'memory', align: 'right', value: (w) => (w.residentMemoryBytes > 0 ? formatBytes(w.residentMemoryBytes) : undefined) },
   { title: 'image', value: (w) => (w.imageVersion === null ? undefined : `${w.imageVersion}${w.outdated ? ' (outdated)' : ''}`) },
   { title: 'test', value: (w) => w.selfTest?.verdict },
-  { title: 'addresses', value: (w) => w.addresses.join(', ') || undefined },
+  { title: 'addresses', value: (w) => shortened(w.addresses) },
   { title: 'last seen', value: (w) => formatTime(w.lastSeenAt) },
   { title: 'problem', value: (w) => w.problem?.message },
 ];
+
+/** A machine beside the server may have dozens. */
+function shortened(addresses: readonly string[]): string | undefined {
+  const [first, second, ...more] = addresses;
+  return first && [first, second, more.length > 0 ? `and ${more.length} more` : ''].filter(Boolean).join(', ');
+}
 
 const cellColumns: readonly Column<Cell>[] = [
   { title: '', value: (c) => (c.verdict === 'passed' ? 'ok' : c.verdict === 'failed' ? 'FAILED' : c.verdict) },
