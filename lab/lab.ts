@@ -103,6 +103,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
         pretendInventory(run.core.db, layout.plan.pretend);
       }
     });
+    await networks?.openEngine([enginePort, IMAGEIO_PROXY_PORT]);
     const controlPort = await control.listen(LAB_ADDRESS, options.controlPort === 0 ? layout.controlPort : options.controlPort);
     if (server.run) {
       await seedVms(server.run.core, layout.plan);

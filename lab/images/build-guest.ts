@@ -14,7 +14,7 @@ import { promisify } from 'node:util';
 const run = promisify(execFile);
 
 /** Raised when the guest changes, so that an old cache is rebuilt. */
-const guestVersion = '4';
+const guestVersion = '5';
 
 const modules = ['virtio_pci', 'virtio_blk', 'virtio_scsi', 'sd_mod', 'virtio_console', 'crc32c_generic', 'ext4'];
 
@@ -155,12 +155,23 @@ for port in /sys/class/virtio-ports/*; do
     qemu-ga -m virtio-serial -p /dev/\${port##*/} -t /run -f /run/qemu-ga.pid -l /dev/null </dev/null >/dev/null 2>&1 &
   fi
 done
-# SCSI disks are found a while after their driver was loaded.
-disk=/dev/vda
+# SCSI disks are found a while after their driver was loaded, and are named in any order: the one with the lowest address is the first.
+disk=
+seen=0
 tries=0
-while [ ! -b $disk ] && [ $tries -lt 100 ]; do
-  if [ -b /dev/sda ]; then disk=/dev/sda; else sleep 0.1; fi
+while [ $seen -lt 5 ] && [ $tries -lt 100 ]; do
   tries=$((tries + 1))
+  if [ -b /dev/vda ]; then
+    disk=/dev/vda
+    break
+  fi
+  for place in /sys/class/scsi_disk/*/device/block/sd*; do
+    [ -b /dev/\${place##*/} ] || continue
+    disk=/dev/\${place##*/}
+    seen=$((seen + 1))
+    break
+  done
+  sleep 0.1
 done
 if ! mount -t ext4 $disk /disk 2>/dev/null; then
   echo idle

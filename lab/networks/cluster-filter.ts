@@ -21,11 +21,18 @@ export interface ClusterFilterOptions {
 /** The firewall and the address translation of a cluster's namespace, as one table that is replaced as a whole. */
 export class ClusterFilter {
   #blocks: readonly PortBlock[] = [];
+  #enginePorts: readonly number[] = [];
 
   constructor(readonly options: ClusterFilterOptions) {}
 
   get blocks(): readonly PortBlock[] {
     return this.#blocks;
+  }
+
+  /** Engine and proxy stand on the clusters' side of a NAT: they are found at their own address. */
+  async openEngine(ports: readonly number[]): Promise<void> {
+    this.#enginePorts = ports;
+    await this.set(this.#blocks);
   }
 
   async set(blocks: readonly PortBlock[]): Promise<void> {
@@ -44,7 +51,8 @@ export class ClusterFilter {
       '  chain guests_to_server {',
       '    type filter hook forward priority filter; policy accept;',
       ...at('server'),
-      // The server is known by its forward address only.
+      ...this.#enginePorts.map((port) => `    iifname "${bridge}" tcp dport ${port} accept`),
+      // The rest of the server side is known by its forward address only.
       ...(cluster.nat ? [`    iifname "${bridge}" ct status & dnat == 0 drop`] : []),
       '  }',
       '  chain guests_to_hosts {',

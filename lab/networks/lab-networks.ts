@@ -206,6 +206,11 @@ export class LabNetworks implements GuestNetworks {
     await this.#filter(name).set(blocks);
   }
 
+  /** Known once they listen. */
+  async openEngine(ports: readonly number[]): Promise<void> {
+    for (const { name } of this.clusters) await this.#filter(name).openEngine(ports);
+  }
+
   async #up(): Promise<void> {
     const { names, addresses } = this;
     await ip(undefined, 'link', 'add', names.backbone, 'type', 'bridge');

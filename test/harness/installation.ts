@@ -1,7 +1,7 @@
 import { execFile, spawn } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
-import { childrenOf, eventually, startNode } from './child';
+import { childrenOf, eventually, freePort, startNode } from './child';
 import type { Child } from './child';
 
 const root = path.resolve(__dirname, '..', '..', '..');
@@ -32,6 +32,7 @@ export class Installation {
   #child: Child | undefined;
   readonly #roles: Child[] = [];
   #workerAddresses: readonly string[] = [];
+  #moverDataPort = 0;
 
   constructor(
     readonly folder: string,
@@ -50,6 +51,8 @@ export class Installation {
   /** Starts the server with its children, waits until all are up, and logs in. */
   async start(): Promise<void> {
     fs.mkdirSync(this.folder, { recursive: true });
+    // A mover tells several addresses only with a port that was set.
+    if (this.#workerAddresses.length > 1 && this.#moverDataPort === 0) this.#moverDataPort = await freePort();
     const config = path.join(this.folder, 'server.json');
     // Free ports at the first start; the same ones again after it, so that whoever knows them finds the server.
     const known = this.#endpoints();
@@ -65,7 +68,7 @@ export class Installation {
         },
         addresses: [this.options.address ?? '127.0.0.1', 'localhost'],
         children: {
-          ...{ pluginPort: 0, pluginEnrolmentPort: 0, moverPort: 0, moverDataPort: 0 },
+          ...{ pluginPort: 0, pluginEnrolmentPort: 0, moverPort: 0, moverDataPort: this.#moverDataPort },
           ...(this.#workerAddresses.length === 0 ? {} : { listenAddress: '::', addresses: this.#workerAddresses }),
           ...(this.options.workerImageFolder === undefined ? {} : { workerImageFolder: this.options.workerImageFolder }),
         },
@@ -116,7 +119,13 @@ export class Installation {
     fs.writeFileSync(tokenFile, await this.cli(role, 'enrol'), { mode: 0o600 });
     const config = path.join(folder, `${role}.json`);
     fs.writeFileSync(config, JSON.stringify({ dataFolder: path.join(folder, 'data'), ...settings, ...peer }));
-    const child = startNode(launcher, [role, '--config', config], path.join(folder, `${role}.log`));
+    return this.startRoleAgain(role);
+  }
+
+  /** Starts a role that ended, as it was configured: with the certificate that it has. */
+  startRoleAgain(role: Role): Child {
+    const folder = path.join(this.folder, role);
+    const child = startNode(launcher, [role, '--config', path.join(folder, `${role}.json`)], path.join(folder, `${role}.log`));
     this.#roles.push(child);
     return child;
   }

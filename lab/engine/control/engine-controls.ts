@@ -84,7 +84,7 @@ function faultRoutes(server: EngineServer, run: Run): ControlRoute[] {
     {
       method: 'POST',
       pattern: '/captures',
-      does: 'from now on qemu-img copies each disk of a backup to {folder}/<backup>/<disk>.raw before its transfer starts',
+      does: 'from now on qemu-img copies each disk of a backup or of an attached snapshot to {folder}/<backup or snapshot>/<disk>.raw before it can be read',
       handle: (_, body) => {
         server.captures.folder = wantText(body, 'folder');
       },

@@ -12,6 +12,7 @@ import { underLocks } from '../locks/take-locks';
 import type { Core } from '../model/core';
 import { attachmentId, type Disk, type DiskAttachment, type Snapshot, type Vm } from '../model/entities';
 import { refuse } from '../states/refusals';
+import { captureAttached } from './captured-disk';
 import { type DiskService, optional, type Requester } from './disk-service';
 import { activeSnapshot, attachmentsOfDisk, chainOf, dataCenterOfVm, isLive, requireUsable, vmDisk, volumeIdOf } from './images';
 
@@ -181,6 +182,7 @@ export class AttachmentService {
     if (vm.status === 'up' && !vm.pretended && disk.storageType === 'image') {
       try {
         await this.core.step('disk.hotplug', disk.id);
+        await captureAttached(this.core, attachment, disk);
         const device = attachment.snapshotId === undefined ? vmDisk(db, { disk, attachment }) : await this.overlay(attachment, disk);
         await fleet.hotplugDisk(vm.id, device);
       } catch (error) {
