@@ -2,9 +2,10 @@
 import { z } from 'zod';
 import { isTidemarkError } from '../../common/errors/tidemark-error';
 import { RepositoryErrors } from '../errors/mover-errors';
+import type { DocumentCipher } from './document-cipher';
 import { openDocument, sealDocument, sealedLength } from './sealed-document';
 
-const kind = { magic: 'TDMKPOIN', version: 1 };
+const kind = { magic: 'TDMKPOIN', version: 1, encryptedVersion: 2 };
 export const MANIFEST_PREFIX = 'points/';
 /** Enough of a manifest's start to know how long its first section is. */
 export const MANIFEST_START_BYTES = 64;
@@ -55,25 +56,29 @@ const schema = z.object({
 export type PointRecord = z.infer<typeof schema>;
 export type PointDiskRecord = z.infer<typeof disk>;
 
-/** Bytes of a manifest. The configuration may hold secrets; it is never logged. */
-export function encodeManifest(point: PointRecord, configuration: string): Buffer {
-  return sealDocument(kind, [
-    { codec: 'zstd', content: Buffer.from(JSON.stringify(point)) },
-    { codec: 'zstd', content: Buffer.from(configuration) },
-  ]);
+/** Bytes of a manifest. The configuration may hold secrets; it is never logged. `cipher` is that of its name in an encrypted repository. */
+export function encodeManifest(point: PointRecord, configuration: string, cipher?: DocumentCipher): Buffer {
+  return sealDocument(
+    kind,
+    [
+      { codec: 'zstd', content: Buffer.from(JSON.stringify(point)) },
+      { codec: 'zstd', content: Buffer.from(configuration) },
+    ],
+    cipher,
+  );
 }
 
 /** The point and its configuration. Throws MANIFEST_DAMAGED or REPOSITORY_FORMAT_UNKNOWN. */
-export function decodeManifest(bytes: Buffer, pointId: string): { point: PointRecord; configuration: string } {
+export function decodeManifest(bytes: Buffer, pointId: string, cipher?: DocumentCipher): { point: PointRecord; configuration: string } {
   return guarded(pointId, () => {
-    const [point, configuration] = openDocument(kind, bytes, 'manifest');
+    const [point, configuration] = openDocument(kind, bytes, 'manifest', undefined, cipher);
     return { point: parsePoint(point as Buffer, pointId), configuration: (configuration as Buffer).toString('utf8') };
   });
 }
 
 /** The point from the manifest's start; see `pointSectionLength`. Throws as `decodeManifest`. */
-export function decodePointSection(start: Buffer, pointId: string): PointRecord {
-  return guarded(pointId, () => parsePoint(openDocument(kind, start, 'manifest', 1)[0] as Buffer, pointId));
+export function decodePointSection(start: Buffer, pointId: string, cipher?: DocumentCipher): PointRecord {
+  return guarded(pointId, () => parsePoint(openDocument(kind, start, 'manifest', 1, cipher)[0] as Buffer, pointId));
 }
 
 /** How many bytes from the manifest's start `decodePointSection` needs. */

@@ -5,6 +5,7 @@
 import zlib from 'node:zlib';
 import { blake3 } from '@napi-rs/blake-hash';
 import { RepositoryErrors } from '../errors/mover-errors';
+import { SEALED_SECTION_EXTRA_BYTES, type DocumentCipher } from './document-cipher';
 
 export type SealedCodec = 'none' | 'zstd';
 
@@ -19,6 +20,8 @@ export interface SealedKind {
   /** 8 ASCII characters. */
   readonly magic: string;
   readonly version: number;
+  /** Version of the same document in an encrypted repository; absent: it is never encrypted. */
+  readonly encryptedVersion?: number;
 }
 
 const fixedBytes = 12;
@@ -27,22 +30,37 @@ const checkBytes = 32;
 const maxSections = 4;
 const maxSectionBytes = 64 * 1024 * 1024;
 
-/** Bytes of a document. */
-export function sealDocument(kind: SealedKind, sections: readonly SealedSection[]): Buffer {
-  const stored = sections.map((s) => (s.codec === 'zstd' ? zlib.zstdCompressSync(s.content) : s.content));
+/** Bytes of a document; with a cipher its sections are encrypted after they are compressed. */
+export function sealDocument(kind: SealedKind, sections: readonly SealedSection[], cipher?: DocumentCipher): Buffer {
+  const compressed = sections.map((s) => (s.codec === 'zstd' ? zlib.zstdCompressSync(s.content) : s.content));
+  const extra = cipher ? SEALED_SECTION_EXTRA_BYTES : 0;
   const preamble = Buffer.alloc(fixedBytes + perSectionBytes * sections.length);
   preamble.write(kind.magic, 0, 'latin1');
-  preamble.writeUInt16BE(kind.version, 8);
+  preamble.writeUInt16BE(versionOf(kind, cipher), 8);
   preamble[10] = sections.length;
   sections.forEach((section, i) => {
     const at = fixedBytes + perSectionBytes * i;
     preamble.writeUInt32BE(section.codec === 'zstd' ? 1 : 0, at);
-    preamble.writeUInt32BE((stored[i] as Buffer).length, at + 4);
+    preamble.writeUInt32BE((compressed[i] as Buffer).length + extra, at + 4);
     preamble.writeUInt32BE(section.content.length, at + 8);
   });
   const parts: Buffer[] = [preamble];
-  stored.forEach((bytes, i) => parts.push(bytes, sectionCheck(preamble, i, bytes)));
+  compressed.forEach((bytes, i) => {
+    const stored = cipher ? cipher.seal(associatedWith(preamble, i), bytes) : bytes;
+    parts.push(stored, sectionCheck(preamble, i, stored));
+  });
   return Buffer.concat(parts);
+}
+
+function versionOf(kind: SealedKind, cipher: DocumentCipher | undefined): number {
+  if (!cipher) return kind.version;
+  if (kind.encryptedVersion === undefined) throw new TypeError(`${kind.magic} is never encrypted`);
+  return kind.encryptedVersion;
+}
+
+/** Preamble and number: a section cannot be moved, nor its lengths or codec changed. */
+function associatedWith(preamble: Buffer, number: number): Buffer {
+  return Buffer.concat([preamble, Buffer.from([number])]);
 }
 
 function sectionCheck(preamble: Buffer, number: number, stored: Buffer): Buffer {
@@ -56,11 +74,14 @@ export function sealedLength(kind: SealedKind, start: Buffer, sections: number, 
 }
 
 /**
- * Contents of the first `sections` sections, or of all. With all, the length of the document is checked too. Throws OBJECT_DAMAGED, or
- * REPOSITORY_FORMAT_UNKNOWN for a newer version; `object` names the document in messages.
+ * Contents of the first `sections` sections, or of all. With all, the length of the document is checked too. With a cipher the document has to
+ * be encrypted, without one it must not be. Throws OBJECT_DAMAGED, or REPOSITORY_FORMAT_UNKNOWN for a newer version; `object` names the
+ * document in messages.
  */
-export function openDocument(kind: SealedKind, bytes: Buffer, object: string, sections?: number): Buffer[] {
+export function openDocument(kind: SealedKind, bytes: Buffer, object: string, sections?: number, cipher?: DocumentCipher): Buffer[] {
   const table = readPreamble(kind, bytes, object);
+  if ((bytes.readUInt16BE(8) === kind.encryptedVersion) !== (cipher !== undefined))
+    throw damaged(object, cipher ? 'it is not encrypted, though the repository is' : 'it is encrypted, though the repository is not');
   const preamble = bytes.subarray(0, fixedBytes + perSectionBytes * table.length);
   let at = preamble.length;
   const contents: Buffer[] = [];
@@ -69,7 +90,9 @@ export function openDocument(kind: SealedKind, bytes: Buffer, object: string, se
     if (bytes.length < end + checkBytes) throw damaged(object, 'it is cut short');
     const stored = bytes.subarray(at, end);
     if (!sectionCheck(preamble, i, stored).equals(bytes.subarray(end, end + checkBytes))) throw damaged(object, 'a checksum differs');
-    contents.push(section.codec === 1 ? decompress(stored, section.rawLength, object) : stored);
+    const compressed = cipher ? cipher.open(associatedWith(preamble, i), stored) : stored;
+    if (!compressed) throw damaged(object, 'it was changed after it was encrypted');
+    contents.push(section.codec === 1 ? decompress(compressed, section.rawLength, object) : compressed);
     at = end + checkBytes;
   }
   if (sections === undefined && at !== bytes.length) throw damaged(object, 'it is longer than it says');
@@ -80,7 +103,7 @@ function readPreamble(kind: SealedKind, bytes: Buffer, object: string): { codec:
   if (bytes.length < fixedBytes) throw damaged(object, 'it is cut short');
   if (bytes.toString('latin1', 0, 8) !== kind.magic) throw damaged(object, 'it is not such a file');
   const version = bytes.readUInt16BE(8);
-  if (version !== kind.version) throw RepositoryErrors.REPOSITORY_FORMAT_UNKNOWN({ object, version });
+  if (version !== kind.version && version !== kind.encryptedVersion) throw RepositoryErrors.REPOSITORY_FORMAT_UNKNOWN({ object, version });
   const count = bytes[10] as number;
   if (count < 1 || count > maxSections || bytes[11] !== 0) throw damaged(object, 'its preamble is wrong');
   if (bytes.length < fixedBytes + perSectionBytes * count) throw damaged(object, 'it is cut short');

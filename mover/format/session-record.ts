@@ -1,9 +1,10 @@
 /** Session records, as docs/formats/session.md has them. */
 import { z } from 'zod';
 import { RepositoryErrors } from '../errors/mover-errors';
+import type { DocumentCipher } from './document-cipher';
 import { openDocument, sealDocument } from './sealed-document';
 
-const kind = { magic: 'TDMKSESS', version: 1 };
+const kind = { magic: 'TDMKSESS', version: 1, encryptedVersion: 2 };
 export const SESSION_PREFIX = 'sessions/';
 
 const committedDisk = z.object({
@@ -34,13 +35,14 @@ const schema = z.object({
 export type SessionRecord = z.infer<typeof schema>;
 export type CommittedDisk = z.infer<typeof committedDisk>;
 
-export function encodeSession(record: SessionRecord): Buffer {
-  return sealDocument(kind, [{ codec: 'none', content: Buffer.from(JSON.stringify(record)) }]);
+/** `cipher` is that of the record's name in an encrypted repository. */
+export function encodeSession(record: SessionRecord, cipher?: DocumentCipher): Buffer {
+  return sealDocument(kind, [{ codec: 'none', content: Buffer.from(JSON.stringify(record)) }], cipher);
 }
 
 /** Throws OBJECT_DAMAGED, REPOSITORY_FORMAT_UNKNOWN. */
-export function decodeSession(bytes: Buffer, name: string): SessionRecord {
-  const [content] = openDocument(kind, bytes, name);
+export function decodeSession(bytes: Buffer, name: string, cipher?: DocumentCipher): SessionRecord {
+  const [content] = openDocument(kind, bytes, name, undefined, cipher);
   const parsed = schema.safeParse(JSON.parse((content as Buffer).toString('utf8')));
   if (!parsed.success) throw RepositoryErrors.OBJECT_DAMAGED({ object: name, problem: 'it is not a session record' });
   return parsed.data;

@@ -180,7 +180,7 @@ describe('a damaged repository', () => {
     const header = fs.readFileSync(file);
     flip(file, 100);
     await expect(TestRepository.open(fixture.folder)).rejects.toMatchObject({ code: 'REPOSITORY_HEADER_DAMAGED' });
-    header.writeUInt16BE(2, 8);
+    header.writeUInt16BE(3, 8);
     fs.writeFileSync(file, header);
     await expect(TestRepository.open(fixture.folder)).rejects.toMatchObject({ code: 'REPOSITORY_FORMAT_UNKNOWN' });
   });

@@ -8,7 +8,6 @@ import { BlockErrors, RepositoryErrors } from '../errors/mover-errors';
 import { isZero, verifiedRawForm, hexOf } from '../format/block';
 import { blockCount, levelCount, pageDigest, PAGE_FAN_OUT, rawLengthOf } from '../format/index-page';
 import type { PointDiskRecord, PointRecord } from '../format/manifest';
-import { readPackList } from '../repository/pack-reader';
 import { packName } from '../repository/pack-table';
 import type { Repository } from '../repository/repository';
 import { DigestSet } from './digest-set';
@@ -149,8 +148,7 @@ export class Verifier {
       if (location.rawLength !== rawLengthOf(block, place.disk.sizeBytes, blockSizeBytes))
         throw BlockErrors.BLOCK_CORRUPT({ digest: hexOf(digest), problem: `it has ${location.rawLength} bytes` });
       if (this.scratch.length < location.storedLength) this.scratch = Buffer.allocUnsafeSlow(location.storedLength);
-      const stored = this.scratch.subarray(0, location.storedLength);
-      await this.repository.blocks.readPack(location, location.offset, stored, digest);
+      const stored = await this.repository.blocks.readBlock(location, digest, this.scratch);
       verifiedRawForm(this.repository.digestKey, stored, location.codec, location.rawLength, digest);
       this.progress.checkedBytes += location.rawLength;
       this.goodBlocks.add(digest);
@@ -177,7 +175,7 @@ export class Verifier {
       this.assertGoesOn();
       const id = packs.idOf(number);
       try {
-        await readPackList(this.repository.store, id);
+        await this.repository.index.readList(id);
       } catch (error) {
         const problem = damage(error);
         this.find({ code: problem.code, pointId: '', diskId: '', objectName: packName(id), message: problem.message });

@@ -5,11 +5,13 @@
  */
 import { BlockErrors } from '../errors/mover-errors';
 import { hexOf } from '../format/block';
-import type { PackEntry } from '../format/pack';
+import { PACK_HEADER_BYTES, packKeyId, type PackEntry } from '../format/pack';
+import type { PackCipher } from '../format/pack-cipher';
 import type { Store } from '../stores/store';
 import { hasCode } from '../../common/errors/tidemark-error';
 import type { BlockLocation } from './block-location';
 import type { PackIndex } from './pack-index';
+import type { PackCiphers } from './pack-ciphers';
 import { PackWriter, type StoredBlock } from './pack-writer';
 
 /** After a failure of the store, puts are refused with it for this long instead of filling memory for the next failure. */
@@ -37,6 +39,7 @@ export class BlockStore {
     repositoryId: string,
     private readonly now: () => number,
     packTargetBytes?: number,
+    private readonly ciphers?: PackCiphers,
   ) {
     this.writer = new PackWriter(
       store,
@@ -53,6 +56,7 @@ export class BlockStore {
         },
       },
       packTargetBytes,
+      ciphers,
     );
   }
 
@@ -134,7 +138,7 @@ export class BlockStore {
     return location;
   }
 
-  /** Reads `target.length` bytes of a pack at `offset`. Throws BLOCK_MISSING (for `digest`) when the pack is gone or too short. */
+  /** Reads `target.length` bytes of a pack at `offset`, as they lie there. Throws BLOCK_MISSING (for `digest`) when the pack is gone or too short. */
   async readPack(location: BlockLocation, offset: number, target: Buffer, digest: Buffer): Promise<void> {
     const name = this.index.packNameOf(location);
     try {
@@ -146,12 +150,42 @@ export class BlockStore {
     throw BlockErrors.BLOCK_MISSING({ digest: hexOf(digest), problem: `${name} is cut short` });
   }
 
+  /**
+   * Cipher of the pack where a block lies; undefined in a repository in the clear. What `readPack` reads is decrypted with it before anything
+   * else looks at it. Throws BLOCK_CORRUPT (for `digest`) when the pack's key is unknown, and as `readPack`.
+   */
+  async cipherOf(location: BlockLocation, digest: Buffer): Promise<PackCipher | undefined> {
+    if (!this.ciphers) return undefined;
+    const id = this.index.packs.idOf(location.pack);
+    const known = this.ciphers.withoutHeader(id);
+    if (known) return known;
+    const header = Buffer.alloc(PACK_HEADER_BYTES);
+    await this.readPack(location, 0, header, digest);
+    let cipher: PackCipher | undefined;
+    try {
+      cipher = this.ciphers.forPack(id, packKeyId(header, this.index.packNameOf(location)));
+    } catch (cause) {
+      throw BlockErrors.BLOCK_CORRUPT({ digest: hexOf(digest), problem: 'the header of its pack is damaged' }, { cause });
+    }
+    if (cipher) return cipher;
+    throw BlockErrors.BLOCK_CORRUPT({
+      digest: hexOf(digest),
+      problem: 'its pack is encrypted with a key that the repository does not have',
+    });
+  }
+
+  /** Stored form of a block, decrypted, as a view on `target`, which has at least the stored length. Throws BLOCK_MISSING, BLOCK_CORRUPT. */
+  async readBlock(location: BlockLocation, digest: Buffer, target: Buffer): Promise<Buffer> {
+    const sealed = target.subarray(0, location.storedLength);
+    const cipher = await this.cipherOf(location, digest);
+    await this.readPack(location, location.offset, sealed, digest);
+    return cipher ? cipher.openBlock({ ...location, digest }, location.offset, sealed) : sealed;
+  }
+
   /** Stored form of a block, in new memory; for index pages and single blocks. */
   async readStored(digest: Buffer): Promise<{ location: BlockLocation; stored: Buffer }> {
     const location = await this.locate(digest);
-    const stored = Buffer.allocUnsafe(location.storedLength);
-    await this.readPack(location, location.offset, stored, digest);
-    return { location, stored };
+    return { location, stored: await this.readBlock(location, digest, Buffer.allocUnsafe(location.storedLength)) };
   }
 
   private endClaim(key: string): void {

@@ -10,7 +10,7 @@ import type { DiskTree } from './disk-tree';
 import type { Repository } from './repository';
 import type { BufferPool } from './buffer-pool';
 
-/** One block as it lies in the pack; `payload` is a view on `group.buffer`. */
+/** One block as it lies in the pack, decrypted; `payload` is a view on `group.buffer`. */
 export interface StoredBlockView {
   readonly block: number;
   readonly digest: Buffer;
@@ -52,7 +52,8 @@ export class ImageReader {
 
   /**
    * Calls `send` with groups of blocks that are not zero, ascending, each group in one buffer of the pool. `send` owns the buffer from then on and gives it
-   * back when it is done. Throws BLOCK_MISSING, INDEX_PAGE_DAMAGED, REPOSITORY_IO.
+   * back when it is done. Throws BLOCK_MISSING, BLOCK_CORRUPT (encrypted ones), INDEX_PAGE_DAMAGED,
+   * REPOSITORY_IO.
    */
   async read(
     firstBlock: number,
@@ -93,19 +94,19 @@ export class ImageReader {
     const start = first.location.offset;
     const length = last.location.offset + last.location.storedLength - start;
     const buffer = await pool.acquire();
+    let views: StoredBlockView[];
     try {
+      const cipher = await this.repository.blocks.cipherOf(first.location, first.digest);
       await this.repository.blocks.readPack(first.location, start, buffer.subarray(0, length), first.digest);
+      views = group.map(({ block, digest, location }) => {
+        const stored = buffer.subarray(location.offset - start, location.offset - start + location.storedLength);
+        const payload = cipher ? cipher.openBlock({ ...location, digest }, location.offset, stored) : stored;
+        return { block, digest, codec: location.codec, rawLength: location.rawLength, payload };
+      });
     } catch (error) {
       pool.release(buffer);
       throw error;
     }
-    const views = group.map(({ block, digest, location }) => ({
-      block,
-      digest,
-      codec: location.codec,
-      rawLength: location.rawLength,
-      payload: buffer.subarray(location.offset - start, location.offset - start + location.storedLength),
-    }));
     await send(views, buffer);
   }
 }

@@ -11,6 +11,7 @@ import type { Store } from '../stores/store';
 import { packTraits, type BlockLocation } from './block-location';
 import { DigestTable } from './digest-table';
 import { IndexRun, IndexRunDamaged, writeIndexRun } from './index-run';
+import type { PackCiphers } from './pack-ciphers';
 import { readPackList } from './pack-reader';
 import { packIdOf, packName, PackTable } from './pack-table';
 
@@ -46,14 +47,21 @@ export class PackIndex {
     private readonly folder: string,
     private readonly logger: Logger,
     private readonly limits: PackIndexLimits,
+    private readonly ciphers: PackCiphers | undefined,
   ) {}
 
   /**
    * Loads what the cache folder holds and reads the lists of all packs it does not cover. A pack whose list cannot be read is noted in
    * `damagedPacks` and its blocks are not found. Throws REPOSITORY_IO.
    */
-  static async open(store: Store, folder: string, logger: Logger, limits: PackIndexLimits = defaultIndexLimits): Promise<PackIndex> {
-    const index = new PackIndex(store, folder, logger, limits);
+  static async open(
+    store: Store,
+    folder: string,
+    logger: Logger,
+    limits: PackIndexLimits = defaultIndexLimits,
+    ciphers?: PackCiphers,
+  ): Promise<PackIndex> {
+    const index = new PackIndex(store, folder, logger, limits, ciphers);
     fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
     const uncovered = new Set<string>();
     for await (const name of store.list('packs/')) {
@@ -129,6 +137,11 @@ export class PackIndex {
     this.runs = [];
   }
 
+  /** Entry list of a pack, from the pack itself. Throws PACK_DAMAGED (also when it is missing), REPOSITORY_IO. */
+  readList(id: string): Promise<{ entries: PackEntry[]; fileLength: number }> {
+    return readPackList(this.store, id, this.ciphers);
+  }
+
   private runFiles(): string[] {
     const names = fs.readdirSync(this.folder);
     for (const name of names) if (!/^\d{8}\.run$/.test(name)) fs.rmSync(path.join(this.folder, name), { recursive: true, force: true });
@@ -141,7 +154,7 @@ export class PackIndex {
   private async readPacks(ids: Iterable<string>): Promise<void> {
     for (const id of ids) {
       try {
-        const { entries, fileLength } = await readPackList(this.store, id);
+        const { entries, fileLength } = await this.readList(id);
         this.addPack(id, fileLength, entries);
       } catch (error) {
         if (!isTidemarkError(error) || error.code === 'REPOSITORY_IO') throw error;

@@ -1,14 +1,15 @@
 import { hasCode } from '../../common/errors/tidemark-error';
 import { RepositoryErrors } from '../errors/mover-errors';
-import { PACK_ENTRY_BYTES, PACK_FOOTER_BYTES, readPackEntries, readPackFooter, type PackEntry } from '../format/pack';
+import { PACK_FOOTER_BYTES, readPackEntries, readPackFooter, type PackEntry } from '../format/pack';
 import type { Store } from '../stores/store';
+import type { PackCiphers } from './pack-ciphers';
 import { packName, uuidBytes } from './pack-table';
 
 /** One read fetches the trailer of a pack of up to 680 blocks; larger lists take a second one. */
 const firstReadBytes = 32 * 1024;
 
-/** Entry list of a pack, from its end. Throws PACK_DAMAGED (also when it is missing), REPOSITORY_IO. */
-export async function readPackList(store: Store, id: string): Promise<{ entries: PackEntry[]; fileLength: number }> {
+/** Entry list of a pack, from its end; `ciphers` in an encrypted repository. Throws PACK_DAMAGED (also when it is missing), REPOSITORY_IO. */
+export async function readPackList(store: Store, id: string, ciphers?: PackCiphers): Promise<{ entries: PackEntry[]; fileLength: number }> {
   const name = packName(id);
   try {
     const fileLength = await store.sizeOf(name);
@@ -16,13 +17,18 @@ export async function readPackList(store: Store, id: string): Promise<{ entries:
     if ((await store.read(name, fileLength - end.length, end)) !== end.length || end.length < PACK_FOOTER_BYTES)
       throw RepositoryErrors.PACK_DAMAGED({ pack: name, problem: 'it is cut short' });
     const footer = readPackFooter(end.subarray(end.length - PACK_FOOTER_BYTES), fileLength, uuidBytes(id), name);
-    const trailerLength = footer.entryCount * PACK_ENTRY_BYTES + PACK_FOOTER_BYTES;
+    const cipher = footer.keyId === undefined ? undefined : ciphers?.forPack(id, footer.keyId);
+    if (ciphers && footer.keyId === undefined)
+      throw RepositoryErrors.PACK_DAMAGED({ pack: name, problem: 'it is not encrypted, though the repository is' });
+    if (footer.keyId !== undefined && !cipher)
+      throw RepositoryErrors.PACK_DAMAGED({ pack: name, problem: 'it is encrypted with a key that the repository does not have' });
+    const trailerLength = footer.listLength + PACK_FOOTER_BYTES;
     let trailer = end.subarray(Math.max(0, end.length - trailerLength));
     if (trailerLength > end.length) {
       trailer = Buffer.alloc(trailerLength);
       await store.read(name, footer.entryListOffset, trailer);
     }
-    return { entries: readPackEntries(trailer, footer, name), fileLength };
+    return { entries: readPackEntries(trailer, footer, name, cipher), fileLength };
   } catch (error) {
     if (hasCode(error, 'OBJECT_NOT_FOUND')) throw RepositoryErrors.PACK_DAMAGED({ pack: name, problem: 'it is missing' }, { cause: error });
     throw error;

@@ -4,9 +4,11 @@
  * pack fills. Memory is bounded by the pool of pieces; whoever must wait for one is told so.
  */
 import { randomUUID } from 'node:crypto';
+import { sealedLength, type PackCipher } from '../format/pack-cipher';
 import { PACK_HEADER_BYTES, PACK_TARGET_BYTES, packHeader, packTrailer, type PackEntry } from '../format/pack';
 import { alignedBuffer } from '../stores/aligned-buffer';
 import { STORE_PIECE_BYTES, type ObjectWriter, type Store } from '../stores/store';
+import type { PackCiphers } from './pack-ciphers';
 import { packName, uuidBytes } from './pack-table';
 
 const poolPieces = 4;
@@ -21,6 +23,8 @@ export interface PackListener {
 
 interface OpenPack {
   readonly id: string;
+  /** In an encrypted repository. */
+  readonly cipher: PackCipher | undefined;
   readonly entries: PackEntry[];
   /** Bytes so far, those in the current piece included. */
   length: number;
@@ -52,6 +56,7 @@ export class PackWriter {
     private readonly repositoryId: string,
     private readonly listener: PackListener,
     private readonly targetBytes = PACK_TARGET_BYTES,
+    private readonly ciphers?: PackCiphers,
   ) {}
 
   /**
@@ -59,21 +64,26 @@ export class PackWriter {
    * the device comes to the listener.
    */
   tryAppend(block: StoredBlock): boolean {
-    const { length } = block.payload;
+    const length = this.ciphers ? sealedLength(block.payload.length) : block.payload.length;
     // A new pack needs one piece and its header; an open one what its piece lacks.
     const inPiece = this.open ? STORE_PIECE_BYTES - this.open.filled : -PACK_HEADER_BYTES;
     const wanted = length < inPiece ? 0 : Math.floor((length - inPiece) / STORE_PIECE_BYTES) + 1;
     if (wanted > this.available) return false;
     const pack = (this.open ??= this.begin());
+    const offset = pack.length;
     pack.entries.push({
       digest: block.digest,
-      offset: pack.length,
+      offset,
       storedLength: length,
       rawLength: block.rawLength,
       codec: block.codec,
       kind: block.kind,
     });
-    this.copy(pack, block.payload);
+    if (pack.cipher) {
+      const { body, tag } = pack.cipher.sealBlock(block, offset, block.payload);
+      this.copy(pack, body);
+      this.copy(pack, tag);
+    } else this.copy(pack, block.payload);
     if (pack.length >= this.targetBytes) this.seal(pack);
     return true;
   }
@@ -121,8 +131,9 @@ export class PackWriter {
     const id = randomUUID();
     const writes = this.store.create(packName(id));
     writes.catch(() => undefined);
-    const pack: OpenPack = { id, entries: [], length: 0, piece: this.takePiece(), filled: 0, writes, failure: undefined };
-    this.copy(pack, packHeader(uuidBytes(id), uuidBytes(this.repositoryId)));
+    const cipher = this.ciphers?.forNewPack(id);
+    const pack: OpenPack = { id, cipher, entries: [], length: 0, piece: this.takePiece(), filled: 0, writes, failure: undefined };
+    this.copy(pack, packHeader(uuidBytes(id), uuidBytes(this.repositoryId), cipher));
     return pack;
   }
 
@@ -160,7 +171,7 @@ export class PackWriter {
   private seal(pack: OpenPack): void {
     if (this.open === pack) this.open = undefined;
     const entryListOffset = pack.length;
-    this.copy(pack, packTrailer(uuidBytes(pack.id), pack.entries, entryListOffset));
+    this.copy(pack, packTrailer(uuidBytes(pack.id), pack.entries, entryListOffset, pack.cipher));
     const work = this.finish(pack).finally(() => this.sealing.delete(work));
     this.sealing.add(work);
   }

@@ -14,6 +14,7 @@ import {
   type PointRecord,
 } from '../format/manifest';
 import type { Store } from '../stores/store';
+import type { RepositoryKeys } from './repository-keys';
 
 const maxManifestBytes = 128 * 1024 * 1024;
 /** Nearly every point section fits into the first read. */
@@ -27,15 +28,17 @@ export class PointCatalog {
     private readonly store: Store,
     /** Object names by point id. */
     private readonly names: Map<string, string>,
+    private readonly keys: RepositoryKeys | undefined,
   ) {}
 
-  static async load(store: Store): Promise<PointCatalog> {
+  /** `keys` in an encrypted repository. */
+  static async load(store: Store, keys?: RepositoryKeys): Promise<PointCatalog> {
     const names = new Map<string, string>();
     for await (const name of store.list(MANIFEST_PREFIX)) {
       const id = pointIdOf(name);
       if (id !== undefined) names.set(id, name);
     }
-    return new PointCatalog(store, names);
+    return new PointCatalog(store, names, keys);
   }
 
   get count(): number {
@@ -70,18 +73,20 @@ export class PointCatalog {
       const start = Buffer.alloc(firstReadBytes);
       const length = await this.store.read(name, 0, start);
       const needed = pointSectionLength(start.subarray(0, Math.min(length, MANIFEST_START_BYTES)), pointId);
-      if (needed <= length) return decodePointSection(start.subarray(0, length), pointId);
+      if (needed <= length) return decodePointSection(start.subarray(0, length), pointId, this.keys?.document(name));
       if (needed > maxManifestBytes) throw RepositoryErrors.MANIFEST_DAMAGED({ pointId, problem: 'it is too long' });
       const whole = Buffer.alloc(needed);
       const found = await this.store.read(name, 0, whole);
-      return decodePointSection(whole.subarray(0, found), pointId);
+      return decodePointSection(whole.subarray(0, found), pointId, this.keys?.document(name));
     });
   }
 
   /** A point with its configuration, which may hold secrets. Throws POINT_NOT_FOUND, MANIFEST_DAMAGED. */
   async readWhole(pointId: string): Promise<{ point: PointRecord; configuration: string }> {
     const name = this.nameOf(pointId);
-    return this.missing(pointId, async () => decodeManifest(await this.store.readWhole(name, maxManifestBytes), pointId));
+    return this.missing(pointId, async () =>
+      decodeManifest(await this.store.readWhole(name, maxManifestBytes), pointId, this.keys?.document(name)),
+    );
   }
 
   /** One disk of a point. Throws POINT_NOT_FOUND also when the point has no such disk. */
@@ -99,7 +104,7 @@ export class PointCatalog {
 
   /** Writes the manifest. When it resolves the point exists, durably; when it rejects it may or may not. */
   async add(point: PointRecord, configuration: string, name: string): Promise<void> {
-    await this.store.put(name, encodeManifest(point, configuration));
+    await this.store.put(name, encodeManifest(point, configuration, this.keys?.document(name)));
     this.names.set(point.pointId, name);
   }
 

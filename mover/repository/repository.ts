@@ -9,6 +9,7 @@ import type { Logger } from '../../common/log/logger';
 import { RepositoryErrors } from '../errors/mover-errors';
 import { BlockCodec } from '../format/block';
 import { decodeHeaderDocument, encodeHeaderDocument, HEADER_NAME, type RepositoryHeader } from '../format/repository-header';
+import type { RepositoryKey } from '../format/key-slot';
 import type { PointDiskRecord } from '../format/manifest';
 import { blockCount } from '../format/index-page';
 import type { Store } from '../stores/store';
@@ -17,6 +18,9 @@ import { DiskTree } from './disk-tree';
 import { defaultIndexLimits, PackIndex, type PackIndexLimits } from './pack-index';
 import { PageStore } from './page-store';
 import { PointCatalog } from './point-catalog';
+import { openKeys } from './open-keys';
+import { PackCiphers } from './pack-ciphers';
+import type { RepositoryKeys } from './repository-keys';
 import { RepositoryLock, type LockOptions } from './repository-lock';
 
 const maxHeaderBytes = 64 * 1024;
@@ -34,6 +38,8 @@ export interface OpenOptions {
   readonly cacheFolder: string;
   /** Absent: for reading only, without a lock. */
   readonly lock?: LockOptions;
+  /** Needed for an encrypted repository. */
+  readonly key?: RepositoryKey | undefined;
   readonly logger: Logger;
   readonly now?: () => number;
   readonly indexLimits?: PackIndexLimits;
@@ -86,27 +92,32 @@ export class Repository {
     readonly pages: PageStore,
     readonly points: PointCatalog,
     private readonly lock: RepositoryLock | undefined,
+    /** Of an encrypted repository. */
+    readonly keys: RepositoryKeys | undefined,
   ) {
-    this.digestKey = Buffer.from(header.digestKey, 'hex');
+    this.digestKey = digestKeyOf(header, keys);
     this.codec = codecOf(header);
   }
 
   /**
    * Opens a repository: takes the lock (when asked to write), removes what unfinished writes left, loads or rebuilds the pack index.
-   * Throws as `readHeader`, and REPOSITORY_LOCKED.
+   * Throws as `readHeader` and `openKeys`, and REPOSITORY_LOCKED. With a wrong key nothing was written.
    */
   static async open(store: Store, options: OpenOptions): Promise<Repository> {
     const header = await readHeader(store);
+    const keys = await openKeys(store, header, options.key);
     const lock = options.lock ? await RepositoryLock.acquire(store, header.repositoryId, options.lock, options.logger) : undefined;
     try {
       if (lock) await store.removeLeftovers();
+      if (lock) await keys?.refresh();
       // Points before packs: whatever a manifest that is seen reaches was durable before it.
-      const points = await PointCatalog.load(store);
+      const points = await PointCatalog.load(store, keys);
       const folder = path.join(options.cacheFolder, header.repositoryId);
-      const index = await PackIndex.open(store, folder, options.logger, options.indexLimits ?? defaultIndexLimits);
-      const blocks = new BlockStore(store, index, header.repositoryId, options.now ?? Date.now, options.packTargetBytes);
-      const pages = new PageStore(blocks, Buffer.from(header.digestKey, 'hex'), codecOf(header), header.codecLevel);
-      return new Repository(store, header, index, blocks, pages, points, lock);
+      const ciphers = keys && new PackCiphers(keys);
+      const index = await PackIndex.open(store, folder, options.logger, options.indexLimits ?? defaultIndexLimits, ciphers);
+      const blocks = new BlockStore(store, index, header.repositoryId, options.now ?? Date.now, options.packTargetBytes, ciphers);
+      const pages = new PageStore(blocks, digestKeyOf(header, keys), codecOf(header), header.codecLevel);
+      return new Repository(store, header, index, blocks, pages, points, lock, keys);
     } catch (error) {
       await lock?.release().catch(() => undefined);
       throw error;
@@ -145,6 +156,10 @@ export class Repository {
     await this.lock?.release();
     await this.store.close();
   }
+}
+
+function digestKeyOf(header: RepositoryHeader, keys: RepositoryKeys | undefined): Buffer {
+  return keys ? keys.digestKey : Buffer.from(header.digestKey ?? '', 'hex');
 }
 
 function codecOf(header: RepositoryHeader): BlockCodec {

@@ -5,7 +5,7 @@ import { rawLengthOf } from '../format/index-page';
 import { Verifier } from '../maintenance/verifier';
 import { sampleBlock } from '../testing/test-disk';
 import { temporaryFolder } from '../testing/test-mover';
-import { TestRepository } from '../testing/test-repository';
+import { testKey, TestRepository, type TestRepositoryOptions } from '../testing/test-repository';
 import type { DiskDraft } from './disk-draft';
 import type { Session } from './session';
 
@@ -26,7 +26,8 @@ type Operation =
   | { kind: 'zero'; session: number; from: number; count: number }
   | { kind: 'commit'; session: number }
   | { kind: 'abort'; session: number }
-  | { kind: 'restart'; clean: boolean };
+  | { kind: 'restart'; clean: boolean }
+  | { kind: 'rotate' };
 
 const session = fc.nat(3);
 const operation: fc.Arbitrary<Operation> = fc.oneof(
@@ -45,6 +46,7 @@ const operation: fc.Arbitrary<Operation> = fc.oneof(
   { weight: 4, arbitrary: fc.record({ kind: fc.constant('commit' as const), session }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('abort' as const), session }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('restart' as const), clean: fc.boolean() }) },
+  { weight: 1, arbitrary: fc.constant({ kind: 'rotate' as const }) },
 );
 
 /** What the test believes of an open session. */
@@ -69,10 +71,12 @@ class Model {
   constructor(
     private readonly folder: string,
     private test: TestRepository,
+    private readonly options: TestRepositoryOptions,
   ) {}
 
   async apply(op: Operation): Promise<void> {
     if (op.kind === 'restart') return this.restart(op.clean);
+    if (op.kind === 'rotate') return this.test.repository.keys?.rotate(new Date());
     if (op.kind === 'open') return this.open(op.size, op.base);
     const draft = this.drafts[op.session % Math.max(1, this.drafts.length)];
     if (!draft) return;
@@ -182,23 +186,31 @@ class Model {
     if (clean) await this.test.close();
     else await this.test.vanish();
     this.drafts = [];
-    this.test = await TestRepository.open(this.folder, { packTargetBytes: 300_000 });
+    this.test = await TestRepository.open(this.folder, this.options);
     await this.check();
   }
 }
 
-test('whatever sessions do side by side, every point is what was written for it, and nothing else becomes visible', async () => {
-  await fc.assert(
-    fc.asyncProperty(fc.array(operation, { minLength: 5, maxLength: 60 }), async (operations) => {
-      using scratch = temporaryFolder();
-      const model = new Model(scratch.folder, await TestRepository.open(scratch.folder, { packTargetBytes: 300_000 }));
-      try {
-        for (const op of operations) await model.apply(op);
-        await model.check();
-      } finally {
-        await model.close();
-      }
-    }),
-    { numRuns: 40, endOnFailure: true },
-  );
-}, 60_000);
+test.each([
+  ['in the clear', undefined],
+  ['encrypted', testKey],
+])(
+  '%s: whatever sessions do side by side, every point is what was written for it, and nothing else becomes visible',
+  async (_name, key) => {
+    const options = { packTargetBytes: 300_000, key };
+    await fc.assert(
+      fc.asyncProperty(fc.array(operation, { minLength: 5, maxLength: 60 }), async (operations) => {
+        using scratch = temporaryFolder();
+        const model = new Model(scratch.folder, await TestRepository.open(scratch.folder, options), options);
+        try {
+          for (const op of operations) await model.apply(op);
+          await model.check();
+        } finally {
+          await model.close();
+        }
+      }),
+      { numRuns: 40, endOnFailure: true },
+    );
+  },
+  60_000,
+);

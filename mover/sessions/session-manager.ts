@@ -59,7 +59,7 @@ export class SessionManager {
     for await (const name of repository.store.list(SESSION_PREFIX)) {
       if (sessionIdOf(name) === undefined) continue;
       try {
-        const record = decodeSession(await repository.store.readWhole(name, maxRecordBytes), name);
+        const record = decodeSession(await repository.store.readWhole(name, maxRecordBytes), name, repository.keys?.document(name));
         if (record.endedAt !== undefined && this.now() - Date.parse(record.endedAt) > keepEndedMs) {
           await repository.store.delete(name);
           continue;

@@ -252,7 +252,9 @@ export class Session {
   }
 
   private async save(record: SessionRecord): Promise<void> {
-    await this.repository.store.put(sessionName(record.sessionId), encodeSession(record));
+    const { store, keys } = this.repository;
+    const name = sessionName(record.sessionId);
+    await store.put(name, encodeSession(record, keys?.document(name)));
     this.record = record;
   }
 

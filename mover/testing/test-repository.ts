@@ -1,14 +1,21 @@
 import { randomUUID } from 'node:crypto';
+import fs from 'node:fs';
 import path from 'node:path';
 import { loggerTo, type Logger } from '../../common/log/logger';
+import { Secret } from '../../common/log/redact';
 import { BlockKind, blockDigest, isZero, storeForm, verifiedRawForm, ZERO_DIGEST } from '../format/block';
 import type { PointDiskRecord } from '../format/manifest';
-import { createRepository, Repository, type OpenOptions } from '../repository/repository';
+import { createEncryptedRepository } from '../repository/create-encrypted';
+import { createRepository, readHeader, Repository, type OpenOptions } from '../repository/repository';
 import type { DiskDraft } from '../sessions/disk-draft';
 import type { PointDraft, Session } from '../sessions/session';
 import { SessionManager } from '../sessions/session-manager';
 import { makeFolder } from '../stores/make-folder';
+import type { RepositoryKey } from '../format/key-slot';
 import { DirectoryStore, type StepObserver } from '../stores/directory-store';
+
+/** A key file's content, for repositories that are encrypted. */
+export const testKey: RepositoryKey = { kind: 'key-file', secret: new Secret('5a'.repeat(32)) };
 
 export const quiet: Logger = loggerTo(() => undefined);
 
@@ -30,7 +37,11 @@ export class TestRepository {
     await makeFolder(root);
     const store = new DirectoryStore(root, options.step);
     const settings = { blockSizeBytes: options.blockSizeBytes ?? 65_536, codec: 'zstd' as const, codecLevel: 1 };
-    const made = await createRepository(store, 'test', settings, new Date());
+    const { key } = options;
+    const isThere = fs.existsSync(path.join(root, 'tidemark-repository'));
+    if (!isThere && key && key.kind !== 'slot-key')
+      await createEncryptedRepository(store, 'test', settings, { ...key, kind: key.kind }, new Date());
+    const made = key ? await readHeader(store) : await createRepository(store, 'test', settings, new Date());
     const repository = await Repository.open(store, {
       cacheFolder: path.join(folder, 'cache'),
       lock: { instanceId: 'test', leaseDurationMs: 30_000, waitMs: 0 },
