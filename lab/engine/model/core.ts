@@ -33,7 +33,7 @@ export interface Core {
 
 /**
  * A second, independent reader for tests: while `folder` is set, each disk of a backup is copied to `<folder>/<backup>/<disk>.raw` by
- * qemu-img before its transfer starts (its description lies beside it), so that a client's copy can be compared with the engine's point in time although the guest writes on.
+ * qemu-img before its transfer starts, or before a snapshot of it is plugged into a VM (the description lies beside it), so that a client's copy can be compared with the engine's point in time although the guest writes on.
  */
 export interface Captures {
   folder: string | undefined;
