@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import type { Logger } from '../../common/log/logger';
-import { complaint, run } from './commands';
+import { run } from './commands';
 
 /** How long an answer is waited for at the start. */
 const patienceSeconds = 6;
@@ -33,10 +33,9 @@ export class TimeKeeper {
       await run('chronyd', ['-q', '-t', String(patienceSeconds), ...base, ...once], (patienceSeconds + 4) * 1000);
       const step = (Date.now() - performance.now() - before) / 1000;
       this.logger.info(`time: set by ${names}; the clock was ${Math.abs(step).toFixed(1)} s ${step < 0 ? 'fast' : 'slow'}`);
-    } catch (error) {
+    } catch {
       this.logger.warn(
         `time: ${names} did not answer in ${patienceSeconds} s; the clock is the host's, ${new Date().toISOString()}. Allow UDP 123 to it`,
-        { error: complaint(error) },
       );
     }
     this.#keep();
