@@ -76,7 +76,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     await machine?.begin();
     // The larger part of the program: read while the network and the time server are waited for.
     const loading = import('./run-worker.js');
-    await machine?.complete();
+    await machine?.complete(stop.signal);
     const { runWorker } = await loading;
     if (stop.signal.aborted) return exitCodes.stopped;
     const { dataFolder, imageVersion } = options;
@@ -149,8 +149,9 @@ class Machine {
     await this.#network.start();
   }
 
-  async complete(): Promise<void> {
-    await this.#network.waitForAddresses(addressPatienceMs);
+  async complete(stop: AbortSignal): Promise<void> {
+    await this.#network.waitForAddresses(addressPatienceMs, stop);
+    if (stop.aborted) return;
     const { ntpServers } = this.seed;
     this.#time = new TimeKeeper(ntpServers.length > 0 ? ntpServers : this.#network.learned.ntpServers, this.logger);
     await this.#time.start();

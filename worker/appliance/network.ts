@@ -71,12 +71,13 @@ export class Network {
   }
 
   /** Waits until every NIC that should have an address has one, at most `timeoutMs`; says which have none. */
-  async waitForAddresses(timeoutMs: number): Promise<void> {
+  async waitForAddresses(timeoutMs: number, stop?: AbortSignal): Promise<void> {
     const wanted = this.settings.nics.filter(({ ipv4, ipv6 }) => ipv4.method !== 'none' || ipv6.method !== 'none');
     const until = Date.now() + timeoutMs;
     for (;;) {
       const links = await kernelLinks();
       const without = wanted.filter(({ device }) => addressesOf(links, device).length === 0).map(({ device }) => device);
+      if (stop?.aborted) return;
       if (without.length === 0 || Date.now() > until) {
         for (const { device } of wanted) {
           const addresses = addressesOf(links, device);
