@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
@@ -6,6 +5,7 @@ import { AttachedDiskErrors } from '../errors/worker-errors';
 import type { DeviceTree, SerialDevice } from './device-tree';
 import { findDisk } from './find-disk';
 import type { WantedDisk } from './find-disk';
+import { runTool } from './run-tool';
 
 /** A device that hangs must not keep a task from ending. */
 const flushPatienceMs = 30_000;
@@ -72,24 +72,4 @@ function majorOf(rdev: bigint): bigint {
 
 function minorOf(rdev: bigint): bigint {
   return (rdev & 0xffn) | ((rdev >> 12n) & ~0xffn);
-}
-
-/** Runs a tool of util-linux, for what Node.js has no system call for. True when it succeeded. */
-export function runTool(command: string, args: readonly string[], patienceMs: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const PATH = `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin`;
-    const child = spawn(command, args, { stdio: 'ignore', env: { PATH } });
-    // One that hangs in the kernel cannot even be killed; it is not waited for.
-    const late = setTimeout(() => {
-      child.kill('SIGKILL');
-      child.unref();
-      end(false);
-    }, patienceMs);
-    const end = (good: boolean) => {
-      clearTimeout(late);
-      resolve(good);
-    };
-    child.once('error', () => end(false));
-    child.once('close', (code) => end(code === 0));
-  });
 }

@@ -16,7 +16,7 @@ import { DeviceTree } from './device-tree';
 const mib = 1024 * 1024;
 const blockSizeBytes = 256 * 1024;
 // An odd number of sectors: a short last block that is no whole page.
-const sizeBytes = 24 * mib + 3 * 512;
+const sizeBytes = 72 * mib + 3 * 512;
 const limits = { connections: 0, rateBytesPerSecond: 0 };
 let folder: string;
 let tree: DeviceTree;
@@ -79,10 +79,10 @@ async function restoreTo(target: RestoreDisk['target']): Promise<RestoreDisk> {
   return { kind: 'restore', target, address: await mover.address(), pointId: 'p', diskId: 'd', limits };
 }
 
-/** Data, holes and repetitions. */
+/** Data and holes, one of them longer than what two lanes take at a time. */
 function sampleDisk(): Buffer {
   const disk = Buffer.alloc(sizeBytes);
-  for (const at of [0, 3 * mib, 3 * mib + blockSizeBytes, 17 * mib]) randomBytes(blockSizeBytes).copy(disk, at);
+  for (const at of [0, 3 * mib, 3 * mib + blockSizeBytes, 65 * mib]) randomBytes(blockSizeBytes).copy(disk, at);
   disk.fill('the end', sizeBytes - 512);
   return disk;
 }
@@ -135,7 +135,7 @@ describe('backup of a plugged disk', () => {
   it('is refused while another task has the disk, and lets go when it is cancelled', async () => {
     const { attached, device } = plug(sampleDisk());
     const aborter = new AbortController();
-    const slow = await backupOf(attached, { limits: { connections: 0, rateBytesPerSecond: 1 * mib } });
+    const slow = await backupOf(attached, { limits: { connections: 0, rateBytesPerSecond: 5 * mib } });
     const running = backupDisk(slow, pool, context(aborter.signal));
     const ended = expect(running).rejects.toMatchObject({ code: 'CANCELLED' });
     while (heldBy(device).length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
@@ -181,6 +181,8 @@ describe('restore to a plugged disk', () => {
     expect(run.outcome.imagePath).toBe('IMAGE_PATH_ATTACHED');
     expect(heldBy(target.device)).toEqual([]);
     expect(fs.readFileSync(target.file).equals(disk)).toBe(true);
+    // Only the device itself makes holes where there was data.
+    expect(fs.statSync(target.file).blocks * 512 < sizeBytes - 24 * mib).toBe(zeroesItself);
   });
 
   it('leaves a new thin disk thin where it does not take zeroes', async () => {

@@ -2,6 +2,7 @@ import { open } from 'node:fs/promises';
 import fs from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { LocalErrors } from '../errors/worker-errors';
+import { InFlight } from '../pipeline/in-flight';
 import type { BlockSource } from './block-source';
 
 /**
@@ -10,6 +11,7 @@ import type { BlockSource } from './block-source';
  */
 export class FileSource implements BlockSource {
   readonly maxReadBytes = 8 * 1024 * 1024;
+  private readonly inFlight = new InFlight();
   private takesDirect = true;
 
   private constructor(
@@ -50,6 +52,15 @@ export class FileSource implements BlockSource {
   }
 
   read(offset: number, target: Buffer): Promise<void> {
+    return this.inFlight.during(() => this.readWhole(offset, target));
+  }
+
+  async close(): Promise<void> {
+    await this.inFlight.close();
+    await Promise.all([this.handle.close(), this.direct?.close()]);
+  }
+
+  private readWhole(offset: number, target: Buffer): Promise<void> {
     return new Promise((resolve, reject) => {
       const step = (done: number) => {
         const direct = this.takesDirect ? this.direct : undefined;
@@ -67,10 +78,6 @@ export class FileSource implements BlockSource {
       };
       step(0);
     });
-  }
-
-  async close(): Promise<void> {
-    await Promise.all([this.handle.close(), this.direct?.close()]);
   }
 
   /** A device's stat has no size: the end is where reading one byte stops to succeed. */

@@ -3,6 +3,7 @@ import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { LocalErrors } from '../errors/worker-errors';
 import type { BlockTarget } from './block-target';
+import { InFlight } from '../pipeline/in-flight';
 
 /** Offsets, lengths and addresses of direct writes are multiples of it: a page, and at least a sector of any disk. */
 const directUnitBytes = 4096;
@@ -13,6 +14,7 @@ const directUnitBytes = 4096;
  */
 export class FileTarget implements BlockTarget {
   readonly maxWriteBytes = 16 * 1024 * 1024;
+  private readonly inFlight = new InFlight();
   private takesDirect = true;
 
   private constructor(
@@ -36,11 +38,8 @@ export class FileTarget implements BlockTarget {
   }
 
   /** `bytes` in page-aligned memory are written directly but for an odd end. */
-  async write(offset: number, bytes: Buffer): Promise<void> {
-    const isAligned = offset % directUnitBytes === 0 && bytes.byteOffset % directUnitBytes === 0;
-    let done = 0;
-    if (this.direct && this.takesDirect && isAligned) done = await this.writeDirect(this.direct, offset, bytes);
-    if (done < bytes.length) await writeAll(this.buffered.fd, offset + done, bytes.subarray(done));
+  write(offset: number, bytes: Buffer): Promise<void> {
+    return this.inFlight.during(() => this.writeWhole(offset, bytes));
   }
 
   async zero(): Promise<void> {
@@ -56,7 +55,15 @@ export class FileTarget implements BlockTarget {
   }
 
   async close(): Promise<void> {
+    await this.inFlight.close();
     await Promise.all([this.buffered.close(), this.direct?.close()]);
+  }
+
+  private async writeWhole(offset: number, bytes: Buffer): Promise<void> {
+    const isAligned = offset % directUnitBytes === 0 && bytes.byteOffset % directUnitBytes === 0;
+    let done = 0;
+    if (this.direct && this.takesDirect && isAligned) done = await this.writeDirect(this.direct, offset, bytes);
+    if (done < bytes.length) await writeAll(this.buffered.fd, offset + done, bytes.subarray(done));
   }
 
   /** Bytes written: all whole units, or none when the file turned out not to take direct writes. */
