@@ -224,6 +224,27 @@ describe('a deployment', () => {
 });
 
 describe('a deployed worker', () => {
+  it('is not removed for an entry that a kill left open after it was complete', async () => {
+    using world = new WorkerWorld();
+    await using at = await bench(world, false);
+    const workerId = await at.deploy();
+    const { vmId, name } = at.store.get(workerId);
+    const entry = {
+      operationId: 'killed',
+      platformId,
+      vmId: '',
+      kind: 'vm',
+      mark: '',
+      objectId: vmId,
+      details: { role: 'worker', name },
+    } as const;
+    await at.journal.intend(entry);
+    await at.operations.parts.cleaner.settle('killed', { deadlineMs: minute });
+    expect(at.journal.openEntries()).toEqual([]);
+    expect(world.engine.vmsById.has(vmId)).toBe(true);
+    expect(state(at, workerId)).toBe('connected');
+  });
+
   it('is stopped when idle, started when work waits, each time with a new token', async () => {
     using world = new WorkerWorld();
     await using at = await bench(world);
