@@ -8,6 +8,8 @@ export interface PortBlock {
   readonly at: 'server' | 'hosts';
   /** `drop`: the client waits; `reject`: it is refused at once. */
   readonly how: 'drop' | 'reject';
+  /** Default tcp. */
+  readonly protocol?: 'tcp' | 'udp';
 }
 
 export interface ClusterFilterOptions {
@@ -43,15 +45,18 @@ export class ClusterFilter {
 
   rules(blocks: readonly PortBlock[]): string {
     const { bridge, cluster } = this.options;
-    const verdict = (how: PortBlock['how']): string => (how === 'drop' ? 'drop' : 'reject with tcp reset');
-    const at = (where: PortBlock['at']): string[] =>
-      blocks.filter((block) => block.at === where).map(({ port, how }) => `    iifname "${bridge}" tcp dport ${port} ${verdict(how)}`);
+    const ruleOf = ({ port, how, protocol = 'tcp' }: PortBlock): string => {
+      const refusal = protocol === 'tcp' ? 'reject with tcp reset' : 'reject';
+      return `    iifname "${bridge}" ${protocol} dport ${port} ${how === 'drop' ? 'drop' : refusal}`;
+    };
+    const at = (where: PortBlock['at']): string[] => blocks.filter((block) => block.at === where).map(ruleOf);
     return [
       'table inet lab {',
       '  chain guests_to_server {',
       '    type filter hook forward priority filter; policy accept;',
       ...at('server'),
       ...this.#enginePorts.map((port) => `    iifname "${bridge}" tcp dport ${port} accept`),
+      `    iifname "${bridge}" udp dport 123 accept`,
       // The rest of the server side is known by its forward address only.
       ...(cluster.nat ? [`    iifname "${bridge}" ct status & dnat == 0 drop`] : []),
       '  }',

@@ -50,6 +50,7 @@ export async function requireTools(): Promise<void> {
     ['nft', 'nftables'],
     ['nsenter', 'util-linux'],
     ['dnsmasq', 'dnsmasq-base'],
+    ['chronyd', 'chrony'],
   ] as const)
     await runCommand(['sh', '-c', `command -v ${tool}`]).catch(() => {
       throw new NetworkError(`Networks of the lab need ${tool}: install the package ${debianPackage}.`);

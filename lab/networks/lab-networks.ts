@@ -2,7 +2,9 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { GuestInterface } from '../hosts/driver';
 import type { GuestNetworks, ProcessPort, TapPort } from '../hosts/guest-networks';
-import { AddressService, stopServiceOf } from './address-service';
+import { AddressService } from './address-service';
+import { type BackgroundService, signalServices } from './background-service';
+import { TimeService } from './time-service';
 import { ClusterFilter, type PortBlock } from './cluster-filter';
 import { enterNamespace, ip, NetworkError, requireTools, runCommand, sysctl, type Namespace } from './commands';
 import { abandonedNumbers, claimNumber, releaseNumber } from './lab-number';
@@ -41,7 +43,7 @@ const clusterBridge = 'br0';
 const clusterUplink = 'up0';
 
 export class LabNetworks implements GuestNetworks {
-  readonly #services: AddressService[] = [];
+  readonly #services: BackgroundService[] = [];
   readonly #filters = new Map<string, ClusterFilter>();
   readonly #ports = new Map<string, { readonly namespace: Namespace; readonly links: readonly string[]; readonly cut: boolean }>();
   readonly #processStations = new Map<string, number>();
@@ -59,7 +61,7 @@ export class LabNetworks implements GuestNetworks {
   static async open(dataDir: string, plan: NetworksPlan, clusters: readonly string[], hosts: readonly LabHost[]): Promise<LabNetworks> {
     await requireTools();
     for (const { number, dataDir: abandoned } of abandonedNumbers()) {
-      stopServiceOf(join(abandoned, 'networks/'), 'SIGKILL');
+      signalServices(join(abandoned, 'networks/'), 'SIGKILL');
       await takeDown(new NetworkNames(number), true);
       releaseNumber(number);
     }
@@ -222,6 +224,9 @@ export class LabNetworks implements GuestNetworks {
       for (const address of addresses.both(subnet, station.host(position))) await addAddress(namespace, bridge, address);
     }
     for (const subnet of [undefined, ...this.clusters]) await this.#serveAddresses(subnet);
+    const time = new TimeService([this.access.serverAddress, this.access.serverAddressIpv6], this.folder);
+    this.#services.push(time);
+    await time.start();
   }
 
   async #upCluster(cluster: PlannedCluster): Promise<void> {

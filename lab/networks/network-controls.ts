@@ -41,7 +41,7 @@ export function networkControls(
     {
       method: 'POST',
       pattern: '/clusters/:cluster/network/blocks',
-      does: 'what guests of the cluster cannot reach from now on, instead of what it was: {blocks: [{port, at: server|hosts, how: drop|reject}]}',
+      does: 'what guests of the cluster cannot reach from now on, instead of what it was: {blocks: [{port, at: server|hosts, how: drop|reject, protocol?: tcp|udp}]}',
       handle: async ([name = ''], body) => {
         await required().block(name, requireBlocks(body['blocks']));
       },
@@ -51,9 +51,12 @@ export function networkControls(
 
 function requireBlocks(value: unknown): PortBlock[] {
   const isBlock = (block: Partial<PortBlock>): block is PortBlock =>
-    Number.isInteger(block.port) && (block.at === 'server' || block.at === 'hosts') && (block.how === 'drop' || block.how === 'reject');
+    Number.isInteger(block.port) &&
+    (block.at === 'server' || block.at === 'hosts') &&
+    (block.how === 'drop' || block.how === 'reject') &&
+    [undefined, 'tcp', 'udp'].includes(block.protocol);
   if (!Array.isArray(value) || !(value as Partial<PortBlock>[]).every(isBlock)) {
-    throw new ControlError(400, '"blocks" must be a list of {port, at: server|hosts, how: drop|reject}');
+    throw new ControlError(400, '"blocks" must be a list of {port, at: server|hosts, how: drop|reject, protocol?: tcp|udp}');
   }
   return value as PortBlock[];
 }
