@@ -3,6 +3,7 @@
  * the CAs to trust, and obeys at once what the host orders with a heartbeat (see tidemark.common.v1.TrustOrder). Connections under way go
  * on; new ones use what is new.
  */
+import net from 'node:net';
 import { toTidemarkError } from '../errors/common-errors';
 import type { TidemarkError } from '../errors/tidemark-error';
 import type { Service } from '../lifecycle/lifecycle';
@@ -19,6 +20,8 @@ export interface CertificateIssuer {
   renew(certificateRequestPem: string, signal: AbortSignal): Promise<IssuedCertificate | null>;
   /** PEM of the CAs to trust now. */
   trustBundle(signal: AbortSignal): Promise<string>;
+  /** Names and addresses that the certificate is asked for; absent where it carries none. */
+  readonly names?: readonly string[];
 }
 
 /** What the host wants: its order, and the certificate that it knew of. */
@@ -38,6 +41,8 @@ export class CertificateKeeper implements Service {
   readonly #stop = new AbortController();
   #wake = new AbortController();
   #order: Order | undefined;
+  /** Asked for once per process: an issuer that leaves a name out will do so again. */
+  #namesAsked = false;
   #running: Promise<void> = Promise.resolve();
 
   constructor(
@@ -92,11 +97,20 @@ export class CertificateKeeper implements Service {
   async #lookAfter(signal: AbortSignal): Promise<boolean> {
     const ordered = this.#order;
     const task = ordered && taskOf(ordered.order, this.identity, ordered.reportedSerial);
-    const due = Date.now() >= this.identity.renewAt.getTime();
+    const due = Date.now() >= this.identity.renewAt.getTime() || this.#lacksNames();
     if (due || task?.certificate === true) await this.#renew(signal);
     else await this.#followTrust(signal);
     if (this.#order === ordered) this.#order = undefined;
     return due || task?.certificate === true;
+  }
+
+  /** The configuration got a name after the certificate was issued, e.g. the address by which worker VMs reach an all-in-one server. */
+  #lacksNames(): boolean {
+    const { certificate } = this.identity;
+    const has = (name: string) => (net.isIP(name) === 0 ? certificate.checkHost(name) : certificate.checkIP(name)) !== undefined;
+    if (this.#namesAsked || (this.issuer.names ?? []).every(has)) return false;
+    this.#namesAsked = true;
+    return true;
   }
 
   /** A new key, signed, stored and used for new connections. The answer brings the trust of now. */

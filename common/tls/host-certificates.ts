@@ -15,13 +15,13 @@ export class HostCertificates implements CertificateIssuer {
     endpoint: string,
     identity: ProcessIdentity,
     /** Names and addresses under which the process is dialled. */
-    private readonly addresses: readonly string[],
+    readonly names: readonly string[],
   ) {
     this.#client = new RpcClient(definition, endpoint, mutualClientCredentials(identity, 'host'));
   }
 
   async renew(certificateRequestPem: string, signal: AbortSignal) {
-    const request = { certificateRequestPem, addresses: [...this.addresses] };
+    const request = { certificateRequestPem, addresses: [...this.names] };
     return (await this.#client.call('RenewCertificate', request, { deadlineMs: 15_000, signal })).certificate;
   }
 
