@@ -239,7 +239,10 @@ class RealHostFleet implements RunningHostFleet {
       try {
         return await machine.runState();
       } catch (error) {
-        if (this.#processes.isAlive(machine.processName)) throw error;
+        // A monitor that was just closed belongs to a process that is about to be gone.
+        const isEnding = error instanceof HostError && error.code === 'VM_NOT_RUNNING';
+        if (!(isEnding && (await this.#processes.waitForEnd(machine.processName, 5000))) && this.#processes.isAlive(machine.processName))
+          throw error;
       }
     }
     return this.#machines.pastState(vmId);

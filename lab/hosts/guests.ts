@@ -110,11 +110,11 @@ export class Guests {
         await this.#removeSurroundings(meta.vmId);
       } else this.#watch(meta.vmId);
     }
-    for (const vmId of machines.ids()) {
-      const machine = machines.require(vmId);
-      if (machine.state.guest === 'process' && networks !== undefined && machine.state.macAddresses !== undefined) {
-        this.#reported.set(vmId, (await networks.connectProcess(machine.hostId, vmId, machine.state.macAddresses)).interfaces);
-      }
+    for (const vmId of networks === undefined ? [] : machines.ids()) {
+      const { hostId, state } = machines.require(vmId);
+      const { guest, macAddresses = [] } = state;
+      if (guest === 'process') this.#reported.set(vmId, (await networks!.connectProcess(hostId, vmId, macAddresses)).interfaces);
+      if (guest === 'disk') await networks!.connectGuest(hostId, vmId, macAddresses);
     }
   }
 

@@ -18,7 +18,10 @@ export const repositoryRoot = resolve(__dirname, '../../..');
 const START_TIMEOUT_MS = 60_000;
 const STOP_TIMEOUT_MS = 30_000;
 
-export async function startLabProcess(plan: Partial<SeedPlan>, options: { clockFactor: number; directory?: string }): Promise<LabProcess> {
+export async function startLabProcess(
+  plan: Partial<SeedPlan>,
+  options: { clockFactor: number; directory?: string; args?: readonly string[] },
+): Promise<LabProcess> {
   const directory = options.directory ?? mkdtempSync(join(tmpdir(), 'lab-'));
   const seedFile = join(directory, 'seed.json');
   const readyFile = join(directory, 'ready.json');
@@ -33,6 +36,7 @@ export async function startLabProcess(plan: Partial<SeedPlan>, options: { clockF
     seedFile,
     '--ready-file',
     readyFile,
+    ...(options.args ?? []),
   ];
   const child = spawn(process.execPath, [join(__dirname, '../main.js'), ...args], { stdio: ['ignore', 'ignore', 'pipe'] });
   let errors = '';
