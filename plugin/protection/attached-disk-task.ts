@@ -20,6 +20,8 @@ import type { AttachmentOrder, WorkerAttachments } from './worker-attachments';
 export interface AttachedTaskOrder {
   readonly attachment: Omit<AttachmentOrder, 'workerVmId'>;
   readonly sizeBytes: number;
+  /** It is new and thin, and reads zero where nothing was written. */
+  readonly readsZero?: boolean;
   readonly slot: Slot;
   readonly signal: AbortSignal;
   task(attachedDisk: AttachedDisk): DiskTask;
@@ -50,7 +52,7 @@ export class AttachedDiskTasks {
    * on the worker then is the operation's clean-up.
    */
   async run(engine: EngineApi, order: AttachedTaskOrder): Promise<AttachedTaskResult> {
-    const { attachment, slot, signal, sizeBytes } = order;
+    const { attachment, slot, signal, sizeBytes, readsZero = false } = order;
     const { diskId, operationId } = attachment;
     // Placement asks for a worker VM, so there is one.
     if (slot.vmId === undefined) throw CommonErrors.INTERNAL({ what: `worker ${slot.workerId} without a VM for disk ${diskId}` });
@@ -65,7 +67,12 @@ export class AttachedDiskTasks {
       diskId,
       signal,
       correlationId: operationId,
-      task: order.task({ serial: diskId, sizeBytes: String(sizeBytes), patience: { seconds: String(devicePatienceSeconds), nanos: 0 } }),
+      task: order.task({
+        serial: diskId,
+        sizeBytes: String(sizeBytes),
+        patience: { seconds: String(devicePatienceSeconds), nanos: 0 },
+        readsZero,
+      }),
       progress: grow,
     });
     if (outcome.counters !== noBytes) grow(outcome.counters);

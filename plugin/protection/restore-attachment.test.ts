@@ -62,8 +62,10 @@ describe('restoring by attachment', () => {
     await using at = await backedUp();
     const seen: unknown[] = [];
     at.worker.answer = (task) => {
-      const { serial, sizeBytes } = task.restoreDisk!.attachedDisk!;
+      const { serial, sizeBytes, readsZero } = task.restoreDisk!.attachedDisk!;
       const found = at.workerVm.attachments.find((a) => a.diskId === serial);
+      // Only a thin disk reads zero where nothing was written.
+      expect(readsZero).toBe(at.engine.disksById.get(serial)?.sparse);
       seen.push({
         sizeBytes,
         readOnly: found?.readOnly,

@@ -63,7 +63,7 @@ export class RestoredDisks {
     let counters: Counters;
     try {
       counters = await (transport === 'disk-attachment'
-        ? this.#writeAttached(run, stored, diskId, slot, signal)
+        ? this.#writeAttached(run, planned, diskId, slot, signal)
         : this.#writeTransfer(run, stored, diskId, slot, signal));
     } catch (error) {
       // Another worker begins anew, with a disk of its own.
@@ -139,11 +139,13 @@ export class RestoredDisks {
     return result.counters;
   }
 
-  async #writeAttached(run: RestoreRun, stored: StoredDisk, diskId: string, slot: Slot, signal: AbortSignal): Promise<Counters> {
+  async #writeAttached(run: RestoreRun, planned: PlannedRestoreDisk, diskId: string, slot: Slot, signal: AbortSignal): Promise<Counters> {
     const { engine, scope, request } = run;
+    const { stored } = planned;
     const { failure, counters, detached } = await this.attached.run(engine, {
       attachment: { operationId: request.operationId, platformId: request.platformId, vmId: run.vmId, diskId },
       sizeBytes: stored.sizeBytes,
+      readsZero: planned.sparse,
       slot,
       signal,
       task: (attachedDisk) => ({

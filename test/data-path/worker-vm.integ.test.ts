@@ -37,8 +37,7 @@ function plug(file: string): { device: string; attachedDisk: { serial: string; s
   const at = path.join(folder, 'sys/block', name);
   const sizeBytes = fs.statSync(file).size;
   // As plugging does: the serial is the last that shows.
-  fs.mkdirSync(path.join(at, 'queue'), { recursive: true });
-  fs.writeFileSync(path.join(at, 'queue/write_zeroes_max_bytes'), '4294966784');
+  fs.mkdirSync(at);
   fs.writeFileSync(path.join(at, 'size'), String(sizeBytes / 512));
   fs.writeFileSync(path.join(at, 'dev'), fs.readFileSync(`/sys/block/${name}/dev`));
   fs.writeFileSync(path.join(at, 'serial'), serial.slice(0, 20));

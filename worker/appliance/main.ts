@@ -73,11 +73,12 @@ export async function main(argv: readonly string[]): Promise<number> {
   logger.info(`appliance: settings read for worker ${seed.workerId}`);
   const machine = options.asProcess ? undefined : new Machine(seed, drive, logger);
   try {
-    await machine?.begin();
-    // The larger part of the program: read while the network and the time server are waited for.
-    const loading = import('./run-worker.js');
-    await machine?.complete(stop.signal);
-    const { runWorker } = await loading;
+    await machine?.connect(stop.signal);
+    if (stop.signal.aborted) return exitCodes.stopped;
+    const clock = machine?.setClock();
+    // The larger part of the program: read while the time server is waited for.
+    const { runWorker } = await import('./run-worker.js');
+    await clock;
     if (stop.signal.aborted) return exitCodes.stopped;
     const { dataFolder, imageVersion } = options;
     fs.mkdirSync(dataFolder, { recursive: true, mode: 0o700 });
@@ -144,14 +145,13 @@ class Machine {
     this.#network = new Network(networkSettings(seed, drive.networkData, findNics()), logger);
   }
 
-  async begin(): Promise<void> {
+  async connect(stop: AbortSignal): Promise<void> {
     fs.writeFileSync('/proc/sys/kernel/hostname', this.seed.hostName);
     await this.#network.start();
+    await this.#network.waitForAddresses(addressPatienceMs, stop);
   }
 
-  async complete(stop: AbortSignal): Promise<void> {
-    await this.#network.waitForAddresses(addressPatienceMs, stop);
-    if (stop.aborted) return;
+  async setClock(): Promise<void> {
     const { ntpServers } = this.seed;
     this.#time = new TimeKeeper(ntpServers.length > 0 ? ntpServers : this.#network.learned.ntpServers, this.logger);
     await this.#time.start();

@@ -1,3 +1,4 @@
+import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
@@ -5,7 +6,6 @@ import { AttachedDiskErrors } from '../errors/worker-errors';
 import type { DeviceTree, SerialDevice } from './device-tree';
 import { findDisk } from './find-disk';
 import type { WantedDisk } from './find-disk';
-import { runTool } from './run-tool';
 
 /** A device that hangs must not keep a task from ending. */
 const flushPatienceMs = 30_000;
@@ -50,7 +50,7 @@ export class ClaimedDisk {
   /** Drops what is cached of the disk and lets go of it. Never throws. */
   async release(): Promise<void> {
     // The last close does the same; this is for the case that somebody else (a monitor that lists disks) has it open too.
-    await runTool('blockdev', ['--flushbufs', this.path], flushPatienceMs);
+    await flushBuffers(this.path);
     await this.handle.close().catch(() => undefined);
   }
 }
@@ -72,4 +72,23 @@ function majorOf(rdev: bigint): bigint {
 
 function minorOf(rdev: bigint): bigint {
   return (rdev & 0xffn) | ((rdev >> 12n) & ~0xffn);
+}
+
+/** By a tool of util-linux, since Node.js has no system call for it. A tool that hangs in the kernel cannot even be killed and is not waited for. */
+function flushBuffers(device: string): Promise<void> {
+  return new Promise((resolve) => {
+    const PATH = `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin`;
+    const child = spawn('blockdev', ['--flushbufs', device], { stdio: 'ignore', env: { PATH } });
+    const end = () => {
+      clearTimeout(late);
+      resolve();
+    };
+    const late = setTimeout(() => {
+      child.kill('SIGKILL');
+      child.unref();
+      resolve();
+    }, flushPatienceMs);
+    child.once('error', end);
+    child.once('close', end);
+  });
 }

@@ -22,8 +22,6 @@ export interface SerialDevice {
   readonly path: string;
   /** `major:minor`; empty only in trees that are not the kernel's. */
   readonly number: string;
-  /** The device makes ranges zero by itself, without being sent zeroes. */
-  readonly zeroesItself: boolean;
 }
 
 /** The kernel's view of block devices, at injectable places. */
@@ -62,7 +60,6 @@ export class DeviceTree {
       sizeBytes: sectors * sectorBytes,
       path: path.join(this.deviceFolder, name),
       number: await text(at('dev')),
-      zeroesItself: Number(await text(at('queue/write_zeroes_max_bytes'))) > 0,
     };
   }
 }

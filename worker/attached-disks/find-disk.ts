@@ -5,6 +5,7 @@ import type { DeviceTree, SerialDevice } from './device-tree';
 
 /** virtio-blk shows no more of a serial. */
 export const shortSerialLength = 20;
+const extentBytes = 128 * 1024 * 1024;
 const lookEveryMs = 500;
 /** Looks between two rescans; the first comes after the events had their chance. */
 const looksPerRescan = 4;
@@ -32,7 +33,7 @@ export async function findDisk(wanted: WantedDisk, tree: DeviceTree, signal: Abo
     const [first] = matches;
     if (matches.length > 1) throw AttachedDiskErrors.ATTACHED_DISK_AMBIGUOUS({ serial, devices: matches.map((m) => m.name).join(', ') });
     if (first) {
-      if (first.sizeBytes === sizeBytes) return first;
+      if (first.sizeBytes === sizeBytes || first.sizeBytes === inWholeExtents(sizeBytes)) return first;
       // A disk shows its size as it is plugged; one that differs is another disk, or was resized meanwhile.
       throw AttachedDiskErrors.ATTACHED_DISK_SIZE_DIFFERS({
         serial,
@@ -48,6 +49,11 @@ export async function findDisk(wanted: WantedDisk, tree: DeviceTree, signal: Abo
     if (look % looksPerRescan === 2) await tree.rescan();
     await pause(lookMs, signal);
   }
+}
+
+/** A raw disk on block storage is a logical volume, which the guest sees whole: oVirt makes volumes of extents of 128 MiB. */
+function inWholeExtents(sizeBytes: number): number {
+  return Math.ceil(sizeBytes / extentBytes) * extentBytes;
 }
 
 /** True when `shown`, as much of it as the device tells, is the beginning of `wanted`. */

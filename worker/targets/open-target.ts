@@ -10,10 +10,10 @@ export type TargetDescription =
   /** An existing sparse file of the disk's size. */
   | { readonly kind: 'file'; readonly path: string }
   /** A block device at least as large as the disk, with whatever on it. */
-  | { readonly kind: 'device'; readonly path: string; readonly zeroesItself: boolean };
+  | { readonly kind: 'device'; readonly path: string; readonly readsZero: boolean };
 
 export async function openTarget(description: TargetDescription, signal: AbortSignal): Promise<BlockTarget> {
   if (description.kind === 'image') return new ImageTarget(description.endpoint, description.connections, signal);
-  if (description.kind === 'device') return DeviceTarget.open(description.path, description.zeroesItself);
+  if (description.kind === 'device') return DeviceTarget.open(description.path, description.readsZero);
   return FileTarget.open(description.path);
 }

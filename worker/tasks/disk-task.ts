@@ -18,6 +18,8 @@ export interface ImageTransfer {
 /** A disk that the engine plugs into the worker's own VM. */
 export interface AttachedDisk extends WantedDisk {
   readonly kind: 'attached';
+  /** Restore: it is new and thin. */
+  readonly readsZero: boolean;
 }
 
 export interface TransferLimits {

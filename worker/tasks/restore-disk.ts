@@ -21,7 +21,7 @@ export async function restoreDisk(task: RestoreDisk, pool: LanePool, context: Ta
   if (task.target.kind !== 'attached') return restoreTo(task, task.target, pool, context);
   const disk = await ClaimedDisk.claim(task.target, 'write', context.devices, context.signal);
   try {
-    await restoreTo(task, { kind: 'device', device: disk.device }, pool, context);
+    await restoreTo(task, { kind: 'device', device: disk.device, readsZero: task.target.readsZero }, pool, context);
   } finally {
     // All lanes are closed by now.
     await disk.release();
@@ -29,7 +29,9 @@ export async function restoreDisk(task: RestoreDisk, pool: LanePool, context: Ta
 }
 
 /** What lanes write: a plugged disk is a device by now. */
-type WritableTarget = Exclude<RestoreDisk['target'], { kind: 'attached' }> | { readonly kind: 'device'; readonly device: SerialDevice };
+type WritableTarget =
+  | Exclude<RestoreDisk['target'], { kind: 'attached' }>
+  | { readonly kind: 'device'; readonly device: SerialDevice; readonly readsZero: boolean };
 
 async function restoreTo(task: RestoreDisk, to: WritableTarget, pool: LanePool, context: TaskContext): Promise<void> {
   const { signal } = context;
@@ -91,7 +93,7 @@ interface PlannedTarget {
 
 async function openTarget(task: RestoreDisk, to: WritableTarget, lanes: number, context: TaskContext): Promise<PlannedTarget> {
   if (to.kind === 'image') return openImage(task, to.transfer, lanes, context);
-  if (to.kind === 'device') return openDevice(to.device, lanes, context);
+  if (to.kind === 'device') return openDevice(to.device, to.readsZero, lanes, context);
   const { path, format } = to;
   context.outcome.imagePath = 'IMAGE_PATH_LOCAL';
   let file: LocalFile | undefined;
@@ -108,14 +110,14 @@ async function openTarget(task: RestoreDisk, to: WritableTarget, lanes: number, 
   };
 }
 
-function openDevice(device: SerialDevice, lanes: number, context: TaskContext): PlannedTarget {
+function openDevice(device: SerialDevice, readsZero: boolean, lanes: number, context: TaskContext): PlannedTarget {
   context.outcome.imagePath = 'IMAGE_PATH_ATTACHED';
   return {
     lanes,
     prepare: async (sizeBytes) => {
       // A larger target is fine: engines round sizes up. What lies behind the disk's end is left as it was.
       if (device.sizeBytes < sizeBytes) throw ImageErrors.IMAGE_SIZE_MISMATCH({ expectedBytes: sizeBytes, foundBytes: device.sizeBytes });
-      return { kind: 'device', path: device.path, zeroesItself: device.zeroesItself };
+      return { kind: 'device', path: device.path, readsZero };
     },
     publish: async () => undefined,
     discard: async () => undefined,

@@ -77,6 +77,7 @@ function attachedFromWire(disk: AttachedDisk__Output): AttachedDisk {
     kind: 'attached',
     serial: needed('attached_disk.serial', disk.serial),
     sizeBytes,
+    readsZero: disk.readsZero,
     patienceMs: patienceMs > 0 ? patienceMs : usualPatienceMs,
   };
 }
