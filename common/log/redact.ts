@@ -31,7 +31,7 @@ export class Secret {
 }
 
 const secretName =
-  /pass(word|phrase)|secret|token|ticket$|authorization|cookie|private_?key|digest_?key|transfer_?url|proxy_?url|^ovf$|user_?data|custom_?script|cloud_?init|^configuration$/i;
+  /pass(word|phrase)|secret|token|ticket$|authorization|cookie|private_?key|digest_?key|recovery_?key|transfer_?url|proxy_?url|^ovf$|user_?data|custom_?script|cloud_?init|^configuration$/i;
 
 const secretText: readonly [RegExp, string][] = [
   [/-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?-----END [A-Z ]*PRIVATE KEY-----/g, redacted],

@@ -244,7 +244,8 @@ describe('the command line', () => {
   });
 
   it.each([
-    [['repository', 'add', 'r', '--location', '/x'], 5],
+    [['repository', 'add', 'r', '--location', '/x', '--no-encryption'], 5],
+    [['repository', 'add', 'r', '--location', '/x'], 2],
     [['vm', 'preflight', 'web'], 3],
     [['restore', 'disk', 'p', 'd'], 2],
     [['no-such-noun'], 2],

@@ -1,6 +1,7 @@
 import fs from 'node:fs';
 import https from 'node:https';
 import path from 'node:path';
+import { fakeRecoveryKey, type FakeMover } from '../testing/fake-mover';
 import type { FakePlugin } from '../testing/fake-plugin';
 import { until } from '../testing/fake-process';
 import { TestInstallation } from '../testing/test-installation';
@@ -9,11 +10,12 @@ import { routes } from './routes';
 describe('REST API', () => {
   const at = new TestInstallation();
   let plugin: FakePlugin;
+  let mover: FakeMover;
 
   beforeAll(async () => {
     await at.start();
     await at.login();
-    ({ plugin } = await at.furnish());
+    ({ plugin, mover } = await at.furnish());
   });
   afterAll(() => at.remove());
 
@@ -107,6 +109,30 @@ describe('REST API', () => {
       const { status, body } = await at.api('GET', route.path);
       expect([name, status, route.reply.safeParse(body).error?.issues ?? []]).toEqual([name, 200, []]);
     }
+  });
+
+  it('makes encrypted repositories unless told otherwise, and passes keys on without keeping them', async () => {
+    const add = (more: object) => at.api('POST', '/repositories', { name: 'second', location: '/srv/second', ...more });
+    const key = { kind: 'key-file', secret: '0123456789abcdef'.repeat(4) };
+    expect(await add({})).toMatchObject({ status: 400, body: { code: 'ARGUMENT_INVALID' } });
+    expect(await add({ key, encrypted: false })).toMatchObject({ status: 400, body: { code: 'ARGUMENT_INVALID' } });
+    expect(mover.givenKey).toBe('a long passphrase');
+
+    const recovery = await at.api('POST', '/repositories/main/keys', { kind: 'recovery' });
+    expect(recovery).toMatchObject({ status: 201, body: { recoveryKey: fakeRecoveryKey } });
+    const file = await at.api('POST', '/repositories/main/keys', key);
+    expect(file).toMatchObject({ status: 201, body: { recoveryKey: null } });
+    expect(await at.api('POST', '/repositories/main/keys', { kind: 'passphrase' })).toMatchObject({ status: 400 });
+    const listed = async () => (await at.api('GET', '/repositories/main/keys')).body as { items: { id: string; kind: string }[] };
+    expect((await listed()).items.map(({ kind }) => kind)).toEqual(['recovery', 'key-file']);
+    expect((await at.api('POST', '/repositories/main/keys/remove', { key: file.body.id })).status).toBe(204);
+    expect((await listed()).items.map(({ id }) => id)).toEqual([recovery.body.id]);
+    expect(await at.api('POST', '/repositories/main/keys/rotate')).toMatchObject({
+      status: 200,
+      body: { rotatedAt: '2023-11-14T22:13:20.000Z' },
+    });
+    const told = JSON.stringify([(await at.api('GET', '/audit')).body, (await at.api('GET', '/repositories')).body]);
+    for (const secret of [key.secret, fakeRecoveryKey, 'a long passphrase']) expect(told).not.toContain(secret);
   });
 
   it('edits a job, tells the next run, and keeps an audit log without contents', async () => {

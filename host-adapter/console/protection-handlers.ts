@@ -10,12 +10,13 @@ import type { SessionEngine } from '../jobs/session-engine';
 import type { SessionRecord } from '../jobs/session-record';
 import type { Platforms } from '../inventory/platforms';
 import type { Repositories } from '../repositories/repositories';
+import { RepositoryKeys } from '../repositories/repository-keys';
 import type { PlannedRestore, RestorePlanner } from '../restores/restore-planner';
 import type { Handlers } from './handler-types';
 import { jobView, pointView, repositoryView, sessionView, taskView } from './views';
 
 type Names =
-  | `repository${'Add' | 'List' | 'Show' | 'Verify' | 'Remove'}`
+  | `repository${'Add' | 'List' | 'Show' | 'Verify' | 'Remove' | 'KeyList' | 'KeyAdd' | 'KeyRemove' | 'KeyRotate'}`
   | `point${'List' | 'Show' | 'Verify'}`
   | `job${'Create' | 'List' | 'Show' | 'Edit' | 'Run' | 'Enable' | 'Disable' | 'Remove'}`
   | `session${'List' | 'Show' | 'Stop' | 'Retry'}`
@@ -33,6 +34,7 @@ export function protectionHandlers(parts: {
   readonly now: () => Date;
 }): Pick<Handlers, Names> {
   const { repositories, points, jobs, sessions, engine, platforms, planner, now } = parts;
+  const keys = new RepositoryKeys(repositories);
 
   const session = async (record: SessionRecord) => sessionView(record, await sessions.tasks(record.id));
   const pointBy = async (id: string): Promise<StoredPoint> => {
@@ -68,7 +70,14 @@ export function protectionHandlers(parts: {
     session(await engine.startRestore(order, { repositoryId: point.repositoryId, vm: point }));
 
   return {
-    repositoryAdd: async ({ body }) => repositoryView(await repositories.add(body)),
+    repositoryAdd: async ({ body }) => {
+      const added = await repositories.add(body);
+      return { ...repositoryView(added), recoveryKey: added.recoveryKey ?? null };
+    },
+    repositoryKeyList: ({ id }) => keys.list(id),
+    repositoryKeyAdd: ({ id, body }) => keys.add(id, body),
+    repositoryKeyRemove: ({ id, body }) => keys.remove(id, body.key),
+    repositoryKeyRotate: ({ id }) => keys.rotate(id),
     repositoryList: async () => ({ items: (await repositories.list()).map(repositoryView) }),
     repositoryShow: async ({ id }) => repositoryView(await repositories.show(id)),
     repositoryVerify: async ({ id }) => {

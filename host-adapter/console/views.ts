@@ -154,6 +154,7 @@ export function repositoryView({ row, known, unavailable }: RepositoryView): z.i
     freeBytes: Number(known?.freeBytes ?? 0),
     blockCount: Number(known?.blockCount ?? 0),
     openSessionCount: known?.openSessionCount ?? 0,
+    encrypted: known?.encrypted ?? false,
   };
 }
 

@@ -12,11 +12,14 @@ import type { RepositoryRow, RepositoryStore } from '../catalogue/repository-sto
 import { HostErrors } from '../errors/host-errors';
 import type { MoverClient, MoverConnections } from '../registry/mover-connections';
 import { listedPoint } from './point-mapping';
+import { keyToWire, type GivenKey } from './repository-keys';
 
 export interface RepositoryRequest {
   readonly name: string;
   readonly location: string;
   readonly access?: { readonly accessKeyId: string; readonly secretAccessKey: string; readonly caPem?: string | undefined } | undefined;
+  /** For an encrypted repository. */
+  readonly key?: GivenKey | undefined;
   readonly mover?: string | undefined;
   readonly attach: boolean;
   readonly blockSizeBytes?: number | undefined;
@@ -41,19 +44,19 @@ export class Repositories {
   ) {}
 
   /** Makes a repository or takes one over. Throws NAME_TAKEN, MOVER_… and what the mover says. */
-  async add(request: RepositoryRequest): Promise<RepositoryView> {
+  async add(request: RepositoryRequest): Promise<RepositoryView & { readonly recoveryKey: string | undefined }> {
     if (await this.store.find(request.name)) throw HostErrors.NAME_TAKEN({ what: 'repository', name: request.name });
     const mover = await this.movers.one(request.mover);
     const location = request.location.startsWith('/') ? `directory:${request.location}` : request.location;
     const access = request.access && { ...request.access, caPem: request.access.caPem ?? '' };
+    const given = { location, ...(access && { access }), ...(request.key && { key: keyToWire(request.key) }) };
     const reply = request.attach
-      ? await mover.repositories.call('AttachRepository', { location, ...(access && { access }) }, { deadlineMs: 60_000 })
+      ? { ...(await mover.repositories.call('AttachRepository', given, { deadlineMs: 60_000 })), recoveryKey: '' }
       : await mover.repositories.call(
           'CreateRepository',
           {
             requestId: randomUUID(),
-            location,
-            ...(access && { access }),
+            ...given,
             settings: {
               blockSizeBytes: request.blockSizeBytes ?? 0,
               compression: request.compression === 'none' ? 'COMPRESSION_NONE' : 'COMPRESSION_ZSTD',
@@ -75,7 +78,7 @@ export class Repositories {
     };
     await this.store.add(row);
     if (request.attach) await this.refreshPoints(row.id);
-    return { row, known, unavailable: undefined };
+    return { row, known, unavailable: undefined, recoveryKey: reply.recoveryKey === '' ? undefined : reply.recoveryKey };
   }
 
   async list(): Promise<RepositoryView[]> {

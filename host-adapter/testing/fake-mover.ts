@@ -6,6 +6,7 @@ import { verifyTicket } from '../../common/tickets/ticket';
 import type { ProcessIdentity } from '../../common/tls/identity';
 import type { MoverRegistryServiceDefinition } from '../../proto/gen/tidemark/host/v1/MoverRegistryService';
 import type { Point } from '../../proto/gen/tidemark/mover/v1/Point';
+import type { RepositoryKeySlot } from '../../proto/gen/tidemark/mover/v1/RepositoryKeySlot';
 import type { RepositoryServiceDefinition } from '../../proto/gen/tidemark/mover/v1/RepositoryService';
 import type { SessionServiceDefinition } from '../../proto/gen/tidemark/mover/v1/SessionService';
 import { loadService } from '../../proto/loader';
@@ -23,6 +24,8 @@ interface FakeSession {
   state: 'OPEN' | 'COMMITTED' | 'ABORTED';
   point?: Point;
 }
+
+export const fakeRecoveryKey = 'RECOV-ERYKE-Y';
 
 /** A mover in memory that speaks mover.v1 over mutual TLS. */
 export class FakeMover {
@@ -63,6 +66,10 @@ export class FakeMover {
     });
   }
 
+  /** Secret of the key that a repository was made with. */
+  givenKey: string | undefined;
+  slots: RepositoryKeySlot[] = [];
+
   stop(): void {
     this.#registration?.stop();
     this.#server.forceShutdown();
@@ -102,7 +109,8 @@ export class FakeMover {
           roles: host,
           unary: async (request) => {
             this.#location = request.location;
-            return here();
+            this.givenKey = request.key?.secret;
+            return { ...here(), recoveryKey: request.key ? fakeRecoveryKey : '' };
           },
         },
         AttachRepository: { roles: host, unary: async () => here() },
@@ -132,6 +140,22 @@ export class FakeMover {
           },
         },
         CancelVerify: { roles: host, unary: async () => ({}) },
+        ListRepositoryKeySlots: { roles: host, unary: async () => ({ slots: this.slots, dataKeyCount: 1 }) },
+        AddRepositoryKeySlot: {
+          roles: host,
+          unary: async ({ slotId, key }) => {
+            this.slots.push({ slotId, kind: key?.kind ?? 'REPOSITORY_KEY_KIND_UNSPECIFIED', inUse: false });
+            return { recoveryKey: key?.kind === 'REPOSITORY_KEY_KIND_RECOVERY' ? fakeRecoveryKey : '' };
+          },
+        },
+        RemoveRepositoryKeySlot: {
+          roles: host,
+          unary: async ({ slotId }) => {
+            this.slots = this.slots.filter((slot) => slot.slotId !== slotId);
+            return {};
+          },
+        },
+        RotateRepositoryKey: { roles: host, unary: async () => ({ rotatedAt: { seconds: 1_700_000_000, nanos: 0 } }) },
       },
       serveOptions('mover'),
     );

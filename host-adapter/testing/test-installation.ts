@@ -101,7 +101,11 @@ export class TestInstallation {
     await this.api('PATCH', '/config', { retryDelaysMs: [10] });
     const platform = { name: 'east', url: 'https://engine.example', username: 'u', password: 'secret-password', caFingerprint: 'AA:BB' };
     await this.api('POST', '/platforms', platform);
-    await this.api('POST', '/repositories', { name: 'main', location: '/srv/backup' });
+    await this.api('POST', '/repositories', {
+      name: 'main',
+      location: '/srv/backup',
+      key: { kind: 'passphrase', secret: 'a long passphrase' },
+    });
     const made = await this.api('POST', '/jobs', { name: 'nightly', repository: 'main', selector: { include: ['*'] }, ...job });
     return { plugin, mover, jobId: (made.body as { id: string }).id };
   }

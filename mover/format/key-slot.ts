@@ -5,7 +5,7 @@
 import { createPrivateKey, createPublicKey, diffieHellman, generateKeyPairSync, randomBytes, scrypt, type KeyObject } from 'node:crypto';
 import { z } from 'zod';
 import { CommonErrors } from '../../common/errors/common-errors';
-import { Secret } from '../../common/log/redact';
+import type { Secret } from '../../common/log/redact';
 import { deriveKey, KEY_BYTES, openBytes, sealBytes } from './encryption';
 import { parseRecoveryKey } from './recovery-key';
 

@@ -20,6 +20,7 @@ import type { SessionManager } from '../sessions/session-manager';
 import type { S3Access } from '../stores/s3/bucket';
 import { isUuid } from './identifiers';
 import { pointToWire } from './point-message';
+import { firstKeyFromWire, keyFromWire, keyHandlers } from './repository-keys';
 
 const definition = loadService('tidemark/mover/v1/repository_service.proto', 'tidemark.mover.v1.RepositoryService').service;
 const roles = ['host'] as const;
@@ -42,15 +43,21 @@ export function serveRepositories(
         roles,
         unary: async (request) => {
           const { location, requestId, settings, access } = request;
-          const repository = await repositories.create(location, requestId, settingsFromWire(settings), accessFromWire(access));
-          return { repository: await describe(repository) };
+          const key = firstKeyFromWire(request.key);
+          const made = await repositories.create(location, requestId, settingsFromWire(settings), accessFromWire(access), key);
+          return { repository: await describe(made.repository), recoveryKey: made.recoveryKey?.reveal() ?? '' };
         },
       },
       AttachRepository: {
         roles,
         unary: async (request) => ({
           repository: await describe(
-            await repositories.attach(request.location, request.expectedRepositoryId, accessFromWire(request.access)),
+            await repositories.attach(
+              request.location,
+              request.expectedRepositoryId,
+              accessFromWire(request.access),
+              keyFromWire(request.key),
+            ),
           ),
         }),
       },
@@ -102,6 +109,7 @@ export function serveRepositories(
           if (operation.ended) yield { result: resultOf(operation) };
         },
       },
+      ...keyHandlers(repositories),
       CancelVerify: {
         roles,
         unary: async (request) => {
@@ -146,6 +154,7 @@ async function repositoryToWire(repository: Repository, openSessionCount: number
     freeBytes: (await store.freeBytes()) ?? 0,
     blockCount: index.packs.totalEntries,
     openSessionCount,
+    encrypted: header.encryption !== undefined,
   };
 }
 

@@ -15,12 +15,15 @@ import { openLocation } from '../repository/locations';
 import type { S3Access } from '../stores/s3/bucket';
 import { isS3Location } from '../stores/s3/s3-location';
 import { exportDisk } from './export-disk';
+import { keyOf } from './key-options';
 
-const usage = `usage: tidemark point list --offline --repository LOCATION [--access-key-file FILE] [--ca FILE] [--json]
-       tidemark point read --repository LOCATION [--access-key-file FILE] [--ca FILE] --point POINT --disk DISK --out FILE
+const usage = `usage: tidemark point list --offline --repository LOCATION [ACCESS] [KEY] [--json]
+       tidemark point read --repository LOCATION [ACCESS] [KEY] --point POINT --disk DISK --out FILE
                            [--force] [--keep-going] [--json]
 
-LOCATION is a folder or s3:https://host/bucket/prefix; the access key's file has two lines, its id and its secret.
+LOCATION is a folder or s3:https://host/bucket/prefix.
+ACCESS of a bucket is --access-key-file FILE (two lines, its id and its secret) and, where no public CA signed, --ca FILE.
+KEY of an encrypted repository is one of --passphrase-file FILE, --key-file FILE, --recovery-key-file FILE.
 
 Reads a repository without any server. "read" writes a disk as a sparse raw image and checks every block; --keep-going leaves damaged
 blocks zero and names them (exit code 3).
@@ -42,6 +45,9 @@ export async function main(argv: string[]): Promise<number> {
         repository: { type: 'string' },
         'access-key-file': { type: 'string' },
         ca: { type: 'string' },
+        'passphrase-file': { type: 'string' },
+        'key-file': { type: 'string' },
+        'recovery-key-file': { type: 'string' },
         point: { type: 'string' },
         disk: { type: 'string' },
         out: { type: 'string' },
@@ -70,7 +76,7 @@ export async function main(argv: string[]): Promise<number> {
       if (level === 'warn' || level === 'error') process.stderr.write(`${text}: ${JSON.stringify({ ...fields, error: undefined })}\n`);
     });
     const store = await openLocation(isS3Location(place) ? place : `directory:${path.resolve(place)}`, await accessOf(options));
-    repository = await Repository.open(store, { cacheFolder: scratch, logger });
+    repository = await Repository.open(store, { cacheFolder: scratch, logger, key: keyOf(options) });
     if (verb === 'list') return await list(repository, options.json === true);
     return await read(repository, {
       pointId: point ?? '',
@@ -84,7 +90,8 @@ export async function main(argv: string[]): Promise<number> {
     const error = toTidemarkError(thrown, `point ${verb}`);
     if (options.json === true) process.stdout.write(`${JSON.stringify({ error: { code: error.code, message: error.message } })}\n`);
     process.stderr.write(`tidemark: ${error.code}: ${error.message}\n`);
-    if (hasCode(error, 'REPOSITORY_LOCATION_INVALID', 'REPOSITORY_ACCESS_MISSING', 'ARGUMENT_INVALID')) return exitCodes.usage;
+    if (hasCode(error, 'REPOSITORY_LOCATION_INVALID', 'REPOSITORY_ACCESS_MISSING', 'REPOSITORY_KEY_NEEDED', 'ARGUMENT_INVALID'))
+      return exitCodes.usage;
     return hasCode(error, 'POINT_NOT_FOUND', 'REPOSITORY_NOT_FOUND') ? exitCodes.notFound : exitCodes.failed;
   } finally {
     await repository?.close();

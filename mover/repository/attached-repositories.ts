@@ -1,18 +1,25 @@
 /** The repositories that this mover serves: creating, attaching, detaching, and attaching them again after a restart. The list is durable. */
+import { randomUUID } from 'node:crypto';
 import path from 'node:path';
 import { CommonErrors } from '../../common/errors/common-errors';
 import { hasCode } from '../../common/errors/tidemark-error';
 import type { Service } from '../../common/lifecycle/lifecycle';
 import type { Logger } from '../../common/log/logger';
+import type { Secret } from '../../common/log/redact';
+import { EncryptionErrors } from '../errors/encryption-errors';
 import { RepositoryErrors } from '../errors/mover-errors';
 import { isBlockSize } from '../format/repository-header';
+import type { RepositoryKey } from '../format/key-slot';
 import type { S3Access } from '../stores/s3/bucket';
 import type { Store } from '../stores/store';
 import { canonicalLocation, openLocation, prepareLocation } from './locations';
+import { createEncryptedRepository } from './create-encrypted';
+import { openKeys } from './open-keys';
 import { createRepository, readHeader, Repository, type RepositorySettings } from './repository';
+import type { SlotSecret } from './repository-keys';
 import type { LockWatch } from './repository-lock';
 import { SerialQueue } from './serial-queue';
-import { ServedLocations } from './served-locations';
+import { ServedLocations, type Kept } from './served-locations';
 
 /** Told about repositories that come and go. */
 export interface RepositoryListener {
@@ -73,28 +80,42 @@ export class AttachedRepositories implements Service {
   }
 
   /** Makes and attaches a repository. Throws as RepositoryService.CreateRepository says. */
-  create(location: string, requestId: string, settings: RepositorySettings, access?: S3Access): Promise<Repository> {
+  create(
+    location: string,
+    requestId: string,
+    settings: RepositorySettings,
+    access?: S3Access,
+    key?: SlotSecret,
+  ): Promise<{ repository: Repository; recoveryKey?: Secret }> {
     return this.steps.run(async () => {
       checkSettings(settings);
+      let recoveryKey: Secret | undefined;
       const { store, isEmpty } = await prepareLocation(location, access);
-      return this.closingAtFailure(store, async () => {
+      const repository = await this.closingAtFailure(store, async () => {
         const existing = await readHeader(store).catch(unlessNotFound);
         if (existing) {
           if (existing.requestId !== requestId || requestId === '')
             throw RepositoryErrors.REPOSITORY_EXISTS({ repositoryId: existing.repositoryId });
-          return this.byId.get(existing.repositoryId) ?? this.open(store, access);
+          // The answer with the recovery key may have got lost: who has the key gets another one.
+          const again = key && (await openKeys(store, existing, key));
+          const opened = this.byId.get(existing.repositoryId) ?? (await this.open(store, { access, key }));
+          if (again) recoveryKey = await this.exchangeRecoveryKey(opened);
+          return opened;
         }
         if (!isEmpty) throw RepositoryErrors.REPOSITORY_LOCATION_NOT_EMPTY({ location });
-        await createRepository(store, requestId, settings, new Date());
-        return this.open(store, access);
+        if (key) ({ recoveryKey } = await createEncryptedRepository(store, requestId, settings, key, new Date()));
+        else await createRepository(store, requestId, settings, new Date());
+        return this.open(store, { access, key });
       });
+      return recoveryKey ? { repository, recoveryKey } : { repository };
     });
   }
 
   /** Opens a repository and serves it from now on. Throws as RepositoryService.AttachRepository says. */
-  attach(location: string, expectedRepositoryId: string, given?: S3Access): Promise<Repository> {
+  attach(location: string, expectedRepositoryId: string, givenAccess?: S3Access, givenKey?: RepositoryKey): Promise<Repository> {
     return this.steps.run(async () => {
-      const access = given ?? this.served.accessTo(canonicalLocation(location));
+      const kept = this.served.kept(canonicalLocation(location));
+      const access = givenAccess ?? kept.access;
       const store = await openLocation(location, access);
       return this.closingAtFailure(store, async () => {
         const header = await readHeader(store);
@@ -107,9 +128,24 @@ export class AttachedRepositories implements Service {
             location,
             problem: `it is repository ${header.repositoryId} like ${attached.store.location}, which is in use; remove that first`,
           });
-        return attached ?? this.open(store, access);
+        if (!attached) return this.open(store, { access, key: givenKey ?? kept.key });
+        if (givenKey) await this.useKey(attached, givenKey, access);
+        return attached;
       });
     });
+  }
+
+  /** Goes over to another key of a repository that is attached. */
+  private async useKey(repository: Repository, key: RepositoryKey, access: S3Access | undefined): Promise<void> {
+    const { keys, id, store } = repository;
+    if (!keys) throw EncryptionErrors.REPOSITORY_NOT_ENCRYPTED({ repositoryId: id });
+    await keys.reopen(key);
+    this.served.add(store.location, { access, key: keys.slotKey });
+  }
+
+  private async exchangeRecoveryKey({ keys }: Repository): Promise<Secret | undefined> {
+    const slot = keys?.slots.find(({ kind }) => kind === 'recovery');
+    return keys?.addRecoveryKey(slot?.slotId ?? randomUUID(), new Date());
   }
 
   detach(repositoryId: string): Promise<void> {
@@ -134,7 +170,7 @@ export class AttachedRepositories implements Service {
     }
   }
 
-  private async open(store: Store, access: S3Access | undefined): Promise<Repository> {
+  private async open(store: Store, kept: Kept): Promise<Repository> {
     const { dataFolder, instanceId, lockLeaseMs } = this.options;
     const watch = this.lockWatches.get(store.location) ?? { text: '', since: 0 };
     this.lockWatches.set(store.location, watch);
@@ -142,6 +178,7 @@ export class AttachedRepositories implements Service {
       cacheFolder: path.join(dataFolder, 'cache'),
       lock: { instanceId, leaseDurationMs: lockLeaseMs, waitMs: 2_000, watch },
       logger: this.logger,
+      key: kept.key,
     });
     this.lockWatches.delete(store.location);
     try {
@@ -151,7 +188,7 @@ export class AttachedRepositories implements Service {
       throw error;
     }
     this.byId.set(repository.id, repository);
-    this.served.add(store.location, access);
+    this.served.add(store.location, { access: kept.access, key: repository.keys?.slotKey });
     this.logger.info('repository attached', {
       repositoryId: repository.id,
       location: store.location,
@@ -167,9 +204,9 @@ export class AttachedRepositories implements Service {
       for (const location of this.served.all) {
         if (this.stopped || [...this.byId.values()].some((r) => r.store.location === location)) continue;
         try {
-          const access = this.served.accessTo(location);
-          const store = await openLocation(location, access);
-          await this.closingAtFailure(store, () => this.open(store, access));
+          const kept = this.served.kept(location);
+          const store = await openLocation(location, kept.access);
+          await this.closingAtFailure(store, () => this.open(store, kept));
         } catch (error) {
           this.logger.warn('repository cannot be attached now; it is tried again', { location, error });
         }

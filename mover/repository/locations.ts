@@ -1,5 +1,6 @@
 /** From a location, as an administrator writes it, to the store behind it. */
 import { RepositoryErrors } from '../errors/mover-errors';
+import { KEYS_PREFIX } from '../format/keys-document';
 import { DirectoryStore } from '../stores/directory-store';
 import type { S3Access } from '../stores/s3/bucket';
 import { formatS3Location, isS3Location, parseS3Location } from '../stores/s3/s3-location';
@@ -8,7 +9,7 @@ import type { Store } from '../stores/store';
 import { directoryOf, prepareFolder, requireFolder } from './repository-folder';
 
 /** What a create that was cut off, or the file system itself, may have left in an empty folder. */
-const harmlessNames: readonly string[] = ['tmp', 'lost+found'];
+const harmlessNames: readonly string[] = ['tmp', 'lost+found', 'keys'];
 
 /** The one way to write a location. Throws REPOSITORY_LOCATION_INVALID. */
 export function canonicalLocation(location: string): string {
@@ -27,7 +28,7 @@ export async function openLocation(location: string, access: S3Access | undefine
 export async function prepareLocation(location: string, access: S3Access | undefined): Promise<{ store: Store; isEmpty: boolean }> {
   if (isS3Location(location)) {
     const store = await openBucket(location, access);
-    for await (const name of store.list('')) if (name) return { store, isEmpty: false };
+    for await (const name of store.list('')) if (!name.startsWith(KEYS_PREFIX)) return { store, isEmpty: false };
     return { store, isEmpty: true };
   }
   const folder = directoryOf(location);

@@ -261,13 +261,14 @@ async function readKeys(store: Store, repositoryId: string, name: string, key: R
 
 async function readOne(store: Store, repositoryId: string, name: string, key: RepositoryKey): Promise<OpenKeys> {
   const damaged = (problem: string) => RepositoryErrors.OBJECT_DAMAGED({ object: name, problem });
-  const { document, isGenuine } = decodeKeys(await store.readWhole(name, maxKeysBytes), name);
+  const decoded = decodeKeys(await store.readWhole(name, maxKeysBytes), name);
+  const { document } = decoded;
   if (document.repositoryId !== repositoryId) throw damaged(`it is of repository ${document.repositoryId}`);
   const found = await findSlot(document.slots, key);
   if (!found) throw EncryptionErrors.REPOSITORY_KEY_WRONG({ repositoryId, kind: key.kind });
   const { slot, slotKey } = found;
   const masterKey = unwrapFromSlot(slot, repositoryId, slotKey);
-  if (!masterKey || !isGenuine(masterKey)) throw damaged('it was changed by somebody without a key');
+  if (!masterKey || !decoded.isGenuine(masterKey)) throw damaged('it was changed by somebody without a key');
   const digestKey = unwrapKey(masterKey, repositoryId, digestKeyPurpose, document.wrappedDigestKey);
   const ring = new Map<string, Buffer>();
   for (const { keyId, wrapped } of document.ring) {

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { CommonErrors } from '../../common/errors/common-errors';
 import { SecretBox } from '../../common/secrets/secret-box';
 import { durableWrite } from '../../common/tls/durable-write';
+import type { RepositoryKey } from '../format/key-slot';
 import type { S3Access } from '../stores/s3/bucket';
 
 const fileFormat = z.object({
@@ -11,11 +12,19 @@ const fileFormat = z.object({
   access: z
     .array(z.object({ location: z.string(), accessKeyId: z.string(), sealedSecret: z.string(), caPem: z.string().optional() }))
     .default([]),
+  /** What opens encrypted repositories: keys of slots, never the secrets that people chose. */
+  keys: z.array(z.object({ location: z.string(), sealedKey: z.string() })).default([]),
 });
+
+/** What is kept for a location. */
+export interface Kept {
+  readonly access: S3Access | undefined;
+  readonly key: RepositoryKey | undefined;
+}
 
 /** The locations that a mover serves, attached or not yet, and the keys to them: `repositories.json`, secrets sealed with `repositories.key`. */
 export class ServedLocations {
-  readonly #entries = new Map<string, S3Access | undefined>();
+  readonly #entries = new Map<string, Kept>();
   readonly #file: string;
   readonly #keyFile: string;
   #box: SecretBox | undefined;
@@ -43,9 +52,14 @@ export class ServedLocations {
         { cause },
       );
     }
-    for (const location of content.locations) this.#entries.set(location, undefined);
+    for (const location of content.locations) this.#entries.set(location, { access: undefined, key: undefined });
     for (const { location, accessKeyId, sealedSecret, caPem } of content.access) {
-      this.#entries.set(location, { accessKeyId, secretAccessKey: this.#openBox().open(sealedSecret, location), caPem });
+      const secretAccessKey = this.#openBox().open(sealedSecret, location);
+      this.#entries.set(location, { access: { accessKeyId, secretAccessKey, caPem }, key: undefined });
+    }
+    for (const { location, sealedKey } of content.keys) {
+      const secret = this.#openBox().open(sealedKey, keyBinding(location));
+      this.#entries.set(location, { access: this.kept(location).access, key: { kind: 'slot-key', secret } });
     }
   }
 
@@ -53,13 +67,13 @@ export class ServedLocations {
     return [...this.#entries.keys()];
   }
 
-  accessTo(location: string): S3Access | undefined {
-    return this.#entries.get(location);
+  kept(location: string): Kept {
+    return this.#entries.get(location) ?? { access: undefined, key: undefined };
   }
 
   /** Durable when it returns. */
-  add(location: string, access: S3Access | undefined): void {
-    this.#entries.set(location, access);
+  add(location: string, kept: Kept): void {
+    this.#entries.set(location, kept);
     this.#save();
   }
 
@@ -68,7 +82,7 @@ export class ServedLocations {
   }
 
   #save(): void {
-    const access = [...this.#entries].flatMap(([location, keys]) =>
+    const access = [...this.#entries].flatMap(([location, { access: keys }]) =>
       keys === undefined
         ? []
         : [
@@ -80,10 +94,18 @@ export class ServedLocations {
             },
           ],
     );
-    durableWrite(this.#file, JSON.stringify({ locations: this.all, access }), 0o600);
+    const keys = [...this.#entries].flatMap(([location, { key }]) =>
+      key === undefined ? [] : [{ location, sealedKey: this.#openBox().seal(key.secret, keyBinding(location)) }],
+    );
+    durableWrite(this.#file, JSON.stringify({ locations: this.all, access, keys }), 0o600);
   }
 
   #openBox(): SecretBox {
     return (this.#box ??= SecretBox.open(this.#keyFile));
   }
+}
+
+/** A sealed key of a repository is not one of a bucket. */
+function keyBinding(location: string): string {
+  return `repository key ${location}`;
 }

@@ -92,7 +92,8 @@ describe('bad input and damage', () => {
     ['job create two --repository nowhere --vm *', 4, 'REPOSITORY_UNKNOWN', 'repository "nowhere"'],
     ['job create three --repository main --vm * --schedule never', 2, 'SCHEDULE_INVALID', 'schedule "never"'],
     ['job create small --repository main --vm *', 5, 'NAME_TAKEN', '"small"'],
-    ['repository add main --location /nowhere', 5, 'NAME_TAKEN', '"main"'],
+    ['repository add main --location /nowhere --no-encryption', 5, 'NAME_TAKEN', '"main"'],
+    ['repository add new --location /nowhere', 2, 'USAGE', '--passphrase-file FILE, --key-file FILE, --no-encryption'],
     ['restore disk x y', 2, 'USAGE', '--to-file'],
     ['restore disk x y --to-file /nowhere/x', 4, 'POINT_UNKNOWN', 'restore point "x"'],
     ['vm show', 2, 'USAGE', 'missing required argument'],
@@ -118,10 +119,10 @@ describe('bad input and damage', () => {
   it('refuses a repository path that is a file, cannot be a folder, or is not absolute', async () => {
     const invalid = { exit: 2, code: 'REPOSITORY_LOCATION_INVALID', field: 'location' };
     const afile = file('afile', 'x');
-    expect(await refused('repository', 'add', 'r2', '--location', afile)).toMatchObject(invalid);
+    expect(await refused('repository', 'add', 'r2', '--location', afile, '--no-encryption')).toMatchObject(invalid);
     expect(await refused('repository', 'add', 'r2', '--location', afile, '--attach')).toMatchObject(invalid);
-    expect(await refused('repository', 'add', 'r2', '--location', '/proc/nothing/r2')).toMatchObject(invalid);
-    expect(await refused('repository', 'add', 'r2', '--location', 'relative/path')).toMatchObject(invalid);
+    expect(await refused('repository', 'add', 'r2', '--location', '/proc/nothing/r2', '--no-encryption')).toMatchObject(invalid);
+    expect(await refused('repository', 'add', 'r2', '--location', 'relative/path', '--no-encryption')).toMatchObject(invalid);
     expect(fs.readFileSync(afile, 'utf8')).toBe('x');
     const read = ['point', 'read', '--repository', afile, '--point', 'x', '--disk', 'y', '--out', path.join(site.folder, 'none')];
     expect(await refused(...read)).toMatchObject({ exit: 2, code: 'REPOSITORY_LOCATION_INVALID' });
@@ -135,7 +136,7 @@ describe('bad input and damage', () => {
     const folder = path.join(site.folder, 'other');
     fs.mkdirSync(folder);
     fs.writeFileSync(path.join(folder, 'mine.txt'), 'mine');
-    expect(await refused('repository', 'add', 'r2', '--location', folder)).toMatchObject({
+    expect(await refused('repository', 'add', 'r2', '--location', folder, '--no-encryption')).toMatchObject({
       exit: 5,
       code: 'REPOSITORY_LOCATION_NOT_EMPTY',
     });
@@ -147,7 +148,7 @@ describe('bad input and damage', () => {
     fs.mkdirSync(full);
     execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=24m', 'tmpfs', full]);
     try {
-      await site.installation.cli('repository', 'add', 'tight', '--location', path.join(full, 'r'));
+      await site.installation.cli('repository', 'add', 'tight', '--location', path.join(full, 'r'), '--no-encryption');
       await site.installation.cli('job', 'create', 'tight', '--repository', 'tight', '--vm', 'small');
       const first = await site.session('job', 'run', 'tight');
       // 20 MiB of random data and the engine's own overhead do not fit beside the reserve.

@@ -24,13 +24,15 @@ describe('a repository in a bucket', () => {
   let ceph: Child;
   let access: S3Access;
   let keyFile: string;
+  let passphraseFile: string;
+  const passphrase = 'planted passphrase of the bucket';
   let full: Task;
   const location = () => `s3:${access.endpoint}/backup/site?region=default`;
   const readOffline = async (task: Task): Promise<string | undefined> => {
     const disk = task.disks[0]!;
     const out = path.join(site.folder, `${task.pointId}.raw`);
     await site.installation.cli(
-      ...['point', 'read', '--repository', location(), '--access-key-file', keyFile],
+      ...['point', 'read', '--repository', location(), '--access-key-file', keyFile, '--passphrase-file', passphraseFile],
       ...['--point', task.pointId ?? '', '--disk', disk.diskId, '--out', out],
     );
     return await imageDifference(site.captureOf(task.sessionId, disk.diskId), out);
@@ -43,6 +45,8 @@ describe('a repository in a bucket', () => {
     await eventually('the S3 server', 90_000, () => fs.existsSync(ready) || undefined);
     access = JSON.parse(fs.readFileSync(ready, 'utf8')) as S3Access;
     keyFile = path.join(site.folder, 'key');
+    passphraseFile = path.join(site.folder, 'passphrase');
+    fs.writeFileSync(passphraseFile, `${passphrase}\n`, { mode: 0o600 });
     fs.writeFileSync(keyFile, `${access.accessKeyId}\n${access.secretAccessKey}\n`, { mode: 0o600 });
     await site.lab.startVm('small');
     await site.dirty('small', 'small-a', 4, 40, 5);
@@ -53,7 +57,7 @@ describe('a repository in a bucket', () => {
   }, 60_000);
 
   const refused = async (...args: string[]) => {
-    const result = await site.installation.tryCli('repository', 'add', 'cloud', ...args, '--json');
+    const result = await site.installation.tryCli('repository', 'add', 'cloud', '--no-encryption', ...args, '--json');
     return { exit: result.code, code: (JSON.parse(result.stdout) as { error?: { code: string } }).error?.code };
   };
 
@@ -67,7 +71,18 @@ describe('a repository in a bucket', () => {
   });
 
   it('takes a full and an incremental backup, which the offline reader reads', async () => {
-    await site.installation.cli('repository', 'add', 'cloud', '--location', location(), '--access-key-file', keyFile);
+    const encryption = ['--passphrase-file', passphraseFile];
+    const added = await site.installation.tryCli(
+      'repository',
+      'add',
+      'cloud',
+      '--location',
+      location(),
+      '--access-key-file',
+      keyFile,
+      ...encryption,
+    );
+    expect(added).toMatchObject({ code: 0, stdout: expect.stringMatching(/recovery key: ([0-9A-Z]{5}-){12}[0-9A-Z]{5}/) as string });
     await site.installation.cli('job', 'create', 'cloud', '--repository', 'cloud', '--vm', 'small');
     full = (await site.run('cloud')).tasks[0]!;
     expect(full).toMatchObject({ state: 'success', disks: [expect.objectContaining({ mode: 'full' })] });
@@ -92,7 +107,8 @@ describe('a repository in a bucket', () => {
     for (const name of files) {
       const file = path.join(site.installation.dataDir, name);
       if (!fs.statSync(file).isFile()) continue;
-      expect([name, fs.readFileSync(file).includes(access.secretAccessKey)]).toEqual([name, false]);
+      const content = fs.readFileSync(file);
+      expect([name, content.includes(access.secretAccessKey), content.includes(passphrase)]).toEqual([name, false, false]);
     }
   }, 120_000);
 });

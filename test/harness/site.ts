@@ -84,7 +84,7 @@ export class Site implements AsyncDisposable {
       await site.enable();
       await site.addPlatform('lab');
       if (options.workerVms === undefined) await site.installation.cli('worker', 'policy', '--deploy-automatically', 'off');
-      await site.installation.cli('repository', 'add', 'main', '--location', site.repository);
+      await site.installation.cli('repository', 'add', 'main', '--location', site.repository, '--no-encryption');
       for (const [name, value] of Object.entries(options.settings ?? {}))
         await site.installation.cli('config', 'set', name, JSON.stringify(value));
       return site;

@@ -4,10 +4,12 @@ import type { z } from 'zod';
 import { readAccessKeyFile } from '../../../common/secrets/access-key-file';
 import type * as S from '../../console/schemas';
 import { usage } from '../cli-failure';
-import type { CommandHost } from '../context';
+import type { CliProcess, CommandHost } from '../context';
 import { formatBytes, formatTime } from '../output';
+import { keyFromOptions, newPassphrase, recoveryKeyText, type GivenKey, type KeyOptions } from '../repository-key-options';
 import type { Session } from '../session-view';
 import { watchSession } from '../watch-session';
+import { repositoryKeyCommands } from './repository-key';
 
 type Repository = z.infer<typeof S.Repository>;
 
@@ -30,7 +32,27 @@ function readText(file: string, field: string): string {
   }
 }
 
-/** repository: add, list, show, verify, remove. */
+type AddOptions = KeyOptions & {
+  readonly location: string;
+  readonly mover?: string;
+  readonly attach?: boolean;
+  readonly compression?: string;
+  readonly accessKeyFile?: string;
+  readonly ca?: string;
+  /** False with --no-encryption. */
+  readonly encryption: boolean;
+};
+
+/** Encryption is on unless told: of a new repository its key has to be chosen. One that is taken over says itself whether it needs one. */
+async function keyOf(process: CliProcess, options: AddOptions): Promise<GivenKey | undefined> {
+  const given = keyFromOptions(options);
+  if (given && !options.encryption) throw usage('--no-encryption goes with no key');
+  if (given?.kind === 'recovery' && options.attach !== true) throw usage('--recovery-key-file goes with --attach');
+  if (given || !options.encryption || options.attach === true) return given;
+  return newPassphrase(process, 'choose one of --passphrase-file FILE, --key-file FILE, --no-encryption');
+}
+
+/** repository: add, list, show, verify, remove, key. */
 export function repositoryCommands(program: Command, host: CommandHost): void {
   const repository = program.command('repository').description('where restore points are stored');
 
@@ -40,29 +62,33 @@ export function repositoryCommands(program: Command, host: CommandHost): void {
     .requiredOption('--location <location>', "absolute path on the mover's machine, or s3:https://host/bucket/prefix")
     .option('--access-key-file <file>', 'for a bucket: a file of two lines, the id of the access key and its secret')
     .option('--ca <file>', "for a bucket: PEM of the CA that signed the server's certificate, when it is none of the public ones")
+    .option('--passphrase-file <file>', 'encrypt with a passphrase of at least 12 characters; asked for when nothing else is said')
+    .option('--key-file <file>', 'encrypt with a key: 64 hexadecimal digits, as "openssl rand -hex 32" makes them')
+    .option('--recovery-key-file <file>', 'with --attach: the recovery key')
+    .option('--no-encryption', 'store in the clear')
     .option('--mover <id>', 'when there is more than one')
     .option('--attach', 'take over the repository that is there')
     .option('--compression <kind>', 'zstd or none')
     .addHelpText(
       'after',
-      '\nExample:\n  tidemark repository add main --location /srv/backup' +
-        '\n  tidemark repository add cloud --location s3:https://s3.example/backup --access-key-file key',
+      '\nExample:\n  tidemark repository add main --location /srv/backup --passphrase-file passphrase' +
+        '\n  tidemark repository add cloud --location s3:https://s3.example/backup --access-key-file access --key-file key',
     );
-  host.run<{ location: string; mover?: string; attach?: boolean; compression?: string; accessKeyFile?: string; ca?: string }>(
-    add,
-    async ({ api, output }, options, name = '') => {
-      const access = options.accessKeyFile === undefined ? undefined : accessOf(options.accessKeyFile, options.ca);
-      const r = await api.post<Repository>('/repositories', {
-        name,
-        location: options.location,
-        attach: options.attach === true,
-        ...(access && { access }),
-        ...(options.mover === undefined ? {} : { mover: options.mover }),
-        ...(options.compression === undefined ? {} : { compression: options.compression }),
-      });
-      output.done(`repository ${r.name} is ready: ${r.pointCount} points, ${formatBytes(r.freeBytes)} free`, r);
-    },
-  );
+  host.run<AddOptions>(add, async ({ api, output, process }, options, name = '') => {
+    const key = await keyOf(process, options);
+    const access = options.accessKeyFile === undefined ? undefined : accessOf(options.accessKeyFile, options.ca);
+    const r = await api.post<z.infer<typeof S.RepositoryAdded>>('/repositories', {
+      name,
+      location: options.location,
+      attach: options.attach === true,
+      ...(access && { access }),
+      ...(key ? { key } : { encrypted: false }),
+      ...(options.mover === undefined ? {} : { mover: options.mover }),
+      ...(options.compression === undefined ? {} : { compression: options.compression }),
+    });
+    const recovery = r.recoveryKey === null ? '' : `\n${recoveryKeyText(r.recoveryKey)}`;
+    output.done(`repository ${r.name} is ready: ${r.pointCount} points, ${formatBytes(r.freeBytes)} free${recovery}`, r);
+  });
 
   host.run(repository.command('list').description('list repositories'), async ({ api, output }) => {
     const { items } = await api.get<{ items: Repository[] }>('/repositories');
@@ -92,6 +118,7 @@ export function repositoryCommands(program: Command, host: CommandHost): void {
       ['stored', `${formatBytes(r.storedBytes)} in ${r.blockCount} blocks of up to ${formatBytes(r.blockSizeBytes)}`],
       ['free', formatBytes(r.freeBytes)],
       ['compression', r.compression],
+      ['encrypted', r.encrypted ? 'yes' : 'no'],
       ['open sessions', r.openSessionCount],
       ['created', formatTime(r.createdAt)],
     ]);
@@ -104,6 +131,8 @@ export function repositoryCommands(program: Command, host: CommandHost): void {
       return watchSession(context, session.id);
     },
   );
+
+  repositoryKeyCommands(repository, host);
 
   host.run(
     repository.command('remove <repository>').description('stop using a repository; its data stays'),

@@ -3,7 +3,12 @@ import { z } from 'zod';
 import { bytes, itemName, named, optionalTime, Paging, reference } from './common';
 import { ReadMode } from './inventory';
 
-export const RepositoryAddRequest = z.object({
+export const RepositoryKey = z.object({
+  kind: z.enum(['passphrase', 'key-file', 'recovery']),
+  /** The passphrase (at least 12 characters), the content of the key file (64 hexadecimal digits), or the recovery key. */
+  secret: z.string().min(1).max(1024),
+});
+const AddRequest = z.object({
   name: itemName,
   /**
    * `directory:<absolute path>` on the mover's machine (a bare absolute path means that too), or a bucket:
@@ -19,6 +24,10 @@ export const RepositoryAddRequest = z.object({
       caPem: z.string().max(65_536).optional(),
     })
     .optional(),
+  /** False: a new repository is made in the clear. */
+  encrypted: z.boolean().default(true),
+  /** Needed for a new repository that is encrypted (a passphrase or a key file), and for an encrypted one that is taken over. */
+  key: RepositoryKey.optional(),
   /** Needed when there is more than one. */
   mover: reference.optional(),
   /** True: take over an existing repository; else make a new one. */
@@ -26,6 +35,10 @@ export const RepositoryAddRequest = z.object({
   blockSizeBytes: z.int().min(65_536).max(4_194_304).optional(),
   compression: z.enum(['none', 'zstd']).optional(),
   compressionLevel: z.int().min(-7).max(22).optional(),
+});
+export const RepositoryAddRequest = AddRequest.refine(({ attach, encrypted, key }) => attach || encrypted === (key !== undefined), {
+  path: ['key'],
+  message: 'a new repository is encrypted and needs a passphrase or a key file; or say that it is not encrypted',
 });
 export const Repository = named(
   'Repository',
@@ -47,8 +60,37 @@ export const Repository = named(
     freeBytes: bytes,
     blockCount: z.int(),
     openSessionCount: z.int(),
+    encrypted: z.boolean(),
   }),
 );
+export const RepositoryAdded = Repository.extend({
+  /** Opens the repository when every other key is lost. Shown once, kept nowhere. */
+  recoveryKey: z.string().nullable(),
+});
+export const RepositoryKeys = z.object({
+  items: z.array(
+    z.object({
+      id: z.string(),
+      kind: RepositoryKey.shape.kind,
+      createdAt: optionalTime,
+      /** The mover itself opens the repository with it. */
+      inUse: z.boolean(),
+    }),
+  ),
+  /** When the key for what is written now was made. */
+  rotatedAt: optionalTime,
+  dataKeyCount: z.int(),
+});
+/** Without a secret for a new recovery key. */
+export const RepositoryKeyAddRequest = z
+  .object({ kind: RepositoryKey.shape.kind, secret: z.string().max(1024).default('') })
+  .refine(({ kind, secret }) => (kind === 'recovery') === (secret === ''), {
+    path: ['secret'],
+    message: 'needed, but not for a recovery key',
+  });
+export const RepositoryKeyAdded = z.object({ id: z.string(), recoveryKey: z.string().nullable() });
+export const RepositoryKeyRemoveRequest = z.object({ key: z.string().min(1).max(64) });
+export const RepositoryKeyRotated = z.object({ rotatedAt: optionalTime });
 export const Counters = named(
   'Counters',
   z.object({

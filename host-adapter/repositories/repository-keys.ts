@@ -1,0 +1,74 @@
+import { randomUUID } from 'node:crypto';
+import { timestampFromWire } from '../../common/rpc/bytes';
+import type { RepositoryKeyKind } from '../../proto/gen/tidemark/mover/v1/RepositoryKeyKind';
+import type { Repositories } from './repositories';
+
+export type KeyKind = 'passphrase' | 'key-file' | 'recovery';
+
+/** A key of an encrypted repository. The server passes it on to the mover and keeps nothing of it. */
+export interface GivenKey {
+  readonly kind: KeyKind;
+  readonly secret: string;
+}
+
+export interface KeyView {
+  readonly id: string;
+  readonly kind: KeyKind;
+  readonly createdAt: string | null;
+  readonly inUse: boolean;
+}
+
+const kindToWire: Readonly<Record<KeyKind, RepositoryKeyKind>> = {
+  passphrase: 'REPOSITORY_KEY_KIND_PASSPHRASE',
+  'key-file': 'REPOSITORY_KEY_KIND_KEY_FILE',
+  recovery: 'REPOSITORY_KEY_KIND_RECOVERY',
+};
+
+export function keyToWire(key: GivenKey): { kind: RepositoryKeyKind; secret: string } {
+  return { kind: kindToWire[key.kind], secret: key.secret };
+}
+
+/** The keys of encrypted repositories: what opens them, and rotation. All methods throw what the mover says, and REPOSITORY_UNKNOWN. */
+export class RepositoryKeys {
+  constructor(private readonly repositories: Repositories) {}
+
+  async list(reference: string): Promise<{ items: KeyView[]; rotatedAt: string | null; dataKeyCount: number }> {
+    const { mover, repositoryId } = await this.#of(reference);
+    const reply = await mover.repositories.call('ListRepositoryKeySlots', { repositoryId }, { deadlineMs: 10_000, attempts: 3 });
+    return {
+      items: reply.slots.map(({ slotId, kind, createdAt, inUse }) => ({
+        id: slotId,
+        kind: (Object.keys(kindToWire) as KeyKind[]).find((one) => kindToWire[one] === kind) ?? 'passphrase',
+        createdAt: timestampFromWire(createdAt)?.toISOString() ?? null,
+        inUse,
+      })),
+      rotatedAt: timestampFromWire(reply.rotatedAt)?.toISOString() ?? null,
+      dataKeyCount: reply.dataKeyCount,
+    };
+  }
+
+  /** The recovery key is set when one was asked for; it is shown once. */
+  async add(reference: string, key: GivenKey): Promise<{ id: string; recoveryKey: string | null }> {
+    const { mover, repositoryId } = await this.#of(reference);
+    const slotId = randomUUID();
+    const request = { repositoryId, slotId, key: keyToWire(key) };
+    const { recoveryKey } = await mover.repositories.call('AddRepositoryKeySlot', request, { deadlineMs: 30_000, attempts: 3 });
+    return { id: slotId, recoveryKey: recoveryKey === '' ? null : recoveryKey };
+  }
+
+  async remove(reference: string, slotId: string): Promise<void> {
+    const { mover, repositoryId } = await this.#of(reference);
+    await mover.repositories.call('RemoveRepositoryKeySlot', { repositoryId, slotId }, { deadlineMs: 10_000 });
+  }
+
+  async rotate(reference: string): Promise<{ rotatedAt: string | null }> {
+    const { mover, repositoryId } = await this.#of(reference);
+    const { rotatedAt } = await mover.repositories.call('RotateRepositoryKey', { repositoryId }, { deadlineMs: 30_000 });
+    return { rotatedAt: timestampFromWire(rotatedAt)?.toISOString() ?? null };
+  }
+
+  async #of(reference: string) {
+    const { id: repositoryId } = await this.repositories.row(reference);
+    return { mover: await this.repositories.mover(repositoryId), repositoryId };
+  }
+}
