@@ -367,7 +367,7 @@ export async function composeServer(config: ServerConfig, given?: Logger): Promi
       new Scheduler(scope.resolve(tokens.jobs), engine, scope.resolve(tokens.preparation), scope.resolve(tokens.events), logger, now),
       repeated('chores', 3_600_000, chores, logger),
       repeated('certificate watch', 6 * 3_600_000, () => scope.resolve(tokens.watch).warn(), logger),
-      repeated('rotation', 5_000, () => scope.resolve(tokens.rotation).review(), logger),
+      repeated('rotation', 2_000, () => scope.resolve(tokens.rotation).review(), logger),
       scope.resolve(tokens.console),
       {
         name: 'endpoints',

@@ -29,6 +29,7 @@ const refusedRetryMs = 60_000;
 
 export class LeaseKeeper {
   #state: LeaseState = 'connecting';
+  #sooner = new AbortController();
 
   constructor(
     private readonly endpoint: string,
@@ -38,6 +39,11 @@ export class LeaseKeeper {
 
   get state(): LeaseState {
     return this.#state;
+  }
+
+  /** The next heartbeat now: there is something to report. */
+  beatNow(): void {
+    this.#sooner.abort();
   }
 
   /** Until the signal aborts. Never rejects. */
@@ -76,7 +82,8 @@ export class LeaseKeeper {
     let leaseMs = firstLeaseMs;
     let until = Date.now() + leaseMs;
     while (!signal.aborted) {
-      await pause(Math.max(leaseMs / 3, 100), signal);
+      this.#sooner = new AbortController();
+      await pause(Math.max(leaseMs / 3, 100), AbortSignal.any([signal, this.#sooner.signal])).catch(() => signal.throwIfAborted());
       try {
         leaseMs = (await this.holder.beat(signal)) ?? leaseMs;
         until = Date.now() + leaseMs;

@@ -35,12 +35,12 @@ export interface PeerStanding {
 }
 
 const dayMs = 86_400_000;
-/** Heartbeats come every five seconds. */
-const connectedMs = 20_000;
+/** Heartbeats come every five seconds; the length of a lease. */
+const connectedMs = 16_000;
 /** A worker VM that was not heard for so long is off, and enrols when it starts. */
 const offMs = 10 * 60_000;
 /** By then a mover has worked through the answer to the heartbeat with which it confirmed, and knows the ticket keys. */
-const keySettlingMs = 6_000;
+const keySettlingMs = 3_000;
 
 export class Rotation {
   readonly #heard = new Map<string, Date>();

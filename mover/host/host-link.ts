@@ -39,6 +39,7 @@ export class HostLink implements Service {
   private readonly lease: LeaseKeeper;
   private running: Promise<unknown> = Promise.resolve();
   private leaseId = '';
+  private unfollow: () => void = () => undefined;
 
   constructor(
     private readonly options: HostLinkOptions,
@@ -60,11 +61,13 @@ export class HostLink implements Service {
 
   /** Returns at once; the host is looked for in the background. */
   async start(): Promise<void> {
+    this.unfollow = this.identity.onReplaced(() => this.lease.beatNow());
     this.running = this.lease.run(this.stopping.signal);
     await this.certificates.start();
   }
 
   async stop(): Promise<void> {
+    this.unfollow();
     this.stopping.abort();
     await Promise.all([this.running, this.certificates.stop()]);
     this.registry.close();

@@ -50,6 +50,8 @@ const heartbeatDeadlineMs = 5_000;
 const passOnDeadlineMs = 15_000;
 const briefDeadlineMs = 5_000;
 const longestRetryMs = 10_000;
+/** A worker reports what it made of new trust about so soon. */
+const workerReportMs = 1_500;
 const eventBatch = 100;
 const eventReplyMs = 15_000;
 
@@ -63,6 +65,8 @@ export class HostLink implements Service {
   readonly #lease: LeaseKeeper;
   #running: Promise<unknown> = Promise.resolve();
   #leaseId = '';
+  #unfollow: () => void = () => undefined;
+  #listening: NodeJS.Timeout | undefined;
   #enabled = false;
 
   constructor(
@@ -98,11 +102,14 @@ export class HostLink implements Service {
 
   /** Returns at once; the host is looked for in the background. */
   start(): Promise<void> {
+    this.#unfollow = this.identity.onReplaced(() => this.#lease.beatNow());
     this.#running = this.#lease.run(this.#stop.signal);
     return this.#certificates.start();
   }
 
   async stop(): Promise<void> {
+    this.#unfollow();
+    clearTimeout(this.#listening);
     this.#stop.abort();
     await Promise.all([this.#running, this.#certificates.stop()]);
     this.#registry.close();
@@ -171,7 +178,10 @@ export class HostLink implements Service {
     const reply = await this.#registry.call('Heartbeat', request, { deadlineMs: heartbeatDeadlineMs, signal });
     this.#tellEnabled(reply.enabled);
     this.#certificates.obey(reply.trust, trust.serialNumber);
-    this.#workerTrust.passOn(reply.workers);
+    if (this.#workerTrust.passOn(reply.workers)) {
+      clearTimeout(this.#listening);
+      this.#listening = setTimeout(() => this.#lease.beatNow(), workerReportMs);
+    }
     return durationFromWire(reply.leaseDuration);
   }
 

@@ -21,8 +21,12 @@ export class WorkerTrust {
     return this.workers.connected().flatMap(({ workerId, trust }) => (trust ? [{ workerId, trust }] : []));
   }
 
-  /** Until the plug-in itself has the bundle that is wanted nothing is passed on; the next heartbeat brings the order again. */
-  passOn(orders: readonly WorkerTrustOrder__Output[]): void {
+  /**
+   * Until the plug-in itself has the bundle that is wanted nothing is passed on; the next heartbeat brings the order again. True when something
+   * was passed on.
+   */
+  passOn(orders: readonly WorkerTrustOrder__Output[]): boolean {
+    let passedOn = false;
     const { trustBundlePem } = this.identity.material;
     const own = fingerprintsOf(trustBundlePem);
     const trustOf = new Map(this.workers.connected().map(({ workerId, trust }) => [workerId, trust]));
@@ -36,7 +40,9 @@ export class WorkerTrust {
       if (settled || (last?.key === key && this.now() - last.at < repeatMs)) continue;
       this.#passedOn.set(workerId, { key, at: this.now() });
       this.workers.updateTrust(workerId, { trustBundlePem, renewCertificate: order.renewCertificate });
+      passedOn = true;
     }
+    return passedOn;
   }
 }
 

@@ -29,7 +29,7 @@ const kinds: Record<Certificate['kind'], string> = {
   'engine-host': 'host imageio',
 };
 
-/** cert: list, rotate, rotate-ca. */
+/** cert: list, status, rotate, rotate-ca. */
 export function certificateCommands(program: Command, host: CommandHost): void {
   const cert = program.command('cert').description('certificates of this installation, and those it depends on');
   const list = cert
@@ -52,6 +52,19 @@ export function certificateCommands(program: Command, host: CommandHost): void {
       'there are no certificates',
     );
     return items.some((c) => c.state === 'expiring' || c.state === 'expired') ? ExitCode.warnings : ExitCode.success;
+  });
+
+  host.run(cert.command('status').description('how far a rotation is, and who is missing'), async ({ api, output }) => {
+    const state = await api.get<RotationState>('/certificates/rotation');
+    const { overlap, leavesSince, missing, finished } = state;
+    output.show(state, [
+      ['two CAs', overlap ? `since ${formatTime(overlap.startedAt)}, until ${formatTime(overlap.endsAt)} at the latest` : 'no'],
+      ['trusted', state.authorities.join(', ')],
+      ['certificates', leavesSince ? `issued anew since ${formatTime(leavesSince)}` : undefined],
+      ['missing', missing.length > 0 ? nameAll(missing).slice(2) : 'nobody'],
+      ['last rotation', finished ? `ended ${formatTime(finished.finishedAt)}` : undefined],
+      ['must enrol again', finished?.missing.map((peer) => `${peer.name} (${peer.id})`).join(', ')],
+    ]);
   });
 
   const rotate = cert

@@ -1,0 +1,145 @@
+/**
+ * The CA and all certificates change while backups run, while a mover is off, and while the server is killed; every role alone, on an address of its
+ * own, so that each follows by its own heartbeats.
+ */
+import fs from 'node:fs';
+import path from 'node:path';
+import { eventually } from '../harness/child';
+import type { Child } from '../harness/child';
+import { engineClean } from '../harness/engine-state';
+import type { Installation } from '../harness/installation';
+import { Site } from '../harness/site';
+
+const plan = {
+  vms: [{ name: 'long', cluster: 'Level46', nics: 1, disks: [{ name: 'long-a', sizeMib: 512, format: 'cow' }] }],
+};
+const [serverAddress, pluginAddress, moverAddress] = ['127.0.7.2', '127.0.7.3', '127.0.7.4'];
+
+interface RotationState {
+  readonly overlap: { readonly endsAt: string } | null;
+  readonly authorities: readonly string[];
+  readonly missing: readonly { readonly role: string; readonly connected: boolean }[];
+}
+
+describe('a rotation', () => {
+  let site: Site;
+  const roles = new Map<string, Child>();
+
+  async function startRoles(installation: Installation): Promise<void> {
+    const listen = { address: pluginAddress, port: 8446, enrolmentPort: 8448 };
+    roles.set('plugin', await installation.startRole('plugin', { listen, addresses: [pluginAddress] }));
+    const moverListen = { address: moverAddress, port: 8447, dataPort: 8445 };
+    roles.set('mover', await installation.startRole('mover', { listen: moverListen, addresses: [moverAddress] }));
+    const plugin = { endpoint: `${pluginAddress}:8446`, enrolmentEndpoint: `${pluginAddress}:8448` };
+    roles.set('worker', await installation.startRole('worker', { plugin }));
+  }
+
+  beforeAll(async () => {
+    site = await Site.start({ plan, installation: { allInOne: false, address: serverAddress }, roles: startRoles });
+    await eventually('the worker', 30_000, async () => {
+      const { items } = await site.installation.json<{ items: { state: string }[] }>('worker', 'list');
+      return items.some((worker) => worker.state === 'connected') || undefined;
+    });
+    await site.lab.startVm('long');
+    await site.dirty('long', 'long-a', 0, 256, 5);
+    await site.installation.cli('job', 'create', 'long', '--repository', 'main', '--vm', 'long');
+  }, 180_000);
+  afterAll(async () => {
+    await site[Symbol.asyncDispose]();
+  }, 60_000);
+
+  const rotateCa = async () => {
+    const { code, stdout } = await site.installation.tryCli('cert', 'rotate-ca', '--wait', '--json');
+    return { code, state: JSON.parse(stdout) as RotationState };
+  };
+  const serialOf = (role: string) => {
+    const file = path.join(site.installation.folder, role, 'data', 'identity', 'identity.json');
+    return (JSON.parse(fs.readFileSync(file, 'utf8')) as { certificateChainPem: string }).certificateChainPem;
+  };
+  const pinned = () => (JSON.parse(fs.readFileSync(path.join(site.installation.folder, 'cli.json'), 'utf8')) as { caPem: string }).caPem;
+  const currentCa = () => fs.readFileSync(path.join(site.installation.dataDir, 'ca.pem'), 'utf8');
+
+  /** Lets the worker run for a small part of the time, so that a backup outlasts what happens beside it. */
+  function slowDown(worker: Child): () => void {
+    let runs = true;
+    const timer = setInterval(() => {
+      runs = !runs;
+      process.kill(worker.pid, runs ? 'SIGCONT' : 'SIGSTOP');
+      if (runs) setTimeout(() => process.kill(worker.pid, 'SIGSTOP'), 12);
+    }, 150);
+    return () => {
+      clearInterval(timer);
+      setTimeout(() => process.kill(worker.pid, 'SIGCONT'), 20);
+    };
+  }
+
+  it('of the CA passes by a running backup', async () => {
+    const before = currentCa();
+    const running = site.run('long');
+    await eventually('the transfer', 60_000, async () => {
+      const all = await site.lab.entities<{ phase: string }>('transfers');
+      return all.some(({ phase }) => phase === 'transferring') || undefined;
+    });
+    const faster = slowDown(roles.get('worker')!);
+    try {
+      const { code, state } = await rotateCa();
+      expect(state).toMatchObject({ overlap: null, missing: [], authorities: [expect.any(String)] });
+      expect(code).toBe(0);
+      const { items } = await site.installation.json<{ items: { state: string }[] }>('session', 'list');
+      expect(items[0]?.state).toBe('running');
+    } finally {
+      faster();
+    }
+    expect(currentCa()).not.toBe(before);
+    const session = await running;
+    const [task] = session.tasks;
+    expect(task).toMatchObject({ state: 'success', failure: null });
+    expect(await site.pointDifferences(task!)).toEqual([]);
+    // The command line was logged in with the CA that is gone.
+    await site.installation.cli('cert', 'list');
+    expect(pinned()).toBe(currentCa());
+    await engineClean(site.lab);
+  }, 180_000);
+
+  it('of all certificates interrupts nobody', async () => {
+    const before = ['plugin', 'mover', 'worker'].map(serialOf);
+    expect((await site.installation.tryCli('cert', 'rotate', '--wait')).code).toBe(0);
+    const after = ['plugin', 'mover', 'worker'].map(serialOf);
+    expect(after.filter((chain) => before.includes(chain))).toEqual([]);
+    await site.dirty('long', 'long-a', 400, 2, 6);
+    const [task] = (await site.run('long')).tasks;
+    expect(task).toMatchObject({ state: 'success', disks: [{ mode: 'incremental' }] });
+  }, 120_000);
+
+  it('waits for a mover that is off, over a kill of the server, and takes it back with its old certificate', async () => {
+    await roles.get('mover')?.stop();
+    const { code, state } = await rotateCa();
+    expect(state).toMatchObject({ overlap: { endsAt: expect.any(String) }, missing: [{ role: 'mover', connected: false }] });
+    expect(code).toBe(3);
+    site.installation.kill('server');
+    await site.installation.start();
+    const standing = () => site.installation.json<RotationState>('cert', 'status');
+    expect((await standing()).authorities).toEqual(state.authorities);
+    const old = serialOf('mover');
+    roles.set('mover', site.installation.startRoleAgain('mover'));
+    await eventually('the end of the overlap', 60_000, async () => (await standing()).overlap === null || undefined, 500);
+    expect(serialOf('mover')).not.toBe(old);
+    await site.dirty('long', 'long-a', 410, 2, 7);
+    const [task] = (await site.run('long')).tasks;
+    expect(task).toMatchObject({ state: 'success', disks: [{ mode: 'incremental' }] });
+    expect(await site.pointDifferences(task!)).toEqual([]);
+    await engineClean(site.lab);
+  }, 180_000);
+
+  it('leaves nothing but certificates with days left, those of engine and hosts too', async () => {
+    const { items } = await site.installation.json<{ items: { kind: string; state: string; daysLeft: number | null }[] }>(
+      ...['cert', 'list', '--refresh'],
+    );
+    const own = items.filter(({ kind }) => !kind.startsWith('engine'));
+    expect(own.map(({ kind }) => kind)).toEqual(['ca', 'host', 'plugin', 'mover', 'worker']);
+    expect(new Set(own.map(({ state }) => state))).toEqual(new Set(['valid']));
+    const seen = new Set(items.filter(({ kind }) => kind.startsWith('engine')).map(({ kind }) => kind));
+    expect([...seen].sort()).toEqual(['engine-ca', 'engine-host', 'engine-proxy', 'engine-web']);
+    expect(items.find(({ kind }) => kind === 'engine-web')).toMatchObject({ state: expect.stringMatching(/valid|expiring/) });
+  });
+});
