@@ -71,6 +71,7 @@ export async function runDemo(options: DemoOptions): Promise<number> {
 
 class Demo {
   readonly #captures: string;
+  readonly #passphraseFile: string;
   #seed: number;
 
   constructor(
@@ -81,6 +82,7 @@ class Demo {
     seed: number,
   ) {
     this.#captures = path.join(folder, 'captures');
+    this.#passphraseFile = path.join(folder, 'passphrase');
     this.#seed = seed * 1000 + 1;
   }
 
@@ -133,7 +135,11 @@ class Demo {
       );
       return true;
     });
-    await installation.cli('repository', 'add', 'main', '--location', path.join(folder, 'repository'));
+    fs.writeFileSync(this.#passphraseFile, 'the demo has no secrets', { mode: 0o600 });
+    await installation.cli(
+      ...['repository', 'add', 'main', '--location', path.join(folder, 'repository')],
+      ...['--passphrase-file', this.#passphraseFile],
+    );
     await installation.cli('job', 'create', 'nightly', '--repository', 'main', '--vm', vmName);
     report.note((await installation.tryCli('vm', 'preflight', vmName)).stdout.trimEnd());
   }
@@ -221,6 +227,8 @@ class Demo {
         'read',
         '--repository',
         repository,
+        '--passphrase-file',
+        this.#passphraseFile,
         '--point',
         task.pointId,
         '--disk',
