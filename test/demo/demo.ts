@@ -10,12 +10,17 @@ import { Installation } from '../harness/installation';
 import { Lab } from '../harness/lab';
 import { Report } from './report';
 import type { Session } from './report';
+import { WorkerVm } from './worker-vm';
 
 const mib = 1024 * 1024;
 const vmName = 'shop';
 
+/** MiB of the demo's data. An emulated CPU carries a tenth of what a real one does. */
+const amounts = { files: 160, ledger: 48, archive: 24 };
+const fewAmounts = { files: 24, ledger: 12, archive: 6 };
+
 /** The demo's VM: a file system that the guest writes, a raw disk, an empty sparse one. */
-const plan = {
+const planWith = ({ files }: typeof amounts) => ({
   vms: [
     {
       name: vmName,
@@ -24,13 +29,13 @@ const plan = {
       nics: 1,
       tags: ['gold'],
       disks: [
-        { name: 'shop-system', sizeMib: 768, format: 'cow', filesMib: 160 },
+        { name: 'shop-system', sizeMib: 768, format: 'cow', filesMib: files },
         { name: 'shop-ledger', sizeMib: 256, format: 'raw', domain: 'data-2' },
         { name: 'shop-empty', sizeMib: 4096, format: 'cow' },
       ],
     },
   ],
-};
+});
 
 interface NamedDisk {
   readonly id: string;
@@ -41,15 +46,21 @@ export interface DemoOptions {
   readonly json: boolean;
   readonly keep: boolean;
   readonly seed: number;
+  /** Through a worker VM instead of the worker beside the server. */
+  readonly realWorkers: boolean;
 }
+
+const amountsOf = ({ realWorkers }: DemoOptions) => (realWorkers ? fewAmounts : amounts);
 
 /** Runs the demo; resolves with the exit code. */
 export async function runDemo(options: DemoOptions): Promise<number> {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'tidemark-demo-'));
   const report = new Report(options.json);
-  const lab = new Lab({ folder: path.join(folder, 'lab'), plan, clockFactor: 10 });
+  const guests = options.realWorkers ? { workerVms: 'guest' as const } : {};
+  const lab = new Lab({ folder: path.join(folder, 'lab'), plan: planWith(amountsOf(options)), clockFactor: 10, ...guests });
   const installation = new Installation(path.join(folder, 'site'));
-  const demo = new Demo(folder, lab, installation, report, options.seed);
+  const workerVm = options.realWorkers ? new WorkerVm(lab, installation, report) : undefined;
+  const demo = new Demo(folder, lab, installation, report, options.seed, amountsOf(options), workerVm);
   const interrupted = new Promise<'interrupted'>((resolve) => process.once('SIGINT', () => resolve('interrupted')));
   try {
     await Promise.race([demo.run(), interrupted]);
@@ -80,6 +91,8 @@ class Demo {
     private readonly installation: Installation,
     private readonly report: Report,
     seed: number,
+    private readonly amounts: typeof fewAmounts,
+    private readonly workerVm: WorkerVm | undefined,
   ) {
     this.#captures = path.join(folder, 'captures');
     this.#passphraseFile = path.join(folder, 'passphrase');
@@ -103,6 +116,7 @@ class Demo {
 
   async #setUp(): Promise<void> {
     const { lab, installation, report, folder } = this;
+    await this.workerVm?.prepare();
     report.step('starting the oVirt lab: engine, hosts, imageio, one Linux guest');
     await lab.start();
     await lab.startVm(vmName);
@@ -110,10 +124,11 @@ class Demo {
       const { text } = await lab.control<{ text: string }>('GET', `/vms/${vmName}/console`);
       return /cycle \d+/i.test(text) || undefined;
     });
-    await this.#dirty('shop-ledger', 48);
+    await this.#dirty('shop-ledger', this.amounts.ledger);
     fs.mkdirSync(this.#captures);
     await lab.control('POST', '/captures', { folder: this.#captures });
     report.step('starting the backup server with plug-in, mover and worker');
+    this.workerVm?.announce();
     await installation.start();
     const { items } = await installation.json<{ items: { id: string }[] }>('plugin', 'list');
     await installation.cli('plugin', 'enable', items[0]?.id ?? '');
@@ -140,6 +155,8 @@ class Demo {
       ...['repository', 'add', 'main', '--location', path.join(folder, 'repository')],
       ...['--passphrase-file', this.#passphraseFile],
     );
+    if (this.workerVm) await this.workerVm.deploy('Level46');
+    else await installation.cli('worker', 'policy', '--deploy-automatically', 'off');
     await installation.cli('job', 'create', 'nightly', '--repository', 'main', '--vm', vmName);
     report.note((await installation.tryCli('vm', 'preflight', vmName)).stdout.trimEnd());
   }
@@ -152,6 +169,7 @@ class Demo {
     if (result.code !== 0 && result.code !== 3)
       throw new Error(`the ${title} backup ended ${session.state}: ${JSON.stringify(session.tasks?.[0]?.failure)}`);
     this.report.session(title, session);
+    this.workerVm?.expectThrough(title, session);
     await engineClean(this.lab, 30_000);
     return session;
   }
@@ -194,7 +212,7 @@ class Demo {
       return disk?.status === 'ok' || undefined;
     });
     await eventually('the new disk in the VM', 30_000, async () => {
-      await this.#dirty('shop-archive', 24);
+      await this.#dirty('shop-archive', this.amounts.archive);
       return true;
     });
   }
@@ -261,6 +279,7 @@ class Demo {
     if (result.code !== 0 && result.code !== 3)
       throw new Error(`the restore ended ${restore.state}: ${JSON.stringify(restore.tasks?.[0]?.failure)}`);
     this.report.session('restore', restore);
+    this.workerVm?.expectThrough('restore', restore);
     const restored = (await this.lab.entities<NamedDisk>('vms')).find(({ name }) => name === 'shop-restored');
     const attachments = await this.lab.entities<{ vmId: string; diskId: string }>('attachments');
     const disks = await this.lab.entities<NamedDisk>('disks');
@@ -303,7 +322,8 @@ class Demo {
       20,
     );
     await lab.control('POST', `/hosts/${host}/imageio/stall`, { stalled: true });
-    installation.kill('worker');
+    if (this.workerVm) await this.workerVm.kill();
+    else installation.kill('worker');
     installation.kill('plugin');
     await lab.control('POST', `/hosts/${host}/imageio/stall`, { stalled: false });
     const left = await leftovers(lab);

@@ -22,6 +22,7 @@ export interface Session {
       readonly mode: string;
       readonly reason: string;
       readonly path: string;
+      readonly workerHop: string | null;
       readonly counters: Counters;
       readonly durationMs: number | null;
     }[];
@@ -42,6 +43,17 @@ interface Row {
   readonly durationMs: number;
 }
 
+/** How long the stages of a worker VM took, seconds since the command was given. */
+export interface DeployTimes {
+  readonly imageBytes: number;
+  readonly uploadedAfter: number;
+  readonly startedAfter: number;
+  /** The VM's own program speaks. */
+  readonly bootedAfter: number;
+  readonly enrolledAfter: number;
+  readonly testedAfter: number;
+}
+
 interface Comparison {
   readonly what: string;
   readonly difference: string | null;
@@ -51,6 +63,7 @@ interface Comparison {
 export class Report {
   readonly #rows: Row[] = [];
   readonly #comparisons: Comparison[] = [];
+  #workerVm: DeployTimes | undefined;
   readonly #startedMs = Date.now();
 
   constructor(private readonly json: boolean) {}
@@ -95,9 +108,29 @@ export class Report {
     this.note(`  ${difference === undefined ? 'same ' : 'DIFFERS'} ${what}${difference === undefined ? '' : `: ${difference}`}`);
   }
 
+  deployed(times: DeployTimes): void {
+    this.#workerVm = times;
+    const mib = times.imageBytes / 1024 / 1024;
+    const seconds = (value: number) => `${value.toFixed(1)} s`;
+    this.note(
+      `  image of ${mib.toFixed(1)} MiB in the storage domain after ${seconds(times.uploadedAfter)} (sent, read back and compared)`,
+    );
+    this.note(`  VM made and switched on after ${seconds(times.startedAfter)}`);
+    this.note(
+      `  booted in ${seconds(times.bootedAfter - times.startedAfter)}, enrolled ${seconds(times.enrolledAfter - times.bootedAfter)} later`,
+    );
+    this.note(`  self-test passed, ready after ${seconds(times.testedAfter)} in all, on an emulated CPU`);
+  }
+
   print(): void {
     if (this.json) {
-      const result = { good: this.good, durationMs: Date.now() - this.#startedMs, runs: this.#rows, comparisons: this.#comparisons };
+      const result = {
+        good: this.good,
+        durationMs: Date.now() - this.#startedMs,
+        ...(this.#workerVm ? { workerVm: this.#workerVm } : {}),
+        runs: this.#rows,
+        comparisons: this.#comparisons,
+      };
       process.stdout.write(`${JSON.stringify(result, null, 2)}\n`);
       return;
     }
