@@ -305,6 +305,33 @@ describe('when no image service can be reached', () => {
     expectClean(at);
   });
 
+  it('as the engine finds no image daemon that serves the disk, it goes the same way', async () => {
+    await using at = await bench();
+    const vm = at.engine.addVm('web', [{}]);
+    at.engine.failingTransfers = 3;
+    const run = await runBackup(at, backupOf(vm));
+    expect(run.awaiting?.disks[0]?.transport).toBe('disk-attachment');
+    expectClean(at);
+  });
+
+  it('and the engine does not let go of what it began, the first failure stands, without hours of trying', async () => {
+    await using at = await bench();
+    const vm = at.engine.addVm('web', [{}]);
+    at.engine.failingTransfers = 100;
+    at.engine.ticketsStuck = true;
+    at.engine.before = (call) => {
+      // As an engine whose host has lost its daemon: the transfer neither starts nor ends.
+      if (call !== 'transfers.find') return;
+      for (const transfer of at.engine.transfersById.values()) transfer.phase = 'finalizing_failure';
+    };
+    const since = quick.now();
+    const run = await runBackup(at, backupOf(vm));
+    expect(run.result).toMatchObject({ outcome: 'failed', failure: { code: 'TRANSFER_NOT_STARTED' } });
+    expect(quick.now() - since).toBeLessThan(45 * 60_000);
+    expect(at.engine.calls).not.toContain('snapshots.create');
+    expect(at.engine.calls.filter((call) => call === 'transfers.create')).toHaveLength(1);
+  });
+
   it('and no worker VM can attach, the first failure stands', async () => {
     const engine = newEngine();
     await using at = await startBench({ engine });

@@ -31,7 +31,7 @@ export interface ReadingInput {
 }
 
 /** An image transfer that failed leaves little, and the other way must not begin before it is gone. */
-const cleanUpMs = 10 * 60_000;
+const cleanUpMs = 5 * 60_000;
 
 export class BackupReading {
   constructor(

@@ -57,6 +57,7 @@ export interface RoundsResult {
 }
 
 const endBackupMs = 60 * 60_000;
+const deadTransferMs = 3 * 60_000;
 
 type DiskEnd = { readonly outcome: DiskOutcome } | { readonly lost: string };
 
@@ -210,7 +211,8 @@ export class BackupRounds {
         result = await this.tasks.run(engine, order);
       } catch (error) {
         if (!hasCode(error, 'TRANSFER_NOT_STARTED')) throw error;
-        await this.#endTransfersOf(request.operationId, diskId, signal);
+        // Another one is refused while this one stands.
+        if (!(await this.#endTransfersOf(request.operationId, diskId, signal))) throw error;
         // An imageio daemon that restarts looks like a bitmap that is gone, but only for a moment.
         if (tried >= (mode === 'incremental' ? 2 : 3)) {
           if (mode === 'incremental') return { lost: error.code };
@@ -266,12 +268,14 @@ export class BackupRounds {
     for (const entry of this.journal.openEntries(operationId)) if (entry.kind === 'backup') await this.#end(entry, false, signal);
   }
 
-  async #endTransfersOf(operationId: string, diskId: string, signal: AbortSignal): Promise<void> {
-    for (const entry of this.journal.openEntries(operationId)) {
-      if (entry.kind === 'image-transfer' && entry.details['diskId'] === diskId) {
-        await this.cleaner.endTransfer(entry, 'cancel', { signal, deadlineMs: 10 * 60_000 });
-      }
-    }
+  /** False when the engine does not let go of one: a host whose image daemon is gone keeps its ticket. */
+  async #endTransfersOf(operationId: string, diskId: string, signal: AbortSignal): Promise<boolean> {
+    const ended = await this.cleaner.settle(operationId, {
+      signal,
+      deadlineMs: deadTransferMs,
+      only: ({ kind, details }) => kind === 'image-transfer' && details['diskId'] === diskId,
+    });
+    return ended.every((one) => one.state === 'removed');
   }
 }
 
