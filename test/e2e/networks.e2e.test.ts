@@ -62,7 +62,7 @@ describe('two clusters on networks of their own', () => {
     site = await startSite({ east: {}, west: {} });
     await deploy(site, 'east');
     await deploy(site, 'west');
-  }, 150_000);
+  }, 240_000);
   afterAll(async () => {
     await site[Symbol.asyncDispose]();
   }, 60_000);
@@ -75,7 +75,7 @@ describe('two clusters on networks of their own', () => {
       expect(tested.stdout).not.toContain(`host-${name === 'east' ? 'west' : 'east'}`);
     }
     await engineClean(site.lab);
-  }, 120_000);
+  }, 180_000);
 
   it('name the closed port and what to do', async () => {
     const test = async (...blocks: object[]) => {
@@ -91,7 +91,7 @@ describe('two clusters on networks of their own', () => {
     expect(mover.stdout).toMatch(new RegExp(`failed +mover[^]*${moverData}`, 'i'));
     expect(mover.stdout).toMatch(/ok +host +host-east/i);
     expect((await test()).code).not.toBe(1);
-  }, 120_000);
+  }, 180_000);
 });
 
 describe('a cluster behind NAT', () => {
@@ -99,7 +99,7 @@ describe('a cluster behind NAT', () => {
 
   beforeAll(async () => {
     site = await startSite({ east: { nat: true } });
-  }, 150_000);
+  }, 240_000);
   afterAll(async () => {
     await site[Symbol.asyncDispose]();
   }, 60_000);
@@ -113,7 +113,7 @@ describe('a cluster behind NAT', () => {
     await deploy(site, 'east');
     await backUp(site, 'east');
     await engineClean(site.lab);
-  }, 150_000);
+  }, 240_000);
 });
 
 describe('a cluster with IPv6 only', () => {
@@ -121,7 +121,7 @@ describe('a cluster with IPv6 only', () => {
 
   beforeAll(async () => {
     site = await startSite({ east: { family: 'ipv6' } });
-  }, 150_000);
+  }, 240_000);
   afterAll(async () => {
     await site[Symbol.asyncDispose]();
   }, 60_000);
@@ -132,5 +132,5 @@ describe('a cluster with IPv6 only', () => {
     expect(tested.stdout).toMatch(/ok +host +host-east/i);
     await backUp(site, 'east');
     await engineClean(site.lab);
-  }, 150_000);
+  }, 240_000);
 });
