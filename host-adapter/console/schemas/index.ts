@@ -12,7 +12,7 @@ import { Point, Repository } from './repositories';
 import { Session } from './sessions';
 import { OrphanWorker, Worker, WorkerImage } from './workers';
 
-export { Failure, Paging, Problem } from './common';
+export { Paging, Problem } from './common';
 export * from './certificates';
 export * from './events';
 export * from './inventory';
