@@ -105,6 +105,22 @@ describe('tidemark.host.v1', () => {
       });
     });
 
+    it('takes a process back under its id, with a token made for it', async () => {
+      const again = await token('movers', { again: mover.self.id });
+      const { certificateRequestPem } = await createCertificateRequest();
+      const { subjectId } = await raw().call('Enrol', application(again, certificateRequestPem), quick);
+      expect(subjectId).toBe(mover.self.id);
+      const { items } = (await at.api('GET', '/movers')).body as { items: { id: string }[] };
+      expect(items.filter(({ id }) => id === mover.self.id)).toHaveLength(1);
+      // Only for one that is there, in its own role.
+      for (const id of [randomUUID(), identity.self.id]) {
+        expect(await at.api('POST', '/movers/enrolment-tokens', { again: id })).toMatchObject({
+          status: 403,
+          body: { code: 'IDENTITY_REVOKED' },
+        });
+      }
+    });
+
     it('slows down whoever guesses', async () => {
       const client = raw();
       const { certificateRequestPem } = await createCertificateRequest();
@@ -244,7 +260,7 @@ describe('tidemark.host.v1', () => {
       const { ticketPublicKeysPem } = await registry.call('RegisterMover', registration, quick);
       const { paths } = await host.call('CreateProbePaths', {}, quick);
       const path = paths.find((one) => one.moverId === mover.self.id);
-      expect(path).toMatchObject({ name: 'fake-host', dataPath: { endpoints: ['127.0.0.1:5'], sessionId: '' } });
+      expect(path).toMatchObject({ name: 'h', dataPath: { endpoints: ['127.0.0.1:5'], sessionId: '' } });
       const ticket = verifyTicket(path?.dataPath?.ticket ?? '', ticketPublicKeysPem, new Date());
       expect(ticket).toMatchObject({ expired: false, claims: { rights: ['probe'], repositoryId: '' } });
     });
