@@ -43,7 +43,7 @@ export function encodeKeys(document: KeysDocument, masterKey: Buffer): Buffer {
 }
 
 /** What it says, not yet proven; `isGenuine` proves it. Throws OBJECT_DAMAGED, REPOSITORY_FORMAT_UNKNOWN. */
-export function decodeKeys(bytes: Buffer, name: string): { document: KeysDocument; isGenuine(masterKey: Buffer): boolean } {
+export function decodeKeys(bytes: Buffer, name: string): { document: KeysDocument; isGenuine: (masterKey: Buffer) => boolean } {
   const [content, mac] = openDocument(kind, bytes, name) as [Buffer, Buffer | undefined];
   let document: KeysDocument;
   try {

@@ -5,7 +5,7 @@ import path from 'node:path';
 import { packName } from '../repository/pack-table';
 import { sampleBlock } from '../testing/test-disk';
 import { temporaryFolder } from '../testing/test-mover';
-import { TestRepository } from '../testing/test-repository';
+import { testKey, TestRepository } from '../testing/test-repository';
 
 const block = 65_536;
 const program = path.join(__dirname, 'main.js');
@@ -17,6 +17,40 @@ function run(...args: string[]): Promise<{ code: number; stdout: string; stderr:
     );
   });
 }
+
+test('reads an encrypted repository, given a key, and says which key it needs', async () => {
+  using scratch = temporaryFolder();
+  await using test = await TestRepository.open(scratch.folder, { key: testKey });
+  const content = new Map([[1, sampleBlock(1, block)]]);
+  const before = await test.backup(3 * block, content);
+  await test.repository.keys?.rotate(new Date());
+  const pointId = await test.backup(3 * block, new Map([...content, [2, sampleBlock(2, block)]]), before);
+  const recoveryKey = await test.repository.keys?.addRecoveryKey(randomUUID(), new Date());
+  const file = (name: string, text: string) => {
+    fs.writeFileSync(path.join(scratch.folder, name), `${text}\n`);
+    return path.join(scratch.folder, name);
+  };
+  const out = path.join(scratch.folder, 'disk.raw');
+  const read = (...key: string[]) =>
+    run(
+      ...['point', 'read', '--repository', path.join(scratch.folder, 'repository'), '--point', pointId],
+      ...['--disk', 'disk', '--out', out, '--force', ...key],
+    );
+  const keyFile = file('key', testKey.secret.reveal());
+  for (const key of [
+    ['--key-file', keyFile],
+    ['--recovery-key-file', file('recovery', recoveryKey?.reveal() ?? '')],
+  ]) {
+    expect(await read(...key)).toMatchObject({ code: 0 });
+    expect(fs.readFileSync(out).equals(await test.read(pointId))).toBe(true);
+    fs.rmSync(out);
+  }
+  expect(await read()).toMatchObject({ code: 2, stderr: expect.stringContaining('REPOSITORY_KEY_NEEDED') as string });
+  const wrong = await read('--passphrase-file', file('passphrase', 'not the right passphrase'));
+  expect(wrong).toMatchObject({ code: 1, stderr: expect.stringContaining('REPOSITORY_KEY_WRONG') as string });
+  expect(await read('--key-file', keyFile, '--recovery-key-file', keyFile)).toMatchObject({ code: 2 });
+  expect(fs.existsSync(out)).toBe(false);
+});
 
 test('lists and reads a repository with nothing but its folder, also while a mover holds it', async () => {
   using scratch = temporaryFolder();
