@@ -69,6 +69,13 @@ describe('the look at names', () => {
     expect(none?.advice).toContain('Give this worker DNS servers');
   });
 
+  it('tells one cause once, however many names it has', async () => {
+    const many = Array.from({ length: 200 }, (_, i) => `host${i}.test`);
+    const cells = await nameCells(many, dns({ '10.0.0.1': undefined }));
+    expect(cells).toHaveLength(1);
+    expect(cells[0]?.detail).toContain('host0.test, host1.test, host2.test and 197 more');
+  });
+
   it('does not ask for servers that the hosts file makes superfluous', async () => {
     const [cell] = await nameCells(['engine.test'], dns({ '10.0.0.1': undefined }, { 'engine.test': '10.0.0.5' }));
     expect(cell).toMatchObject({ verdict: 'passed' });

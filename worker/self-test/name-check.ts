@@ -4,9 +4,11 @@ import type { NameService } from './names';
 
 /** Names that are told one by one when all is well. */
 const maxListed = 3;
+/** Names for which each server is asked what it has to say. */
+const maxAsked = 8;
 
 /**
- * Every name of the targets must resolve. One cell when all do, else one for each that does not, and one that says which server answered for the
+ * Every name of the targets must resolve. One cell when all do, else one for each that is not known, and one that says which server answered for the
  * others: a name that only some server knows is the usual trouble.
  */
 export async function nameCells(wanted: readonly string[], names: NameService): Promise<Cell[]> {
@@ -33,12 +35,31 @@ export async function nameCells(wanted: readonly string[], names: NameService): 
       }),
     );
   }
-  for (const { name, reason } of looks.filter((one) => one.reason !== '')) {
-    cells.push(
-      cellOf(name, { verdict: 'failed', detail: await whyNot(name, reason, servers, names), ...adviceFor(name, reason, servers) }),
-    );
-  }
+  const bad = looks.filter((one) => one.reason !== '');
+  const unanswered = bad.filter((one) => isUnanswered(one.reason));
+  if (unanswered.length > 0) cells.push(silentCell(unanswered, servers));
+  const unknown = bad.filter((one) => !isUnanswered(one.reason));
+  const asked = await Promise.all(unknown.slice(0, maxAsked).map(({ name }) => whatServersSay(name, servers, names)));
+  unknown.forEach(({ name, reason }, index) => {
+    const said = asked[index];
+    const detail = `${name} does not resolve (${reason})${said === undefined ? '' : `; ${said}`}`;
+    const advice = `Add ${name} to the DNS that ${servers.join(', ')} serve, or choose other DNS servers in the worker's settings.`;
+    cells.push(cellOf(name, { verdict: 'failed', detail, advice, code: 'NAME_NOT_RESOLVED' }));
+  });
   return cells;
+}
+
+/** Names that got no answer at all have one cause, and one cell. */
+function silentCell(unanswered: readonly { readonly name: string; readonly reason: string }[], servers: readonly string[]): Cell {
+  const listed = unanswered.slice(0, maxListed).map((one) => one.name);
+  const rest = unanswered.length > maxListed ? ` and ${unanswered.length - maxListed} more` : '';
+  const detail = `no answer for ${listed.join(', ')}${rest} (${unanswered[0]?.reason})`;
+  if (servers.length === 0) {
+    const advice = 'Give this worker DNS servers in its settings, or use addresses in place of names.';
+    return cellOf(listed[0] ?? '', { verdict: 'failed', detail: `${detail}; no DNS server is set`, advice, code: 'NAME_NOT_RESOLVED' });
+  }
+  const advice = `Open UDP and TCP 53 from this worker to its DNS servers (${servers.join(', ')}), or choose others in its settings.`;
+  return cellOf(listed[0] ?? '', { verdict: 'failed', detail, advice, code: 'DNS_SILENT' });
 }
 
 async function look(name: string, names: NameService): Promise<{ addresses: readonly string[]; reason: string }> {
@@ -64,8 +85,7 @@ async function whoAnswers(name: string, servers: readonly string[], names: NameS
   return { server: '', silent: [] };
 }
 
-async function whyNot(name: string, reason: string, servers: readonly string[], names: NameService): Promise<string> {
-  if (servers.length === 0) return `${name} does not resolve (${reason}); no DNS server is set`;
+async function whatServersSay(name: string, servers: readonly string[], names: NameService): Promise<string> {
   const said = await Promise.all(
     servers.map(async (server) => {
       try {
@@ -77,23 +97,12 @@ async function whyNot(name: string, reason: string, servers: readonly string[], 
       }
     }),
   );
-  return `${name} does not resolve (${reason}); ${said.join(', ')}`;
+  return said.join(', ');
 }
 
-function adviceFor(name: string, reason: string, servers: readonly string[]): Pick<Cell, 'advice' | 'code'> {
-  if (servers.length === 0)
-    return { code: 'NAME_NOT_RESOLVED', advice: 'Give this worker DNS servers in its settings, or use addresses in place of names.' };
-  const where = servers.join(', ');
-  // EAI_AGAIN: no server gave any answer; everything else is an answer.
-  if (isSilence(reason) || reason === 'EAI_AGAIN')
-    return {
-      code: 'DNS_SILENT',
-      advice: `Open UDP and TCP 53 from this worker to its DNS servers (${where}), or choose others in its settings.`,
-    };
-  return {
-    code: 'NAME_NOT_RESOLVED',
-    advice: `Add ${name} to the DNS that ${where} serve, or choose other DNS servers in the worker's settings.`,
-  };
+/** Of the system's resolver: no server gave any answer. Everything else is an answer. */
+function isUnanswered(reason: string): boolean {
+  return isSilence(reason) || reason === 'EAI_AGAIN';
 }
 
 function isSilence(reason: string): boolean {

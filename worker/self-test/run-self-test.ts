@@ -17,7 +17,7 @@ import { NamesOnce } from './names';
 import type { NameService } from './names';
 
 /** Targets looked at side by side: sockets cost little, and those that time out should not queue. */
-const besideEachOther = 32;
+const besideEachOther = 64;
 /** For one step towards one target: TCP, TLS, Hello. */
 const stepMs = 4_000;
 /** After it nothing more is looked at, so that the report is there within 60 s: the sample takes 15 s, and its connection some. */
