@@ -108,6 +108,8 @@ def remove_old(out):
     for manifest in manifests[KEPT_IMAGES:]:
         manifest.unlink()
         manifest.with_suffix(".qcow2").unlink(missing_ok=True)
+        version = manifest.stem.removeprefix("tidemark-worker-")
+        (out / f"tidemark-worker-image_{version}_all.deb").unlink(missing_ok=True)
 
 
 def main():

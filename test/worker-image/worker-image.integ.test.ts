@@ -65,6 +65,13 @@ onX64('worker image', () => {
     );
   });
 
+  test('the package for machines without internet has both files where the plug-in looks', async () => {
+    const { stdout } = await run('python3', [script('main.py'), '--deb'], { cwd: root });
+    const { stdout: listing } = await run('dpkg-deb', ['--contents', stdout.trim().split('\n').at(-1) ?? '']);
+    for (const ending of ['json', 'qcow2'])
+      expect(listing).toContain(`./usr/share/tidemark/worker-image/tidemark-worker-${manifest.version}.${ending}`);
+  }, 60_000);
+
   test('the steps of the build repeat themselves bit by bit, and refuse what does not belong into a worker', async () => {
     await run('python3', [script('self_test.py')]);
   }, 120_000);
