@@ -61,7 +61,7 @@ export class Cleaner {
     const left = () => ({ ...rest, deadlineMs: Math.max(0, until - this.patience.clock.now()) });
     const settled = await Promise.all([
       ...of('image-transfer').map((entry) => this.#guard(entry, (e) => this.endTransfer(e, 'cancel', left()))),
-      ...of('attachment').map((entry) => this.#guard(entry, (e) => this.endAttachment(e, left()))),
+      ...of('attachment').map((entry) => this.#guard(entry, (e) => removeAttachment(this.#tools(e), e, left()))),
     ]);
     const blocked = settled.some((one) => one.state !== 'removed');
     const wait = (entry: JournalEntry): Settlement => ({
@@ -76,16 +76,6 @@ export class Cleaner {
       }
     }
     return settled;
-  }
-
-  /** Takes a disk off a worker VM, whose reader or writer is through with it. */
-  async endAttachment(entry: JournalEntry, options: CleanOptions): Promise<Settlement> {
-    return await removeAttachment(this.#tools(entry), entry, options);
-  }
-
-  /** Merges a snapshot that we took; nothing of it may hang on a worker any more. */
-  async endSnapshot(entry: JournalEntry, options: CleanOptions): Promise<Settlement> {
-    return await removeSnapshot(this.#tools(entry), this.#verifier, entry, options);
   }
 
   /**
@@ -197,7 +187,7 @@ export class Cleaner {
       case 'checkpoint':
         return await this.removeCheckpoint(entry, options);
       case 'snapshot':
-        return await this.endSnapshot(entry, options);
+        return await removeSnapshot(this.#tools(entry), this.#verifier, entry, options);
       case 'vm':
         if (entry.details['role'] !== 'worker') return await removeVm(this.#tools(entry), entry, options);
         if (!this.isOwned(entry)) return await removeHalfMadeWorker(this.#tools(entry), entry, options);

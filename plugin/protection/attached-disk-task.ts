@@ -78,8 +78,8 @@ export class AttachedDiskTasks {
     if (outcome.counters !== noBytes) grow(outcome.counters);
     if (signal.aborted) throw CommonErrors.CANCELLED({ what: `disk ${diskId}` });
     // A detach that fails now fails no backup: the entry stays, and the snapshot waits for it.
-    const ended = await this.cleaner.endAttachment(entry, { signal, deadlineMs: detachMs });
-    return { failure: outcome.failure, counters, detached: ended.state === 'removed' };
+    const detached = await this.#detach(operationId, signal, ({ entryId }) => entryId === entry.entryId);
+    return { failure: outcome.failure, counters, detached };
   }
 
   /** What was half attached is taken off again, so that another worker can have it. */
@@ -87,14 +87,14 @@ export class AttachedDiskTasks {
     try {
       return await this.attachments.attach(engine, order, signal);
     } catch (error) {
-      if (!signal.aborted) {
-        await this.cleaner.settle(order.operationId, {
-          signal,
-          deadlineMs: detachMs,
-          only: ({ kind, objectId }) => kind === 'attachment' && objectId === order.diskId,
-        });
-      }
+      if (!signal.aborted) await this.#detach(order.operationId, signal, ({ objectId }) => objectId === order.diskId);
       throw error;
     }
+  }
+
+  async #detach(operationId: string, signal: AbortSignal, isMeant: (entry: JournalEntry) => boolean): Promise<boolean> {
+    const only = (entry: JournalEntry) => entry.kind === 'attachment' && isMeant(entry);
+    const settled = await this.cleaner.settle(operationId, { signal, deadlineMs: detachMs, only });
+    return settled.every((one) => one.state === 'removed');
   }
 }

@@ -416,6 +416,21 @@ describe('a backup by attachment that goes wrong', () => {
     expectClean(at);
   });
 
+  it('ends well, with a warning, when the engine no longer lets us take the disk off', async () => {
+    await using at = await bench();
+    const vm = at.engine.addVm('web', [{}]);
+    at.engine.before = (call) => {
+      if (call === 'diskAttachments.detach')
+        throw EngineErrors.ENGINE_PERMISSION_MISSING({ operation: call, detail: 'CONFIGURE_VM_STORAGE' });
+    };
+    const run = await runBackup(at, attached(vm));
+    expect(run.result.outcome).toBe('warning');
+    expect(run.notes.find((n) => n.code === 'engine-not-clean')?.message).toContain('CONFIGURE_VM_STORAGE');
+    at.engine.before = () => undefined;
+    at.janitor.start();
+    await eventually('a clean engine', () => at.engine.leftovers().length === 0 && at.journal.openEntries().length === 0);
+  });
+
   it.each(['snapshots.create', 'diskAttachments.add', 'diskAttachments.detach', 'diskAttachments.unplug', 'snapshots.remove'])(
     'goes on after a lost answer to %s',
     async (lost) => {
