@@ -119,6 +119,7 @@ describe('names of one self-test', () => {
     const names = new NamesOnce(dead, 10);
     const ends = await Promise.allSettled(Array.from({ length: 50 }, (_, i) => names.lookup(`host${i}`)));
     expect(ends.every((end) => end.status === 'rejected' && (end.reason as { code: string }).code === 'ETIMEOUT')).toBe(true);
-    expect(asked).toBeLessThan(6);
+    // Each holds a thread that disk reads need.
+    expect(asked).toBe(2);
   });
 });

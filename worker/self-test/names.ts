@@ -39,13 +39,13 @@ export async function addressesOf(host: string, names: NameService): Promise<rea
 /** Look-ups by the system's resolver take threads that disk reads need too. */
 const lookupsAtATime = 2;
 const lookupTimeoutMs = 6_000;
-/** So many silent look-ups, and the servers are taken for dead. */
-const silentEnough = 3;
+/** So many silent look-ups, and the servers are taken for dead: no more threads are given to them. */
+const silentEnough = lookupsAtATime;
 
 /** The names of one self-test: each is looked up once, a few at a time, and dead servers do not hold everything up. */
 export class NamesOnce implements NameService {
   private readonly known = new Map<string, Promise<readonly string[]>>();
-  private readonly turns: (() => void)[] = [];
+  private turns: (() => void)[] = [];
   private running = 0;
   private silent = 0;
 
@@ -74,30 +74,35 @@ export class NamesOnce implements NameService {
   }
 
   private async inTurn(name: string): Promise<readonly string[]> {
-    if (this.running >= lookupsAtATime) await new Promise<void>((resolve) => this.turns.push(resolve));
+    while (this.running >= lookupsAtATime && this.silent < silentEnough) await new Promise<void>((resolve) => this.turns.push(resolve));
+    if (this.silent >= silentEnough) throw silence(name);
     this.running += 1;
-    try {
-      if (this.silent >= silentEnough) throw silence(name);
-      return await this.inTime(name);
-    } finally {
+    const answered = this.names.lookup(name).finally(() => {
+      // Only now is its thread free again, however long ago we gave up.
       this.running -= 1;
-      this.turns.shift()?.();
-    }
+      this.wakeAll();
+    });
+    return this.inTime(name, answered);
   }
 
-  private async inTime(name: string): Promise<readonly string[]> {
+  private async inTime(name: string, answered: Promise<readonly string[]>): Promise<readonly string[]> {
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<never>((_, reject) => {
       timer = setTimeout(() => {
         this.silent += 1;
+        this.wakeAll();
         reject(silence(name));
       }, this.timeoutMs);
     });
     try {
-      return await Promise.race([this.names.lookup(name), late]);
+      return await Promise.race([answered, late]);
     } finally {
       clearTimeout(timer);
     }
+  }
+
+  private wakeAll(): void {
+    for (const wake of this.turns.splice(0)) wake();
   }
 }
 
