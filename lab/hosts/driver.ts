@@ -235,13 +235,14 @@ export interface HostFleet {
   /**
    * qemu-nbd on a volume chain (transfers without a live backup). `bitmap` exports what changed since that checkpoint, merged
    * over all layers. `writable` serves uploads. Refused (VM_RUNNING) when a running VM writes to the chain; layers below a running
-   * VM's leaf are served, they no longer change. An `exportId` that is served already gives its export again.
+   * VM's leaf are served, they no longer change. `full` is a fault: writes fail as on storage without space. An `exportId` that is served
+   * already gives its export again.
    */
   startNbd(
     hostId: string,
     exportId: string,
     disk: DiskChain,
-    options: { writable: boolean; bitmap?: string; shallow?: boolean },
+    options: { writable: boolean; bitmap?: string; shallow?: boolean; full?: boolean },
   ): Promise<NbdExport>;
   stopNbd(exportId: string): Promise<void>;
 

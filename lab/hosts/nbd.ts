@@ -1,4 +1,5 @@
 import { readFileSync, rmSync } from 'node:fs';
+import { constants } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type DiskChain, HostError, type NbdExport } from './driver';
 import { type FleetPaths, shortHash } from './paths';
@@ -27,6 +28,8 @@ export interface NbdStart {
   readonly bitmap?: string;
   /** Only what the leaf itself holds; everything else is a hole. */
   readonly shallow?: boolean;
+  /** Fault: what a client writes fails for want of space. */
+  readonly full?: boolean;
 }
 
 export class NbdServers {
@@ -63,7 +66,7 @@ export class NbdServers {
     await this.processes.start<NbdMeta>({
       name,
       hostId,
-      command: ['qemu-nbd', ...serverOptions(socket, format, options), ...image(file, format, options.shallow === true)],
+      command: ['qemu-nbd', ...serverOptions(socket, format, options), ...image(file, format, options)],
       stdoutFile: errors,
       stderrFile: errors,
       meta: { exportId, result, socket, overlay: usesOverlay ? overlay : undefined },
@@ -139,9 +142,17 @@ function serverOptions(socket: string, format: 'raw' | 'cow', options: NbdStart)
   ];
 }
 
-function image(file: string, format: 'raw' | 'cow', shallow: boolean): string[] {
-  if (!shallow || format === 'raw') return [`--format=${qemuFormat(format)}`, file];
-  return [`json:${JSON.stringify({ driver: 'qcow2', backing: null, file: { driver: 'file', filename: file } })}`];
+function image(file: string, format: 'raw' | 'cow', { shallow = false, full = false }: NbdStart): string[] {
+  const hidesBacking = shallow && format === 'cow';
+  if (!hidesBacking && !full) return [`--format=${qemuFormat(format)}`, file];
+  const storage = { driver: 'file', filename: file };
+  const noSpace = { event: 'none', iotype: 'write', errno: constants.errno.ENOSPC, once: false };
+  const options = {
+    driver: qemuFormat(format),
+    ...(hidesBacking ? { backing: null } : {}),
+    file: full ? { driver: 'blkdebug', image: storage, 'inject-error': [noSpace] } : storage,
+  };
+  return [`json:${JSON.stringify(options)}`];
 }
 
 function refusal(text: string): HostError {

@@ -59,6 +59,21 @@ describe('transfers', () => {
     expect((await readFile(dump)).equals(expected)).toBe(true);
   });
 
+  test('storage that is full fails the client that writes, not the one that reads', async () => {
+    const { fleet, client } = harness;
+    const disk = await makeDisk(fleet, 'cow', 16 * mib);
+    const ticket = ticketFor(await fleet.startNbd(hostId, 'full', disk, { writable: true, full: true }), { ops: ['read', 'write'] });
+    await fleet.putTicket(hostId, ticket);
+    const url = `${host}/images/${ticket.uuid}`;
+    const written = await client.call('PUT', url, { 'content-length': String(mib) }, seededBytes(6, 0, mib));
+    expect(written.status).toBe(500);
+    const log = await readFile(join(harness.dataDir, 'hosts', hostId, 'imageio', 'daemon.log'), 'utf8');
+    expect(log).toContain('No space left on device');
+    expect((await client.call('GET', url, { range: 'bytes=0-511' })).status).toBe(206);
+    await fleet.removeTicket(hostId, ticket.uuid);
+    await fleet.stopNbd('full');
+  });
+
   test('uploads in the disk format go to the file, and a volume that reaches for other files is refused', async () => {
     const { fleet, client, directory } = harness;
     const disk = await makeDisk(fleet, 'cow', 4 * mib);

@@ -25,6 +25,15 @@ export function capacityControls(run: () => EngineRun): ControlRoute[] {
     },
     {
       method: 'POST',
+      pattern: '/storagedomains/:domain/full',
+      does: 'what is uploaded there in raw format from now on fails for want of space, whatever the domain says: {full}',
+      handle: ([name = ''], body) => {
+        const { storageDomains } = run().core.db;
+        storageDomains.update(named(storageDomains, name, 'storage domain').id, { full: body['full'] === true });
+      },
+    },
+    {
+      method: 'POST',
       pattern: '/vms/:vm/clock',
       does: 'the clock of a worker VM is off by {offsetSeconds}, from its next start on',
       handle: ([name = ''], body) => {

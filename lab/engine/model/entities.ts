@@ -107,6 +107,8 @@ export interface StorageDomain extends Entity {
   readonly criticalSpaceGib: number;
   /** A lab's fault: the domain says it has no more than this. */
   readonly mostFreeBytes?: number;
+  /** A lab's fault: uploads that start now run out of space, whatever it says. */
+  readonly full?: boolean;
   /** A domain of the pretended large inventory, with these figures; real domains ask the fleet. */
   readonly pretended?: { readonly availableBytes: number; readonly usedBytes: number };
 }

@@ -333,7 +333,7 @@ export class FakeFleet implements HostFleet {
     hostId: string,
     exportId: string,
     disk: DiskChain,
-    options: { writable: boolean; bitmap?: string; shallow?: boolean },
+    options: { writable: boolean; bitmap?: string; shallow?: boolean; full?: boolean },
   ): Promise<NbdExport> {
     await this.record('startNbd', [hostId, exportId, disk, options]);
     this.leafOf(disk);

@@ -37,6 +37,7 @@ export async function openSource(core: Core, transfer: Transfer, host: Host): Pr
   db.transfers.update(transfer.id, { exportId: transfer.id });
   const exported = await core.fleet.startNbd(host.id, transfer.id, chainToServe(core, transfer, disk, backup), {
     writable: transfer.direction === 'upload',
+    ...(transfer.direction === 'upload' && db.storageDomains.get(disk.storageDomainId ?? '')?.full === true && { full: true }),
     ...bitmapOf(transfer, backup),
     ...(transfer.shallow && { shallow: true }),
   });
