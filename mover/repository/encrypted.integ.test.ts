@@ -70,8 +70,11 @@ describe('an encrypted repository', () => {
     const files = objects(scratch.folder);
     expect(files.length).toBeGreaterThan(5);
     const secrets = [...Object.values(planted).map((text) => Buffer.from(text)), ...made.digests, testKey.secret.reveal(), 'digestKey'];
+    // What is compressed hides its words, not that it is a zstd frame.
+    const zstdMagic = Buffer.from('28b52ffd', 'hex');
     for (const file of files) {
       const content = fs.readFileSync(file);
+      expect([path.basename(file), !file.endsWith('.pack') && content.includes(zstdMagic)]).toEqual([path.basename(file), false]);
       for (const secret of secrets)
         expect([path.basename(file), secret, content.includes(secret)]).toEqual([path.basename(file), secret, false]);
     }
