@@ -34,6 +34,7 @@ import { SessionFeed } from './console/session-feed';
 import { workerHandlers } from './console/worker-handlers';
 import { CertificateAuthority } from './identity/certificate-authority';
 import { CertificateWatch } from './identity/certificate-watch';
+import { readConsoleCertificate } from './identity/console-certificate';
 import { Enrolment } from './identity/enrolment';
 import { Rotation } from './identity/rotation';
 import { Throttle } from './identity/throttle';
@@ -134,6 +135,7 @@ export async function composeServer(config: ServerConfig, given?: Logger): Promi
   const settings = new SettingStore(db);
   await settings.load();
   const authority = await CertificateAuthority.open(dataFolder, info.instanceId, config.addresses);
+  const consoleCertificate = readConsoleCertificate(config.console);
   const address = config.listen.address === '::' && !hasIPv6() ? '0.0.0.0' : config.listen.address;
   const endpointOf = (port: number): string => {
     const name = config.addresses[0] as string;
@@ -193,6 +195,7 @@ export async function composeServer(config: ServerConfig, given?: Logger): Promi
         c.resolve(tokens.certificates),
         c.resolve(tokens.events),
         now,
+        consoleCertificate,
       ),
   );
   once(tokens.slots, () => new Slots());
@@ -306,7 +309,7 @@ export async function composeServer(config: ServerConfig, given?: Logger): Promi
         now,
       }),
     };
-    const listen = { host: address, port: config.listen.port };
+    const listen = { host: address, port: config.listen.port, certificate: consoleCertificate };
     return new ConsoleServer(listen, authority.own, users, events, handlers, new SessionFeed(sessions, engine), logger, now);
   });
   once(tokens.children, (c) => {

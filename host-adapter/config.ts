@@ -39,6 +39,8 @@ export const serverConfigSchema = z.strictObject({
       workerImageFolder: z.string().min(1).optional(),
     })
     .prefault({}),
+  /** A certificate of your own for the console (PEM, leaf first) instead of one of our CA; read at the start. */
+  console: z.strictObject({ certificateFile: z.string().min(1), privateKeyFile: z.string().min(1) }).optional(),
   logLevel: z.enum(['error', 'warn', 'info', 'debug']).default('info'),
   logFile: z.string().min(1).optional(),
 });

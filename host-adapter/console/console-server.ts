@@ -13,6 +13,7 @@ import type { ProcessIdentity } from '../../common/tls/identity';
 import { fingerprintsOf } from '../../common/tls/trust-state';
 import type { EventStore } from '../catalogue/event-store';
 import { HostErrors } from '../errors/host-errors';
+import type { ConsoleCertificate } from '../identity/console-certificate';
 import type { LoggedIn, Users } from '../identity/users';
 import type { Call, Handlers } from './handler-types';
 import { openApi, statusOf } from './openapi';
@@ -26,6 +27,8 @@ const bodyLimitBytes = 1024 * 1024;
 export interface ConsoleOptions {
   readonly host: string;
   readonly port: number;
+  /** Brought by the administrator; the server's own when absent. */
+  readonly certificate?: ConsoleCertificate | undefined;
 }
 
 export class ConsoleServer implements Service {
@@ -46,16 +49,19 @@ export class ConsoleServer implements Service {
     private readonly logger: Logger,
     private readonly now: () => Date,
   ) {
-    const { privateKeyPem: key, certificateChainPem: cert } = own.material;
+    const { privateKeyPem: key, certificateChainPem: cert } = options.certificate ?? own.material;
     this.app = fastify({
       https: { key, cert, minVersion: 'TLSv1.2' },
       bodyLimit: bodyLimitBytes,
       forceCloseConnections: true,
       genReqId: (request: IncomingMessage) => correlationOf(request),
     });
-    this.app.addHook('onSend', async (_request, reply) => {
-      void reply.header('tidemark-trust', this.#trust());
-    });
+    // With another certificate than ours the CAs that whoever calls has to trust are not ours to tell.
+    if (!options.certificate) {
+      this.app.addHook('onSend', async (_request, reply) => {
+        void reply.header('tidemark-trust', this.#trust());
+      });
+    }
     this.#build();
   }
 
@@ -73,6 +79,7 @@ export class ConsoleServer implements Service {
     }
     const address = this.app.server.address();
     this.#port = typeof address === 'object' && address !== null ? address.port : this.options.port;
+    if (this.options.certificate) return;
     this.#unfollow = this.own.onReplaced(() => {
       const { privateKeyPem: key, certificateChainPem: cert } = this.own.material;
       (this.app.server as unknown as { setSecureContext(options: object): void }).setSecureContext({ key, cert });

@@ -9,9 +9,11 @@ import { normalSerial, splitPem } from '../../common/tls/trust-state';
 import type { CertificateStore } from '../catalogue/certificate-store';
 import type { EventStore } from '../catalogue/event-store';
 import type { CertificateAuthority } from './certificate-authority';
+import type { ConsoleCertificate } from './console-certificate';
 import type { PeerStanding, Rotation } from './rotation';
 
-export type WatchedKind = 'ca' | 'host' | 'plugin' | 'mover' | 'worker' | 'engine-ca' | 'engine-web' | 'engine-proxy' | 'engine-host';
+export type WatchedKind =
+  'ca' | 'host' | 'console' | 'plugin' | 'mover' | 'worker' | 'engine-ca' | 'engine-web' | 'engine-proxy' | 'engine-host';
 
 /** What a plug-in saw on the wire. */
 export interface ObservedCertificate {
@@ -68,6 +70,7 @@ export class CertificateWatch {
     private readonly store: Pick<CertificateStore, 'noteWarning'>,
     private readonly events: Pick<EventStore, 'add'>,
     private readonly now: () => Date,
+    private readonly console?: ConsoleCertificate | undefined,
   ) {}
 
   async list(refresh = false): Promise<WatchedCertificate[]> {
@@ -75,6 +78,7 @@ export class CertificateWatch {
     return [
       ...this.#authorities(),
       this.#own(),
+      ...this.#consoles(),
       ...standings.map((peer) => this.#peer(peer)),
       ...(await this.observed(refresh)).map((one) => this.#seen(one)),
     ];
@@ -130,12 +134,31 @@ export class CertificateWatch {
     return {
       ...nothing,
       kind: 'host',
-      name: 'server and console',
+      name: this.console ? 'server' : 'server and console',
       issuer: nameOf(certificate.issuer),
       serialNumber: normalSerial(certificate.serialNumber),
       ...age,
       note: noteOf(age.state, "It was not renewed; look into the server's log.", renewAt),
     };
+  }
+
+  /** One that the administrator brought does not renew itself. */
+  #consoles(): WatchedCertificate[] {
+    if (!this.console) return [];
+    const certificate = new X509Certificate(this.console.certificateChainPem);
+    const age = this.#age(new Date(certificate.validTo), undefined);
+    return [
+      {
+        ...nothing,
+        kind: 'console',
+        name: nameOf(certificate.subject),
+        issuer: nameOf(certificate.issuer),
+        fingerprint: certificate.fingerprint256.replaceAll(':', '').toLowerCase(),
+        serialNumber: normalSerial(certificate.serialNumber),
+        ...age,
+        note: noteOf(age.state, 'Replace the files that the setting "console" names, and restart the server.'),
+      },
+    ];
   }
 
   #peer(peer: PeerStanding): WatchedCertificate {

@@ -5,7 +5,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { createAuthority, issueIdentity } from '../../common/tls/authority';
 import type { Authority } from '../../common/tls/authority';
-import { ServiceManager } from './service-manager';
+import { ServiceManager, freePort } from './service-manager';
 
 describe('restart-after-rotation', () => {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'tidemark-restart-'));
@@ -110,6 +110,28 @@ describe('restart-after-rotation', () => {
     const { code, output } = await manager.run(map);
     expect(output).toContain('NOT UP with the old files either: tidemark-worker.service');
     expect(code).toBe(4);
+  });
+
+  it('gives a real server the new certificate of its console', async () => {
+    await replace('console');
+    const port = await freePort();
+    const config = path.join(folder, 'server.json');
+    const listen = { address: '127.0.0.1', port, controlPort: 0, enrolmentPort: 0 };
+    const own = { certificateFile: file('console', 'pem'), privateKeyFile: file('console', 'key') };
+    fs.writeFileSync(config, JSON.stringify({ dataFolder: path.join(folder, 'server'), listen, addresses: ['127.0.0.1'], console: own }));
+    const launcher = path.resolve(__dirname, '..', '..', 'host-adapter', 'cli', 'tidemark.js');
+    manager.setCommand(unit('console'), [process.execPath, launcher, 'server', '--config', config]);
+    await manager.start(unit('console'), port);
+    expect(await manager.shown(port)).toBe(fingerprintOf('console'));
+    const services = [
+      { unit: unit('console'), role: 'server', files: Object.values(own), health: { url: `https://127.0.0.1:${port}/api/v1/health` } },
+    ];
+    const realMap = path.join(folder, 'real.json');
+    fs.writeFileSync(realMap, JSON.stringify({ services }));
+    expect(await manager.run(realMap)).toMatchObject({ code: 0, output: 'no certificate changed\n' });
+    const wanted = await replace('console');
+    expect(await manager.run(realMap, '--timeout', '30')).toMatchObject({ code: 0, output: expect.stringContaining('is up') });
+    expect(await manager.shown(port)).toBe(wanted);
   });
 
   it('refuses a map that it does not understand', async () => {

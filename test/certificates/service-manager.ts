@@ -57,11 +57,16 @@ export class ServiceManager implements AsyncDisposable {
     const port = await freePort();
     const command = [process.execPath, path.join(this.folder, 'service.js'), String(port), certificateFile, keyFile];
     this.setCommand(unit, command);
+    await this.start(unit, port);
+    return port;
+  }
+
+  /** Starts a unit, and waits until its port shows a certificate. */
+  async start(unit: string, port: number): Promise<void> {
     this.#units.add(unit);
     await this.#systemctl('restart', unit);
-    for (const end = Date.now() + 10_000; (await this.shown(port)) === undefined;)
-      if (Date.now() > end) throw new Error(`${unit} is not up`);
-    return port;
+    const end = Date.now() + 30_000;
+    while ((await this.shown(port)) === undefined) if (Date.now() > end) throw new Error(`${unit} is not up`);
   }
 
   setCommand(unit: string, command: readonly string[]): void {
@@ -117,7 +122,7 @@ export class ServiceManager implements AsyncDisposable {
   }
 }
 
-function freePort(): Promise<number> {
+export function freePort(): Promise<number> {
   return new Promise((resolve) => {
     const server = net.createServer().listen(0, '127.0.0.1', () => {
       const { port } = server.address() as net.AddressInfo;

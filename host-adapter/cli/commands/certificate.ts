@@ -20,6 +20,7 @@ const pollMs = 2_000;
 const kinds: Record<Certificate['kind'], string> = {
   ca: 'our CA',
   host: 'server',
+  console: 'console',
   plugin: 'plug-in',
   mover: 'mover',
   worker: 'worker',

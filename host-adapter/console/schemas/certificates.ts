@@ -5,8 +5,8 @@ import { Failure, named, optionalTime, time } from './common';
 export const Certificate = named(
   'Certificate',
   z.object({
-    /** `ca`: our own, the issuing one first; `host` is shown by server and console; `engine-…` are only watched. */
-    kind: z.enum(['ca', 'host', 'plugin', 'mover', 'worker', 'engine-ca', 'engine-web', 'engine-proxy', 'engine-host']),
+    /** `ca`: our own, the issuing one first; `host` is shown by server and console; `console`: brought by the administrator for the console; `engine-…` are only watched. */
+    kind: z.enum(['ca', 'host', 'console', 'plugin', 'mover', 'worker', 'engine-ca', 'engine-web', 'engine-proxy', 'engine-host']),
     /** Host name of a process, name of an engine or one of its hosts. */
     name: z.string(),
     /** Id of the process that has it; null for all others. */
