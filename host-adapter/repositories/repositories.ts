@@ -67,6 +67,9 @@ export class Repositories {
         );
     const known = reply.repository;
     if (!known) throw HostErrors.REPOSITORY_UNAVAILABLE({ repository: request.name, reason: 'repository-no-answer' });
+    // A mover of before encryption makes a repository in the clear without a word.
+    if (request.key && !known.encrypted)
+      throw HostErrors.REPOSITORY_UNAVAILABLE({ repository: request.name, reason: 'repository-not-encrypted' });
     const taken = await this.store.find(known.repositoryId);
     if (taken) throw HostErrors.NAME_TAKEN({ what: 'repository', name: taken.name });
     const row = {

@@ -95,6 +95,7 @@ export class FakeMover {
       freeBytes: 1000,
       blockCount: 0,
       openSessionCount: this.openSessions().length,
+      encrypted: this.givenKey !== undefined,
     };
   }
 

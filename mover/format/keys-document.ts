@@ -29,6 +29,11 @@ export function keysName(repositoryId: string): string {
   return `${KEYS_PREFIX}${repositoryId}.keys`;
 }
 
+/** True for an object with keys, or their copy. */
+export function isKeysName(name: string): boolean {
+  return /^keys\/[0-9a-f-]{36}\.(keys|copy)$/.test(name);
+}
+
 export function keysCopyName(name: string): string {
   return name.replace(/\.keys$/, '.copy');
 }

@@ -123,6 +123,18 @@ describe('keys of encrypted repositories', () => {
     await second.stop();
   });
 
+  test('keys that a creation left which was cut off do not stand in the way; anything else of that name does', async () => {
+    for (const [name, file] of [
+      ['cut-off', `${randomUUID()}.keys`],
+      ['foreign', 'id_rsa'],
+    ] as const) {
+      fs.mkdirSync(path.join(scratch.folder, name, 'keys'), { recursive: true });
+      fs.writeFileSync(path.join(scratch.folder, name, 'keys', file), 'x');
+    }
+    expect((await create('cut-off', keyFile('a'))).repository).toMatchObject({ encrypted: true });
+    await expect(create('foreign', keyFile('a'))).rejects.toMatchObject({ code: 'REPOSITORY_LOCATION_NOT_EMPTY' });
+  });
+
   test('a repository in the clear has no keys; one whose header was exchanged for such a one is not written to', async () => {
     const id = await mover.createRepository(block, 'clear');
     const notEncrypted = { code: 'REPOSITORY_NOT_ENCRYPTED', status: 'FAILED_PRECONDITION' };

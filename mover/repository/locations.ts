@@ -1,6 +1,6 @@
 /** From a location, as an administrator writes it, to the store behind it. */
 import { RepositoryErrors } from '../errors/mover-errors';
-import { KEYS_PREFIX } from '../format/keys-document';
+import { isKeysName, KEYS_PREFIX } from '../format/keys-document';
 import { DirectoryStore } from '../stores/directory-store';
 import type { S3Access } from '../stores/s3/bucket';
 import { formatS3Location, isS3Location, parseS3Location } from '../stores/s3/s3-location';
@@ -9,7 +9,7 @@ import type { Store } from '../stores/store';
 import { directoryOf, prepareFolder, requireFolder } from './repository-folder';
 
 /** What a create that was cut off, or the file system itself, may have left in an empty folder. */
-const harmlessNames: readonly string[] = ['tmp', 'lost+found', 'keys'];
+const harmlessNames: readonly string[] = ['tmp', 'lost+found'];
 
 /** The one way to write a location. Throws REPOSITORY_LOCATION_INVALID. */
 export function canonicalLocation(location: string): string {
@@ -28,12 +28,19 @@ export async function openLocation(location: string, access: S3Access | undefine
 export async function prepareLocation(location: string, access: S3Access | undefined): Promise<{ store: Store; isEmpty: boolean }> {
   if (isS3Location(location)) {
     const store = await openBucket(location, access);
-    for await (const name of store.list('')) if (!name.startsWith(KEYS_PREFIX)) return { store, isEmpty: false };
+    for await (const name of store.list('')) if (!isKeysName(name)) return { store, isEmpty: false };
     return { store, isEmpty: true };
   }
   const folder = directoryOf(location);
   const contents = await prepareFolder(folder, location);
-  return { store: new DirectoryStore(folder), isEmpty: contents.every((name) => harmlessNames.includes(name)) };
+  const store = new DirectoryStore(folder);
+  return { store, isEmpty: contents.every((name) => harmlessNames.includes(name) || name === 'keys') && (await hasOnlyKeys(store)) };
+}
+
+/** True unless something foreign lies in the folder of the keys: those of a repository that was never finished are no harm. */
+async function hasOnlyKeys(store: Store): Promise<boolean> {
+  for await (const name of store.list(KEYS_PREFIX)) if (!isKeysName(name)) return false;
+  return true;
 }
 
 async function openBucket(location: string, access: S3Access | undefined): Promise<Store> {

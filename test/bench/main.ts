@@ -61,6 +61,7 @@ function settingsFrom(args: string[]): Settings {
 function contenders(settings: Settings): Contender[] {
   const all: Contender[] = [
     new Tidemark('tidemark', 'device'),
+    new Tidemark('tidemark encrypted', 'device', true),
     new Restic(),
     new Borg('borg fastest', 'none', ['-C', 'lz4', '--chunker-params', 'fixed,1048576']),
     new Borg('borg encrypted', 'repokey-blake2', ['-C', 'lz4']),

@@ -23,6 +23,7 @@ export class Tidemark implements Contender {
   constructor(
     readonly name: string,
     private readonly source: 'device' | 'imageio',
+    private readonly encrypted = false,
   ) {}
 
   async prepare(folder: string, image: string): Promise<void> {
@@ -30,7 +31,7 @@ export class Tidemark implements Contender {
     this.folder = folder;
     this.image = image;
     this.rig = await DataPathRig.start(folder);
-    this.repositoryId = await this.rig.createRepository(path.join(folder, 'repository'));
+    this.repositoryId = await this.rig.createRepository(path.join(folder, 'repository'), this.encrypted);
     if (this.source === 'imageio') this.imageio = await ImageioDaemon.start(path.join(folder, 'imageio'));
   }
 

@@ -2,7 +2,7 @@
  * A worker and a mover as real processes, with this program in the roles of plug-in and host towards them: the data path alone, without engine, jobs or
  * console. For benchmarks and for tests of what crosses these two processes.
  */
-import { randomUUID } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { packageRoot } from '../../common/lifecycle/process-info';
@@ -118,8 +118,9 @@ export class DataPathRig {
   }
 
   /** Makes a repository in a new folder; answers its id. */
-  async createRepository(folder: string): Promise<string> {
-    const request = { requestId: randomUUID(), location: `directory:${folder}` };
+  async createRepository(folder: string, encrypted = false): Promise<string> {
+    const key = { kind: 'REPOSITORY_KEY_KIND_KEY_FILE' as const, secret: randomBytes(32).toString('hex') };
+    const request = { requestId: randomUUID(), location: `directory:${folder}`, ...(encrypted && { key }) };
     const { repository } = await this.repositories.call('CreateRepository', request, { deadlineMs: 30_000 });
     const repositoryId = repository?.repositoryId ?? '';
     await this.repositories.call(
