@@ -34,6 +34,7 @@ import { SessionFeed } from './console/session-feed';
 import { workerHandlers } from './console/worker-handlers';
 import { CertificateAuthority } from './identity/certificate-authority';
 import { CertificateWatch } from './identity/certificate-watch';
+import { HostErrors } from './errors/host-errors';
 import { readConsoleCertificate } from './identity/console-certificate';
 import { Enrolment } from './identity/enrolment';
 import { Rotation } from './identity/rotation';
@@ -153,6 +154,7 @@ export async function composeServer(config: ServerConfig, given?: Logger): Promi
   });
 
   const repositoryStore = new RepositoryStore(db);
+  const platformStore = new PlatformStore(db);
   once(tokens.identities, () => new IdentityStore(db));
   once(tokens.processes, () => new ProcessStore(db));
   once(tokens.events, () => new EventStore(db));
@@ -173,7 +175,7 @@ export async function composeServer(config: ServerConfig, given?: Logger): Promi
   once(tokens.movers, (c) => new MoverRegistry(c.resolve(tokens.identities), c.resolve(tokens.processes), now));
   once(tokens.pluginConnections, (c) => new PluginConnections(c.resolve(tokens.plugins), authority.own));
   once(tokens.moverConnections, (c) => new MoverConnections(c.resolve(tokens.movers), authority.own));
-  once(tokens.platforms, (c) => new Platforms(new PlatformStore(db), c.resolve(tokens.pluginConnections)));
+  once(tokens.platforms, (c) => new Platforms(platformStore, c.resolve(tokens.pluginConnections)));
   once(tokens.vms, (c) => new VirtualMachines(c.resolve(tokens.pluginConnections), c.resolve(tokens.platforms)));
   once(tokens.repositories, (c) => new Repositories(repositoryStore, c.resolve(tokens.points), c.resolve(tokens.moverConnections), logger));
   once(
@@ -287,7 +289,19 @@ export async function composeServer(config: ServerConfig, given?: Logger): Promi
         doctor: c.resolve(tokens.doctor),
         endpoints,
       }),
-      ...certificateHandlers({ authority, rotation: c.resolve(tokens.rotation), watch: c.resolve(tokens.watch), now }),
+      ...certificateHandlers({
+        authority,
+        rotation: c.resolve(tokens.rotation),
+        watch: c.resolve(tokens.watch),
+        enrolment: c.resolve(tokens.enrolment),
+        mustNotNeed: async (id) => {
+          const repository = (await repositoryStore.all()).find((row) => row.moverId === id);
+          const platform = (await platformStore.all()).find((row) => row.pluginId === id);
+          const usedBy = repository ? `repository ${repository.name}` : platform && `platform ${platform.name}`;
+          if (usedBy !== undefined) throw HostErrors.IN_USE({ what: id, usedBy });
+        },
+        now,
+      }),
       ...inventoryHandlers({ platforms, vms: c.resolve(tokens.vms), points, sessions, now }),
       ...protectionHandlers({
         repositories: c.resolve(tokens.repositories),

@@ -13,7 +13,7 @@ import type { IssuedCertificate } from '../../proto/gen/tidemark/common/v1/Issue
 import type { TrustOrder } from '../../proto/gen/tidemark/common/v1/TrustOrder';
 import { createCertificateRequest } from './certificate-request';
 import type { ProcessIdentity } from './identity';
-import { fingerprintsOf, taskOf } from './trust-state';
+import { fingerprintsOf, splitPem, taskOf } from './trust-state';
 
 /** Whoever issues certificates for the process: the host, or for a worker its plug-in. */
 export interface CertificateIssuer {
@@ -118,14 +118,16 @@ export class CertificateKeeper implements Service {
     const { privateKeyPem, certificateRequestPem } = await createCertificateRequest();
     const certificate = await this.issuer.renew(certificateRequestPem, signal);
     if (!certificate?.certificateChainPem) return;
-    const trustBundlePem = certificate.trustBundlePem || this.identity.material.trustBundlePem;
+    const told = certificate.trustBundlePem ?? '';
+    // Trusting nobody would lock the process out for good.
+    const trustBundlePem = splitPem(told).length > 0 ? told : this.identity.material.trustBundlePem;
     this.identity.replace({ certificateChainPem: certificate.certificateChainPem, privateKeyPem, trustBundlePem });
     this.logger.info('certificate renewed', { validTo: this.identity.certificate.validTo });
   }
 
   async #followTrust(signal: AbortSignal): Promise<void> {
     const trustBundlePem = await this.issuer.trustBundle(signal);
-    if (trustBundlePem === '' || trustBundlePem.trim() === this.identity.material.trustBundlePem.trim()) return;
+    if (splitPem(trustBundlePem).length === 0 || trustBundlePem.trim() === this.identity.material.trustBundlePem.trim()) return;
     this.identity.replace({ ...this.identity.material, trustBundlePem });
     this.logger.info('trusted CAs changed', { fingerprints: fingerprintsOf(trustBundlePem) });
   }

@@ -1,9 +1,10 @@
 import type { CertificateAuthority } from '../identity/certificate-authority';
 import type { CertificateWatch } from '../identity/certificate-watch';
+import type { Enrolment } from '../identity/enrolment';
 import type { PeerStanding, Rotation } from '../identity/rotation';
 import type { Handlers } from './handler-types';
 
-type Names = 'certificateList' | 'trustBundle' | 'rotationShow' | 'certificatesRotate' | 'authorityRotate';
+type Names = 'certificateList' | 'trustBundle' | 'rotationShow' | 'identityRevoke' | 'certificatesRotate' | 'authorityRotate';
 
 const dayMs = 86_400_000;
 
@@ -12,9 +13,12 @@ export function certificateHandlers(parts: {
   readonly authority: CertificateAuthority;
   readonly rotation: Rotation;
   readonly watch: CertificateWatch;
+  readonly enrolment: Enrolment;
+  /** Throws IN_USE when a repository or a platform needs the process. */
+  mustNotNeed(id: string): Promise<void>;
   now(): Date;
 }): Pick<Handlers, Names> {
-  const { authority, rotation, watch } = parts;
+  const { authority, rotation, watch, enrolment } = parts;
   const everybody = async () => (await rotation.standings()).filter((peer) => peer.awaited).map(peerView);
   return {
     certificateList: async ({ query }) => ({ items: await watch.list(query.refresh) }),
@@ -29,6 +33,10 @@ export function certificateHandlers(parts: {
         missing: missing.map(peerView),
         finished: finished ?? null,
       };
+    },
+    identityRevoke: async ({ body }) => {
+      await parts.mustNotNeed(body.id);
+      await enrolment.revoke(body.id);
     },
     certificatesRotate: async ({ body, login }) => {
       const peers = await everybody();

@@ -22,6 +22,12 @@ export const HostErrors = defineErrors({
     status: 'PERMISSION_DENIED',
     message: (m: { id: string }) => `The identity ${m.id} was removed, or is not the caller's. Enrol the process again with a new token.`,
   },
+  IDENTITY_UNKNOWN: {
+    kind: 'failure',
+    retry: 'never',
+    status: 'NOT_FOUND',
+    message: (m: { id: string }) => `No plug-in, mover or worker has the id ${m.id}. "tidemark cert list --json" shows them.`,
+  },
   PLUGIN_INSTANCE_TAKEN: {
     kind: 'failure',
     retry: 'after-operator',

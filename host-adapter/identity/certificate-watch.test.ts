@@ -56,6 +56,7 @@ describe('CertificateWatch', () => {
     connected: true,
     confirmed: true,
     awaited: true,
+    enrolsAtStart: false,
     issued: {
       serialNumber: '1',
       subjectId: `${role}-1`,
@@ -115,6 +116,13 @@ describe('CertificateWatch', () => {
     await late.watch.warn();
     expect(late.events.map((event) => event.references['identity_id'])).toEqual(['worker-1', 'mover-1']);
     expect(late.events[1]?.message).toContain('tidemark mover enrol --again mover-1');
+  });
+
+  it('says nothing of a worker VM that is off, whatever its last certificate', async () => {
+    const { watch, events } = watched([peer('worker', 8, { connected: false, awaited: false, enrolsAtStart: true })], []);
+    expect((await watch.list())[2]).toMatchObject({ state: 'valid', note: 'Not running; enrols at its next start.' });
+    await watch.warn();
+    expect(events).toEqual([]);
   });
 
   it('lists what cannot be looked at with the reason, and does not warn of that', async () => {

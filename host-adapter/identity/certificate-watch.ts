@@ -164,8 +164,13 @@ export class CertificateWatch {
   #peer(peer: PeerStanding): WatchedCertificate {
     const { issued } = peer;
     const base = { ...nothing, kind: peer.role, name: peer.name, id: peer.id, serialNumber: issued?.serialNumber ?? null };
-    const again = `Start it, or enrol it again: tidemark ${peer.role} enrol${peer.role === 'worker' ? '' : ` --again ${peer.id}`}.`;
+    const gone = `if it is gone for good: tidemark cert revoke ${peer.id}.`;
+    const again = `Start it, or enrol it again: tidemark ${peer.role} enrol${peer.role === 'worker' ? '' : ` --again ${peer.id}`}; ${gone}`;
     if (!issued) return { ...base, expiresAt: null, daysLeft: null, state: 'valid', note: '' };
+    if (peer.enrolsAtStart && !peer.connected) {
+      const { expiresAt, daysLeft } = this.#age(new Date(issued.expiresAt), undefined);
+      return { ...base, expiresAt, daysLeft, state: 'valid', note: 'Not running; enrols at its next start.' };
+    }
     const [from, to] = [Date.parse(issued.issuedAt), Date.parse(issued.expiresAt)];
     const renewAt = new Date(from + ((to - from) * 2) / 3);
     const age = this.#age(new Date(to), renewAt);

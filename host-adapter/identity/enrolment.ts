@@ -93,6 +93,12 @@ export class Enrolment {
     });
   }
 
+  /** A process is gone for good, or must not be trusted any more. Throws IDENTITY_UNKNOWN. */
+  async revoke(id: string): Promise<void> {
+    if (!(await this.store.identity(id))) throw HostErrors.IDENTITY_UNKNOWN({ id });
+    await this.store.revoke(id, this.now().toISOString());
+  }
+
   async #mustBelong(workerId: string, pluginId: string): Promise<void> {
     const known = await this.store.identity(workerId);
     if (known && (known.role !== 'worker' || known.enrolledThrough !== pluginId || known.revokedAt !== null)) {

@@ -29,6 +29,8 @@ export interface PeerStanding {
   readonly confirmed: boolean;
   /** Its certificate is over, or it enrols at its next start anyway: nobody waits for it. */
   readonly awaited: boolean;
+  /** Keeps no identity: a worker VM. */
+  readonly enrolsAtStart: boolean;
   readonly issued: IssuedRow | undefined;
   readonly reported: PeerTrustRow | undefined;
   readonly lastHeardAt: Date | undefined;
@@ -181,6 +183,7 @@ export class Rotation {
       connected: lastHeardAt !== undefined && silentMs < connectedMs,
       confirmed: reported !== undefined && (await this.#isConfirmed(reported)),
       awaited: !over && !off,
+      enrolsAtStart: identity.enrolsAtStart !== 0,
       issued,
       reported,
       lastHeardAt: lastHeardAt ?? (reported ? new Date(reported.reportedAt) : undefined),

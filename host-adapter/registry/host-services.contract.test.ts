@@ -23,6 +23,7 @@ describe('tidemark.host.v1', () => {
   let identity: ProcessIdentity;
   let stranger: ProcessIdentity;
   let mover: ProcessIdentity;
+  let gone: ProcessIdentity;
   const closing: { close(): void }[] = [];
   const keep = <T extends { close(): void }>(client: T): T => {
     closing.push(client);
@@ -51,6 +52,7 @@ describe('tidemark.host.v1', () => {
     identity = await enrolStranger(at.endpoints.enrolment, await token('plugins'));
     stranger = await enrolStranger(at.endpoints.enrolment, await token('plugins'));
     mover = await enrolStranger(at.endpoints.enrolment, await token('movers'));
+    gone = await enrolStranger(at.endpoints.enrolment, await token('movers'));
   });
   afterAll(async () => {
     for (const client of closing) client.close();
@@ -264,6 +266,16 @@ describe('tidemark.host.v1', () => {
       const ticket = verifyTicket(path?.dataPath?.ticket ?? '', ticketPublicKeysPem, new Date());
       expect(ticket).toMatchObject({ expired: false, claims: { rights: ['probe'], repositoryId: '' } });
     });
+  });
+
+  it('takes no process back that was revoked, and revokes none that is needed', async () => {
+    expect((await at.api('POST', '/certificates/revoke', { id: gone.self.id })).status).toBe(204);
+    const registry = keep(
+      hostClient<MoverRegistryServiceDefinition>('mover_registry_service', 'MoverRegistryService', at.endpoints.control, gone),
+    );
+    const registration = { process: process('gone', ['tidemark.mover.v1']), controlEndpoint: '127.0.0.1:4', dataEndpoints: [] };
+    await expect(registry.call('RegisterMover', registration, quick)).rejects.toMatchObject({ code: 'IDENTITY_REVOKED' });
+    expect(await at.api('POST', '/certificates/revoke', { id: randomUUID() })).toMatchObject({ status: 404 });
   });
 
   it('CertificateService renews the own identity and tells the trust bundle', async () => {

@@ -109,7 +109,7 @@ describe('HostLink', () => {
   it('renews its certificate at two thirds of its life, without losing the host', async () => {
     using host = await FakeHost.start();
     // A certificate begins five minutes in the past, so of this one two thirds are over.
-    const identity = await host.pluginIdentity(1_000);
+    const identity = await host.pluginIdentity(60_000);
     const before = identity.material.certificateChainPem;
     await using plugin = await linked(host, Promise.resolve(identity));
     await eventually('renewed', () => host.renewals > 0, 10_000);

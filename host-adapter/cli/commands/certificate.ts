@@ -30,7 +30,7 @@ const kinds: Record<Certificate['kind'], string> = {
   'engine-host': 'host imageio',
 };
 
-/** cert: list, status, rotate, rotate-ca. */
+/** cert: list, status, rotate, rotate-ca, revoke. */
 export function certificateCommands(program: Command, host: CommandHost): void {
   const cert = program.command('cert').description('certificates of this installation, and those it depends on');
   const list = cert
@@ -66,6 +66,15 @@ export function certificateCommands(program: Command, host: CommandHost): void {
       ['last rotation', finished ? `ended ${formatTime(finished.finishedAt)}` : undefined],
       ['must enrol again', finished?.missing.map((peer) => `${peer.name} (${peer.id})`).join(', ')],
     ]);
+  });
+
+  const revoke = cert
+    .command('revoke <id>')
+    .description('a plug-in, mover or worker is gone for good: no certificate for it any more')
+    .addHelpText('after', '\nExample:\n  tidemark cert revoke 1df0b2c4-1cbb-4040-ad81-0766b55d6f8f');
+  host.run(revoke, async ({ api, output }, _options, id = '') => {
+    await api.post('/certificates/revoke', { id });
+    output.done(`${id} gets no certificate any more`, { id });
   });
 
   const rotate = cert

@@ -22,6 +22,12 @@ export const certificateRoutes = {
     summary: 'How far a rotation is, and who is missing.',
     reply: S.RotationState,
   },
+  identityRevoke: {
+    method: 'POST',
+    path: '/certificates/revoke',
+    summary: 'A plug-in, mover or worker is gone for good: it gets no certificate any more, and nobody waits for it.',
+    body: S.RevokeRequest,
+  },
   certificatesRotate: {
     method: 'POST',
     path: '/certificates/rotate',

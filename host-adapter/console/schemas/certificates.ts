@@ -78,4 +78,5 @@ export const RotationReply = named(
     overlapEndsAt: optionalTime,
   }),
 );
+export const RevokeRequest = z.object({ id: z.uuid() });
 export const TrustBundle = z.object({ caPem: z.string() });
