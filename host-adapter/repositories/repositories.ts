@@ -12,7 +12,7 @@ import type { RepositoryRow, RepositoryStore } from '../catalogue/repository-sto
 import { HostErrors } from '../errors/host-errors';
 import type { MoverClient, MoverConnections } from '../registry/mover-connections';
 import { listedPoint } from './point-mapping';
-import { keyToWire, type GivenKey } from './repository-keys';
+import { keyToWire, type GivenKey } from './key-message';
 
 export interface RepositoryRequest {
   readonly name: string;

@@ -1,31 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import { timestampFromWire } from '../../common/rpc/bytes';
-import type { RepositoryKeyKind } from '../../proto/gen/tidemark/mover/v1/RepositoryKeyKind';
+import { kindFromWire, keyToWire, type GivenKey, type KeyKind } from './key-message';
 import type { Repositories } from './repositories';
-
-export type KeyKind = 'passphrase' | 'key-file' | 'recovery';
-
-/** A key of an encrypted repository. The server passes it on to the mover and keeps nothing of it. */
-export interface GivenKey {
-  readonly kind: KeyKind;
-  readonly secret: string;
-}
 
 export interface KeyView {
   readonly id: string;
   readonly kind: KeyKind;
   readonly createdAt: string | null;
   readonly inUse: boolean;
-}
-
-const kindToWire: Readonly<Record<KeyKind, RepositoryKeyKind>> = {
-  passphrase: 'REPOSITORY_KEY_KIND_PASSPHRASE',
-  'key-file': 'REPOSITORY_KEY_KIND_KEY_FILE',
-  recovery: 'REPOSITORY_KEY_KIND_RECOVERY',
-};
-
-export function keyToWire(key: GivenKey): { kind: RepositoryKeyKind; secret: string } {
-  return { kind: kindToWire[key.kind], secret: key.secret };
 }
 
 /** The keys of encrypted repositories: what opens them, and rotation. All methods throw what the mover says, and REPOSITORY_UNKNOWN. */
@@ -38,7 +20,7 @@ export class RepositoryKeys {
     return {
       items: reply.slots.map(({ slotId, kind, createdAt, inUse }) => ({
         id: slotId,
-        kind: (Object.keys(kindToWire) as KeyKind[]).find((one) => kindToWire[one] === kind) ?? 'passphrase',
+        kind: kindFromWire(kind),
         createdAt: timestampFromWire(createdAt)?.toISOString() ?? null,
         inUse,
       })),
