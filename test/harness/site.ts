@@ -25,7 +25,7 @@ export interface Task {
   readonly pointId: string | null;
   readonly createdId: string | null;
   readonly failure: { readonly code: string; readonly message: string } | null;
-  readonly notes: readonly { readonly code: string; readonly severity: string }[];
+  readonly notes: readonly { readonly code: string; readonly severity: string; readonly message: string }[];
   readonly disks: readonly {
     readonly diskId: string;
     readonly name: string;
