@@ -12,6 +12,7 @@ import type { Session, Task } from '../harness/site';
 const plan = {
   clusters: [{ name: 'East', level: '4.6', hosts: ['host-1'] }],
   storageDomains: ['data-1', 'data-2'],
+  networks: { clusters: { East: {} } },
   vms: [{ name: 'web', cluster: 'East', nics: 1, disks: [{ name: 'web-a', sizeMib: 64, format: 'cow' }] }],
 };
 
@@ -105,6 +106,26 @@ describe('a worker VM with the real image', () => {
     await restored(onlyTask(again), session.tasks[0]!, present);
     await engineClean(site.lab);
   }, 180_000);
+
+  it('goes over to attachment when no image service can be reached, and back, without reading everything again', async () => {
+    await site.dirty('web', 'web-a', 20, 2, 3);
+    const blocks = [
+      { port: 54322, at: 'hosts', how: 'reject' },
+      { port: 54323, at: 'server', how: 'reject' },
+    ];
+    await site.lab.control('POST', '/clusters/East/network/blocks', { blocks });
+    const instead = await site.run('web');
+    expectThrough(onlyTask(instead), 'attachment');
+    expect([instead.state, instead.tasks[0]?.disks[0]?.mode]).toEqual(['warning', 'digest-compare']);
+    expect(await site.pointDifferences(instead.tasks[0]!)).toEqual([]);
+    await site.lab.control('POST', '/clusters/East/network/blocks', { blocks: [] });
+    await site.dirty('web', 'web-a', 60, 2, 4);
+    const back = await site.run('web');
+    expectThrough(onlyTask(back), 'image-transfer');
+    expect(back.tasks[0]?.disks[0]?.mode).toBe('incremental');
+    expect(await site.pointDifferences(back.tasks[0]!)).toEqual([]);
+    await engineClean(site.lab);
+  }, 120_000);
 
   it('is removed, and leaves the engine as it was', async () => {
     const vmId = (await workers())[0]?.vmId;
