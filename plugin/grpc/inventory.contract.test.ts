@@ -39,7 +39,9 @@ describe('InventoryService', () => {
   it('lists VMs in pages, ordered, with cluster, level, tags and disks', async () => {
     const vms = many(7);
     vms[3]!.tags = ['gold', 'backup'];
-    await using at = await connected(vms);
+    // A worker VM, ours or another server's: no job may select it.
+    const worker = { id: 'vm-w', name: 'web00003-worker', tags: ['tidemark', 'tidemark-worker'] };
+    await using at = await connected([...vms, worker]);
     const seen: string[] = [];
     let pageToken = '';
     do {

@@ -102,6 +102,7 @@ describe('preflight', () => {
   it.each<[string, 'info' | 'warning' | 'blocking' | 'waiting', Parameters<typeof picture>[0]]>([
     ['vm-hosted-engine', 'blocking', { vm: { origin: 'managed_hosted_engine' } }],
     ['vm-hosted-engine', 'blocking', { vm: { origin: 'hosted_engine' } }],
+    ['vm-is-worker', 'blocking', { vm: { comment: 'tidemark-worker worker=w plugin=p operation=o' } }],
     ['vm-foreign', 'blocking', { vm: { origin: 'external' } }],
     ['vm-preview', 'blocking', { snapshots: [snapshotOf({ id: 'S', snapshot_status: 'in_preview' })] }],
     ['vm-preview', 'blocking', { snapshots: [snapshotOf({ id: 'S', snapshot_status: 'ok', snapshot_type: 'preview' })] }],
