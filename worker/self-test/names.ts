@@ -18,7 +18,8 @@ export const systemNames: NameService = {
     // In the order of the system's policy, which connections follow too.
     return (await dns.lookup(name, { all: true, order: 'verbatim' })).map((one) => one.address);
   },
-  servers: () => dns.getServers(),
+  // A resolver of its own reads the system's settings as they are now; the shared one has those from before a worker VM had its network.
+  servers: () => new dns.Resolver().getServers(),
   async ask(server, name) {
     const resolver = new dns.Resolver({ timeout: askTimeoutMs, tries: 1 });
     resolver.setServers([server]);
