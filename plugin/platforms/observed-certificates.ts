@@ -36,8 +36,8 @@ export interface ImagePorts {
 const dayMs = 86_400_000;
 const lookMs = 5_000;
 const engineMs = 20_000;
-/** Hosts looked at at the same time. */
-const parallel = 16;
+/** Looked at at the same time: a thousand hosts that all keep silent take less than the call's deadline. */
+const parallel = 128;
 
 type Look = (endpoint: { readonly host: string; readonly port: number }) => Promise<X509Certificate>;
 type Watched = Pick<Platforms, 'list' | 'of' | 'onChanged'>;
