@@ -1,3 +1,4 @@
+import os from 'node:os';
 import type { Config } from 'jest';
 
 /**
@@ -22,6 +23,8 @@ const config: Config = {
     project('e2e', ['*.e2e.test.js']),
   ],
   testTimeout: 60_000,
+  // Suites of whole systems mostly wait; one at a time would leave half of a small machine idle.
+  maxWorkers: Math.max(2, os.availableParallelism() - 1),
 };
 
 export default config;
