@@ -41,13 +41,15 @@ async function fixture(certificates: Partial<WorkerCertificates> = {}, timing: P
     noWorkerMs: 300,
   });
   let stopping = false;
+  const removed = new Set<string>();
   const at = await secureServer((server) => {
     const all: WorkerCertificates = {
       enrolWorker: () => Promise.reject(CommonErrors.PEER_UNAVAILABLE({ peer: 'host' })),
       renewWorkerCertificate: () => Promise.reject(CommonErrors.PEER_UNAVAILABLE({ peer: 'host' })),
       ...certificates,
     };
-    serveWorkers(server, fleet, all, () => stopping, options);
+    const admission = { isStopping: () => stopping, isRemoved: (workerId: string) => removed.has(workerId) };
+    serveWorkers(server, fleet, all, admission, options);
   });
   const workers: ScriptedWorker[] = [];
   return {
@@ -58,6 +60,7 @@ async function fixture(certificates: Partial<WorkerCertificates> = {}, timing: P
     stop: () => {
       stopping = true;
     },
+    remove: (workerId: string) => removed.add(workerId),
     async worker(id: string, more: object = {}, beats = true): Promise<ScriptedWorker> {
       const worker = new ScriptedWorker(at.endpoint, await at.credentialsFor('worker', id));
       workers.push(worker);
@@ -94,6 +97,14 @@ async function fixture(certificates: Partial<WorkerCertificates> = {}, timing: P
 }
 
 describe('WorkerService', () => {
+  it('refuses a worker that was removed, whatever its certificate says', async () => {
+    using at = await fixture();
+    at.remove('gone');
+    const gone = await at.worker('gone');
+    expect(gone.ended).toMatchObject({ code: 'IDENTITY_REVOKED' });
+    expect(at.fleet.list()).toEqual([]);
+  });
+
   it('runs a task with progress and result, and lets the worker forget it', async () => {
     using at = await fixture();
     const worker = await at.worker('w1');

@@ -21,12 +21,19 @@ export interface WorkerCertificates {
   renewWorkerCertificate(workerId: string, certificateRequestPem: string): Promise<IssuedCertificate__Output | null>;
 }
 
+/** Who may not connect now. */
+export interface WorkerAdmission {
+  isStopping(): boolean;
+  /** The worker was removed for good. */
+  isRemoved(workerId: string): boolean;
+}
+
 /** On the mutual TLS port. */
 export function serveWorkers(
   server: Server,
   fleet: ConnectedFleet,
   certificates: WorkerCertificates,
-  stopping: () => boolean,
+  admission: WorkerAdmission,
   options: ServeOptions,
 ): void {
   serve<WorkerServiceDefinition>(
@@ -36,8 +43,11 @@ export function serveWorkers(
       Connect: {
         roles: ['worker'],
         bidi: (requests, context) => {
-          if (stopping()) throw OperationErrors.PLUGIN_STOPPING({});
-          return fleet.connect(workerIdOf(context), requests);
+          if (admission.isStopping()) throw OperationErrors.PLUGIN_STOPPING({});
+          const workerId = workerIdOf(context);
+          // Its certificate may be good for days yet.
+          if (admission.isRemoved(workerId)) throw WorkerErrors.IDENTITY_REVOKED({ id: workerId });
+          return fleet.connect(workerId, requests);
         },
       },
       RenewCertificate: {

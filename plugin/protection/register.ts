@@ -160,7 +160,13 @@ function makePart(c: DependencyContainer): ProtectionPart {
       serveProtection(server, c.resolve(own.protection), preflightHandler(c.resolve<Engines>(tokens.engines)), options);
       serveWorkerFleet(server, workerVms, options);
       serveJanitor(server, janitor, options);
-      serveWorkers(server, fleet, certificates, () => stopping, options);
+      serveWorkers(
+        server,
+        fleet,
+        certificates,
+        { isStopping: () => stopping, isRemoved: (workerId) => workerVms.isRemoved(workerId) },
+        options,
+      );
     },
     serveEnrolment: (server, options) => serveWorkerEnrolment(server, certificates, options),
     workers: fleet,

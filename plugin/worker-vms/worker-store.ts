@@ -53,7 +53,16 @@ const storedWorkerSchema = z.object({
   formerVmIds: z.array(z.string()),
 });
 
-const fileSchema = z.object({ version: z.literal(1), workers: z.array(storedWorkerSchema), policies: z.array(fleetPolicySchema) });
+const fileSchema = z.object({
+  version: z.literal(1),
+  workers: z.array(storedWorkerSchema),
+  policies: z.array(fleetPolicySchema),
+  /** Workers that are gone for good, until their last certificate has run out. */
+  removed: z.array(z.object({ workerId: z.string().min(1), until: z.number() })).default([]),
+});
+
+/** A worker's certificate lives for seven days; a day more for clocks. */
+const removedMs = 8 * 86_400_000;
 
 export type StoredWorker = Readonly<z.infer<typeof storedWorkerSchema>>;
 
@@ -90,10 +99,14 @@ export class DiskStoreFile implements StoreFile {
 export class WorkerStore {
   readonly #workers = new Map<string, StoredWorker>();
   readonly #policies = new Map<string, FleetPolicy>();
+  readonly #removed = new Map<string, number>();
   readonly #listeners = new Set<() => void>();
   #writing: Promise<unknown> = Promise.resolve();
 
-  constructor(private readonly file: StoreFile) {}
+  constructor(
+    private readonly file: StoreFile,
+    private readonly now: () => number = Date.now,
+  ) {}
 
   /** Throws WORKER_STORE_DAMAGED: without the list every worker would look like somebody else's. */
   async open(): Promise<void> {
@@ -105,6 +118,7 @@ export class WorkerStore {
     }
     for (const worker of content.data.workers) this.#workers.set(worker.workerId, worker);
     for (const policy of content.data.policies) this.#policies.set(policy.platformId, policy);
+    for (const { workerId, until } of content.data.removed) this.#removed.set(workerId, until);
   }
 
   workers(): StoredWorker[] {
@@ -133,6 +147,7 @@ export class WorkerStore {
 
   put(worker: StoredWorker): Promise<void> {
     this.#workers.set(worker.workerId, worker);
+    this.#removed.delete(worker.workerId);
     return this.#save();
   }
 
@@ -143,8 +158,15 @@ export class WorkerStore {
     return worker;
   }
 
+  /** The worker is gone for good: whoever still has its certificate is refused. */
   async remove(workerId: string): Promise<void> {
-    if (this.#workers.delete(workerId)) await this.#save();
+    this.#workers.delete(workerId);
+    this.#removed.set(workerId, this.now() + removedMs);
+    await this.#save();
+  }
+
+  isRemoved(workerId: string): boolean {
+    return this.#removed.has(workerId);
   }
 
   policy(platformId: string): FleetPolicy {
@@ -170,7 +192,13 @@ export class WorkerStore {
   }
 
   #text(): string {
-    const content: z.infer<typeof fileSchema> = { version: 1, workers: this.workers(), policies: [...this.#policies.values()] };
+    for (const [workerId, until] of this.#removed) if (until < this.now()) this.#removed.delete(workerId);
+    const content: z.infer<typeof fileSchema> = {
+      version: 1,
+      workers: this.workers(),
+      policies: [...this.#policies.values()],
+      removed: [...this.#removed].map(([workerId, until]) => ({ workerId, until })),
+    };
     return `${JSON.stringify(content, undefined, 1)}\n`;
   }
 }

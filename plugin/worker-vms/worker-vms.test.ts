@@ -509,6 +509,7 @@ describe('removal', () => {
     expect(world.guests.revoked).toEqual([workerId]);
     expect(at.workerVms.platformInUse(platformId)).toBeUndefined();
     await expect(at.start({ kind: 'remove', workerId, force: false })).rejects.toMatchObject({ code: 'WORKER_NOT_FOUND' });
+    expect(at.store.isRemoved(workerId)).toBe(true);
   });
 
   it('shows workers of others and removes those that an administrator names', async () => {

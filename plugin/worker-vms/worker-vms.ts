@@ -117,6 +117,11 @@ export class WorkerVms {
     );
   }
 
+  /** It was one of ours and is gone for good. */
+  isRemoved(workerId: string): boolean {
+    return this.operations.parts.store.isRemoved(workerId);
+  }
+
   /** Why a platform cannot be forgotten: it has workers. */
   platformInUse(platformId: string): string | undefined {
     const { store } = this.operations.parts;
