@@ -16,7 +16,9 @@ async function fixture() {
   const dispatcher = new Dispatcher(fleet, workersBesideServerOnly, systemClock);
   const nobody = () => Promise.resolve(null);
   const certificates = { enrolWorker: async () => ({ certificate: null, workerId: '' }), renewWorkerCertificate: nobody };
-  const at = await secureServer((server) => serveWorkers(server, fleet, certificates, { isStopping: () => false, isRemoved: () => false }, { logger, domain: 'plugin' }));
+  const at = await secureServer((server) =>
+    serveWorkers(server, fleet, certificates, { isStopping: () => false, isRemoved: () => false }, { logger, domain: 'plugin' }),
+  );
   const worker = new RecordedWorker(at.endpoint, await at.credentialsFor('worker', 'old'));
   worker.dial();
   worker.say('hello');
