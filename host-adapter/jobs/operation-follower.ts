@@ -235,6 +235,7 @@ function takeOutcomes(context: TaskContext, outcomes: readonly DiskOutcome__Outp
     disk.reason = outcome.reason;
     disk.counters = countersFrom(outcome.counters);
     disk.transport = transportOf(outcome.transport);
+    if (disk.transport === 'attachment') disk.path = 'attached';
     disk.workerId = outcome.workerId || null;
     disk.workerHop = outcome.workerHop || null;
     disk.startedAt = timestampFromWire(outcome.startedAt)?.toISOString() ?? disk.startedAt;

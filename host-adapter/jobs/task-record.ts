@@ -33,7 +33,7 @@ export interface TaskDisk {
   sizeBytes: number;
   mode: ReadMode;
   reason: string;
-  path: 'direct' | 'proxy';
+  path: 'direct' | 'proxy' | 'attached';
   /** How the worker got at it and which worker that was; null until the disk is done. Absent in records of older servers. */
   transport?: Exclude<Transport, 'auto'> | null;
   workerId?: string | null;

@@ -51,7 +51,10 @@ describe('a worker VM with the real image', () => {
     return session.tasks[0]!;
   };
   const expectThrough = (task: Task, transport: string): void => {
-    expect(task.disks.map((disk) => [disk.transport, disk.workerHop])).toEqual(task.disks.map(() => [transport, 'same-cluster']));
+    const path = transport === 'attachment' ? 'attached' : 'direct';
+    expect(task.disks.map((disk) => [disk.transport, disk.path, disk.workerHop])).toEqual(
+      task.disks.map(() => [transport, path, 'same-cluster']),
+    );
   };
   /** `present`: what the original holds now, where the engine made no backup that could be captured. */
   const restored = async (task: Task, from: Task, present?: string): Promise<void> => {

@@ -15,8 +15,8 @@ export const TaskDisk = z.object({
   mode: ReadMode,
   /** Why not incremental; empty when it is. */
   reason: z.string(),
-  /** proxy when the data did not come straight from the host. */
-  path: z.enum(['direct', 'proxy']),
+  /** proxy: through the engine, not straight from the host; attached: the disk was plugged into the worker. */
+  path: z.enum(['direct', 'proxy', 'attached']),
   /** How the worker got at the disk; null until it is done. */
   transport: z.enum(['image-transfer', 'attachment']).nullable(),
   workerId: z.string().nullable(),
