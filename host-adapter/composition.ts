@@ -252,7 +252,7 @@ export async function composeServer(config: ServerConfig, given?: Logger): Promi
       ),
   );
   once(tokens.control, (c) => {
-    const port = new GrpcServer('control-port', address, config.listen.controlPort, mutualServerCredentials(authority.own));
+    const port = new GrpcServer('control-port', address, config.listen.controlPort, authority.own, mutualServerCredentials);
     const parts = {
       authority,
       enrolment: c.resolve(tokens.enrolment),
@@ -265,7 +265,7 @@ export async function composeServer(config: ServerConfig, given?: Logger): Promi
     return port;
   });
   once(tokens.enrolmentPort, (c) => {
-    const port = new GrpcServer('enrolment-port', address, config.listen.enrolmentPort, enrolmentServerCredentials(authority.own));
+    const port = new GrpcServer('enrolment-port', address, config.listen.enrolmentPort, authority.own, enrolmentServerCredentials);
     serveEnrolment(port.server, c.resolve(tokens.enrolment), options);
     return port;
   });

@@ -9,6 +9,8 @@ import { CommonErrors } from '../errors/common-errors';
 import { TidemarkError, isTidemarkError } from '../errors/tidemark-error';
 import type { RetryAdvice, StatusName } from '../errors/tidemark-error';
 import { currentCorrelation, newCorrelationId } from '../log/correlation';
+import { RenewableChannel } from './renewable-channel';
+import type { ChannelUse, RenewableCredentials } from './renewable-channel';
 import { correlationKey } from './serve';
 import type { MethodNames } from './serve';
 import { decodeStatusDetails, statusDetailsKey } from './status-details';
@@ -43,22 +45,25 @@ export interface DuplexCall<Q, R> {
 
 /** A typed client of one service at one endpoint; `S` is the generated `…ServiceDefinition`. Close it when done. */
 export class RpcClient<S> {
-  readonly #client: Client;
+  readonly #channel: RenewableChannel;
 
   constructor(
     private readonly definition: ServiceDefinition,
     readonly endpoint: string,
-    credentials: ChannelCredentials,
+    credentials: ChannelCredentials | RenewableCredentials,
     options: ChannelOptions = {},
   ) {
-    this.#client = new Client(endpoint, credentials, {
-      'grpc.keepalive_time_ms': 20_000,
-      'grpc.keepalive_timeout_ms': 10_000,
-      'grpc.initial_reconnect_backoff_ms': 200,
-      'grpc.max_reconnect_backoff_ms': 5_000,
-      'grpc.max_receive_message_length': 64 * 1024 * 1024,
-      ...options,
-    });
+    const connect = (channel: ChannelCredentials, further: ChannelOptions) =>
+      new Client(endpoint, channel, {
+        'grpc.keepalive_time_ms': 20_000,
+        'grpc.keepalive_timeout_ms': 10_000,
+        'grpc.initial_reconnect_backoff_ms': 200,
+        'grpc.max_reconnect_backoff_ms': 5_000,
+        'grpc.max_receive_message_length': 64 * 1024 * 1024,
+        ...options,
+        ...further,
+      });
+    this.#channel = new RenewableChannel(connect, credentials);
   }
 
   /** Throws the server's TidemarkError, DEADLINE_EXCEEDED, CANCELLED or PEER_UNAVAILABLE. */
@@ -81,7 +86,8 @@ export class RpcClient<S> {
     const definition = this.#method(method);
     return new Promise((resolve, reject) => {
       if (settings.signal?.aborted === true) return reject(CommonErrors.CANCELLED({ what: definition.path }));
-      const call = this.#client.makeUnaryRequest(
+      const use = this.#channel.enter(() => call.cancel());
+      const call = use.client.makeUnaryRequest(
         definition.path,
         definition.requestSerialize,
         definition.responseDeserialize,
@@ -90,7 +96,8 @@ export class RpcClient<S> {
         { deadline: Date.now() + settings.deadlineMs },
         (error: ServiceError | null, reply?: unknown) => {
           settings.signal?.removeEventListener('abort', cancel);
-          if (error) reject(this.#rebuild(error, definition.path, settings.deadlineMs));
+          use.leave();
+          if (error) reject(this.#rebuild(error, use, definition.path, settings.deadlineMs, settings.signal));
           else resolve(reply as ReceivedOf<S[K]>);
         },
       );
@@ -106,7 +113,8 @@ export class RpcClient<S> {
     settings: StreamSettings,
   ): AsyncGenerator<ReceivedOf<S[K]>, void, undefined> {
     const definition = this.#method(method);
-    const call = this.#client.makeServerStreamRequest(
+    const use = this.#channel.enter(() => call.cancel());
+    const call = use.client.makeServerStreamRequest(
       definition.path,
       definition.requestSerialize,
       definition.responseDeserialize,
@@ -114,20 +122,23 @@ export class RpcClient<S> {
       metadata(),
       {},
     );
-    yield* this.#replies<ReceivedOf<S[K]>>(call, definition.path, settings);
+    call.once('status', () => use.leave());
+    yield* this.#replies<ReceivedOf<S[K]>>(call, use, definition.path, settings);
   }
 
   /** Opens a bidirectional stream. */
   duplex<K extends MethodName<S>>(method: K, settings: StreamSettings): DuplexCall<SentOf<S[K]>, ReceivedOf<S[K]>> {
     const definition = this.#method(method);
     const options: CallOptions = {};
-    const call = this.#client.makeBidiStreamRequest(
+    const use = this.#channel.enter(() => call.cancel());
+    const call = use.client.makeBidiStreamRequest(
       definition.path,
       definition.requestSerialize,
       definition.responseDeserialize,
       metadata(),
       options,
     );
+    call.once('status', () => use.leave());
     return {
       send: (message) =>
         new Promise((resolve, reject) => {
@@ -142,17 +153,18 @@ export class RpcClient<S> {
           call.once('close', done);
         }),
       endSending: () => call.end(),
-      replies: this.#replies<ReceivedOf<S[K]>>(call, definition.path, settings),
+      replies: this.#replies<ReceivedOf<S[K]>>(call, use, definition.path, settings),
       cancel: () => call.cancel(),
     };
   }
 
   close(): void {
-    this.#client.close();
+    this.#channel.close();
   }
 
   async *#replies<R>(
     call: AsyncIterable<unknown> & { cancel(): void; on(event: 'error', listener: (error: Error) => void): unknown },
+    use: ChannelUse,
     path: string,
     settings: StreamSettings,
   ): AsyncGenerator<R, void, undefined> {
@@ -174,7 +186,7 @@ export class RpcClient<S> {
       }
     } catch (error) {
       if (silent) throw CommonErrors.DEADLINE_EXCEEDED({ what: path, timeoutMs: settings.idleTimeoutMs }, { cause: error });
-      throw this.#rebuild(error as ServiceError, path, settings.idleTimeoutMs);
+      throw this.#rebuild(error as ServiceError, use, path, settings.idleTimeoutMs, settings.signal);
     } finally {
       clearTimeout(timer);
       settings.signal?.removeEventListener('abort', cancel);
@@ -192,7 +204,9 @@ export class RpcClient<S> {
     };
   }
 
-  #rebuild(error: ServiceError, path: string, timeoutMs: number): TidemarkError {
+  #rebuild(error: ServiceError, use: ChannelUse, path: string, timeoutMs: number, signal?: AbortSignal): TidemarkError {
+    // To the caller it is a connection that broke: the next one shows the new certificate.
+    if (use.isCut) return CommonErrors.PEER_UNAVAILABLE({ peer: this.endpoint }, { cause: error });
     const name = (Status[error.code] ?? 'INTERNAL') as StatusName | 'UNKNOWN' | 'OK';
     const statusName: StatusName = name === 'UNKNOWN' || name === 'OK' ? 'INTERNAL' : name;
     const details = error.metadata?.get(statusDetailsKey)[0];
@@ -204,6 +218,8 @@ export class RpcClient<S> {
       case 'DEADLINE_EXCEEDED':
         return CommonErrors.DEADLINE_EXCEEDED({ what: path, timeoutMs }, { cause: error });
       case 'CANCELLED':
+        // Not by us: so ends what a server cuts after its grace.
+        if (signal?.aborted !== true) return CommonErrors.PEER_UNAVAILABLE({ peer: this.endpoint }, { cause: error });
         return CommonErrors.CANCELLED({ what: path }, { cause: error });
       default:
         return new TidemarkError(

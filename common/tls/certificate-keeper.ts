@@ -1,7 +1,7 @@
 /**
  * Keeps a process's certificate and trust in order without a restart: renews at two thirds of the certificate's life, asks now and then for
- * the CAs to trust, and obeys at once what the host orders with a heartbeat (see tidemark.common.v1.TrustOrder). Connections under way go
- * on; new ones use what is new.
+ * the CAs to trust, and obeys at once what the host orders with a heartbeat (see tidemark.common.v1.TrustOrder). New
+ * connections use what is new; those under way are drained (see connectionDrainMs).
  */
 import net from 'node:net';
 import { toTidemarkError } from '../errors/common-errors';

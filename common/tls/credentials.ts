@@ -3,6 +3,8 @@ import { credentials, experimental } from '@grpc/grpc-js';
 import type { ChannelCredentials, ServerCredentials } from '@grpc/grpc-js';
 import { peerIdentity } from '../rpc/peer';
 import type { Role } from '../rpc/peer';
+import { connectionDrainMs } from '../rpc/renewable-channel';
+import type { RenewableCredentials } from '../rpc/renewable-channel';
 import type { ProcessIdentity } from './identity';
 import { chainForStrangers } from './pinned-authority';
 
@@ -40,8 +42,16 @@ function strangersView(identity: ProcessIdentity): CertificateProvider {
 }
 
 /** Client side of mutual TLS. The server must carry the expected role and a name that matches the endpoint; follows renewals. */
-export function mutualClientCredentials(identity: ProcessIdentity, expected: Role): ChannelCredentials {
-  return experimental.createCertificateProviderChannelCredentials(identity, identity, { checkServerIdentity: roleCheck(expected) });
+export function mutualClientCredentials(identity: ProcessIdentity, expected: Role, drainMs = connectionDrainMs): RenewableCredentials {
+  const verify = { checkServerIdentity: roleCheck(expected) };
+  return {
+    channel: experimental.createCertificateProviderChannelCredentials(identity, identity, verify),
+    get generation() {
+      return identity.generation;
+    },
+    drainMs,
+    onReplaced: (listener) => identity.onReplaced(listener),
+  };
 }
 
 /** Client side for enrolment: trusts just the CAs that the token vouches for. */

@@ -28,6 +28,7 @@ const fileName = 'identity.json';
 
 export class ProcessIdentity implements CertificateProvider {
   #material: IdentityMaterial;
+  #generation = 0;
   readonly #caListeners = new Set<CaListener>();
   readonly #identityListeners = new Set<IdentityListener>();
   readonly #listeners = new Set<() => void>();
@@ -87,10 +88,16 @@ export class ProcessIdentity implements CertificateProvider {
     return new Date(from + ((Date.parse(validTo) - from) * 2) / 3);
   }
 
-  /** New certificate or trust; stored first, then used for new connections. Running ones go on. */
+  /** How often the material was replaced in this process. */
+  get generation(): number {
+    return this.#generation;
+  }
+
+  /** New certificate or trust; stored first, then used for new connections. Who follows with {@link onReplaced} drains the running ones. */
   replace(material: IdentityMaterial): void {
     if (this.folder !== undefined) durableWrite(path.join(this.folder, fileName), JSON.stringify(material), 0o600);
     this.#material = material;
+    this.#generation += 1;
     for (const listener of this.#caListeners) listener(this.#caUpdate());
     for (const listener of this.#identityListeners) listener(this.#identityUpdate());
     for (const listener of this.#listeners) listener();

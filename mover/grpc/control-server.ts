@@ -4,6 +4,7 @@ import { Server } from '@grpc/grpc-js';
 import { CommonErrors } from '../../common/errors/common-errors';
 import type { Service } from '../../common/lifecycle/lifecycle';
 import { mutualServerCredentials } from '../../common/tls/credentials';
+import { drainAfterRenewals } from '../../common/rpc/drain-server';
 import type { ProcessIdentity } from '../../common/tls/identity';
 
 const drainMs = 2_000;
@@ -13,6 +14,7 @@ export class ControlServer implements Service {
   /** Add services before `start`. Configurations of large VMs travel in one message. */
   readonly server = new Server({ 'grpc.max_receive_message_length': 64 * 1024 * 1024 });
   private bound = 0;
+  private unfollow: () => void = () => undefined;
 
   constructor(
     private readonly address: string,
@@ -35,10 +37,12 @@ export class ControlServer implements Service {
       const problems = `- control port ${host}:${this.wantedPort} cannot be opened; is it in use?`;
       throw CommonErrors.CONFIGURATION_INVALID({ problems }, { cause });
     });
+    this.unfollow = drainAfterRenewals(this.server, `${host}:${this.bound}`, this.identity);
   }
 
   /** Lets calls end for a moment, then cuts streams off. */
   stop(): Promise<void> {
+    this.unfollow();
     return new Promise((resolve) => {
       const timer = setTimeout(() => {
         this.server.forceShutdown();

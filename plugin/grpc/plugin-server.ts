@@ -8,6 +8,7 @@ import type { ServerCredentials } from '@grpc/grpc-js';
 import { CommonErrors } from '../../common/errors/common-errors';
 import type { Service } from '../../common/lifecycle/lifecycle';
 import type { Logger } from '../../common/log/logger';
+import { drainAfterRenewals } from '../../common/rpc/drain-server';
 import { enrolmentServerCredentials, mutualServerCredentials } from '../../common/tls/credentials';
 import type { ProcessIdentity } from '../../common/tls/identity';
 
@@ -26,6 +27,7 @@ export class PluginServer implements Service {
   readonly enrolment = new Server({ 'grpc.max_receive_message_length': 64 * 1024 });
   #port = 0;
   #enrolmentPort = 0;
+  readonly #unfollow: (() => void)[] = [];
 
   constructor(
     private readonly listen: Listen,
@@ -45,18 +47,19 @@ export class PluginServer implements Service {
   }
 
   async stop(): Promise<void> {
+    for (const unfollow of this.#unfollow) unfollow();
     await Promise.all([shutDown(this.main), shutDown(this.enrolment)]);
   }
 
   async #bind(server: Server, port: number, credentials: ServerCredentials): Promise<number> {
     const { address } = this.listen;
     try {
-      return await bindOnce(server, address, port, credentials);
+      return await this.#bindOnce(server, address, port, credentials);
     } catch (error) {
       // A machine without IPv6 has no "::".
       if (address === '::') {
         try {
-          return await bindOnce(server, '0.0.0.0', port, credentials);
+          return await this.#bindOnce(server, '0.0.0.0', port, credentials);
         } catch {
           // The first failure says more.
         }
@@ -67,13 +70,15 @@ export class PluginServer implements Service {
       );
     }
   }
-}
 
-function bindOnce(server: Server, address: string, port: number, credentials: ServerCredentials): Promise<number> {
-  const host = net.isIPv6(address) ? `[${address}]` : address;
-  return new Promise((resolve, reject) => {
-    server.bindAsync(`${host}:${port}`, credentials, (error, bound) => (error ? reject(error) : resolve(bound)));
-  });
+  async #bindOnce(server: Server, address: string, wantedPort: number, credentials: ServerCredentials): Promise<number> {
+    const host = net.isIPv6(address) ? `[${address}]` : address;
+    const port = await new Promise<number>((resolve, reject) => {
+      server.bindAsync(`${host}:${wantedPort}`, credentials, (error, bound) => (error ? reject(error) : resolve(bound)));
+    });
+    this.#unfollow.push(drainAfterRenewals(server, `${host}:${port}`, this.identity));
+    return port;
+  }
 }
 
 /** Lets calls end for a moment, then cuts watches and worker streams off. */

@@ -3,7 +3,8 @@
  * lines and attached disks). Never rewritten: workers of that version are out there. The task's id is a placeholder of the same length.
  */
 import { Client, Metadata } from '@grpc/grpc-js';
-import type { ChannelCredentials, ClientDuplexStream } from '@grpc/grpc-js';
+import type { ClientDuplexStream } from '@grpc/grpc-js';
+import type { RenewableCredentials } from '../../common/rpc/renewable-channel';
 
 const recordedTaskId = '00000000-0000-4000-8000-000000000000';
 
@@ -28,8 +29,8 @@ export class RecordedWorker {
   readonly #client: Client;
   #stream: ClientDuplexStream<Buffer, Buffer> | undefined;
 
-  constructor(endpoint: string, credentials: ChannelCredentials) {
-    this.#client = new Client(endpoint, credentials);
+  constructor(endpoint: string, credentials: RenewableCredentials) {
+    this.#client = new Client(endpoint, credentials.channel);
   }
 
   dial(): void {

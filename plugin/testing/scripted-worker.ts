@@ -1,7 +1,7 @@
-import type { ChannelCredentials } from '@grpc/grpc-js';
 import { timestampFromWire } from '../../common/rpc/bytes';
 import { RpcClient } from '../../common/rpc/call';
 import { failureMessage } from '../../common/rpc/failure-message';
+import type { RenewableCredentials } from '../../common/rpc/renewable-channel';
 import { CommonErrors } from '../../common/errors/common-errors';
 import type { DuplexCall } from '../../common/rpc/call';
 import { loadService } from '../../proto/loader';
@@ -31,7 +31,7 @@ export class ScriptedWorker {
   readonly #client: RpcClient<WorkerServiceDefinition>;
   #call: DuplexCall<ConnectRequest, ConnectResponse__Output> | undefined;
 
-  constructor(endpoint: string, credentials: ChannelCredentials) {
+  constructor(endpoint: string, credentials: RenewableCredentials) {
     this.#client = new RpcClient(
       loadService('tidemark/worker/v1/worker_service.proto', 'tidemark.worker.v1.WorkerService').service,
       endpoint,

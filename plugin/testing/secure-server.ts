@@ -1,14 +1,14 @@
 import { Server } from '@grpc/grpc-js';
-import type { ChannelCredentials } from '@grpc/grpc-js';
 import { createAuthority, issueIdentity } from '../../common/tls/authority';
 import { mutualClientCredentials, mutualServerCredentials } from '../../common/tls/credentials';
 import { ProcessIdentity } from '../../common/tls/identity';
 import type { Role } from '../../common/rpc/peer';
+import type { RenewableCredentials } from '../../common/rpc/renewable-channel';
 
 /** A gRPC server of role `plugin` on a free loopback port, with its own CA, and credentials for peers of any role. */
 export async function secureServer(register: (server: Server) => void): Promise<{
   endpoint: string;
-  readonly credentialsFor: (role: Role, id: string) => Promise<ChannelCredentials>;
+  readonly credentialsFor: (role: Role, id: string) => Promise<RenewableCredentials>;
   [Symbol.dispose](): void;
 }> {
   const authority = await createAuthority('test');

@@ -1,0 +1,17 @@
+import type { Server } from '@grpc/grpc-js';
+import { connectionDrainMs } from './renewable-channel';
+
+/**
+ * Drains a server's connections after each renewal of its identity: clients are told to open new ones (GOAWAY), calls under way go on, and what
+ * is still open after {@link connectionDrainMs} is cut. Call it when the port is bound.
+ * @param endpoint as it was bound, with the port that was opened
+ * @returns the way to stop
+ */
+export function drainAfterRenewals(
+  server: Server,
+  endpoint: string,
+  identity: { onReplaced(listener: () => void): () => void },
+  drainMs = connectionDrainMs,
+): () => void {
+  return identity.onReplaced(() => server.drain(endpoint, drainMs));
+}
