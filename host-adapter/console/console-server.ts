@@ -18,6 +18,7 @@ import type { LoggedIn, Users } from '../identity/users';
 import type { Call, Handlers } from './handler-types';
 import { openApi, statusOf } from './openapi';
 import { invalidInput, problemOf } from './problem';
+import { showRenewedCertificate } from './renewed-certificate';
 import { routes } from './routes';
 import type { Route, RouteName } from './routes';
 import type { SessionFeed } from './session-feed';
@@ -58,6 +59,7 @@ export class ConsoleServer implements Service {
     });
     // With another certificate than ours the CAs that whoever calls has to trust are not ours to tell.
     if (!options.certificate) {
+      this.#unfollow = showRenewedCertificate(this.app, own);
       this.app.addHook('onSend', async (_request, reply) => {
         void reply.header('tidemark-trust', this.#trust());
       });
@@ -79,11 +81,6 @@ export class ConsoleServer implements Service {
     }
     const address = this.app.server.address();
     this.#port = typeof address === 'object' && address !== null ? address.port : this.options.port;
-    if (this.options.certificate) return;
-    this.#unfollow = this.own.onReplaced(() => {
-      const { privateKeyPem: key, certificateChainPem: cert } = this.own.material;
-      (this.app.server as unknown as { setSecureContext(options: object): void }).setSecureContext({ key, cert });
-    });
   }
 
   async stop(): Promise<void> {

@@ -125,11 +125,25 @@ export class Connection implements Lane, FrameSink {
     return now - Math.max(this.lastFrameAt, this.lastSignAt);
   }
 
+  /** A commit or a read is under way. */
+  get isBusy(): boolean {
+    return this.background > 0;
+  }
+
   /** Sends the reason and closes. */
   close(error: Error): void {
+    this.end(errorFrame(0, frameError(error)));
+  }
+
+  /** Closes without a reproach: the peer opens another connection and repeats what was not answered. */
+  sayGoodbye(reason: string): void {
+    this.end(encodeFrame(FrameType.bye, { reason }));
+  }
+
+  private end(lastFrame: Buffer): void {
     if (this.closed) return;
     this.closed = true;
-    this.socket.end(errorFrame(0, frameError(error)));
+    this.socket.end(lastFrame);
     this.socket.resume();
     setTimeout(() => this.socket.destroy(), closeGraceMs).unref();
     this.leave();

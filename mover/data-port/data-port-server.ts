@@ -21,6 +21,9 @@ import { checkTicket, type TicketKeys } from './ticket-check';
 const readBufferBytes = 4 * 1024 * 1024 + 2 * PAYLOAD_SLACK_BYTES;
 const readBuffers = 16;
 const watchIntervalMs = 500;
+/** How long commits and reads may hold a connection after the mover's certificate or trust was renewed. */
+const drainMs = 60_000;
+const renewed = 'the certificate was renewed';
 
 export interface DataPortOptions {
   readonly host: string;
@@ -36,6 +39,9 @@ export class DataPortServer implements Service {
   private readonly context: ConnectionContext;
   private watch: NodeJS.Timeout | undefined;
   private unfollow: (() => void) | undefined;
+  /** By the clock of the connections. */
+  private renewedAt = -Infinity;
+  private shownFingerprint = '';
 
   constructor(
     private readonly options: DataPortOptions,
@@ -97,8 +103,13 @@ export class DataPortServer implements Service {
       throw CommonErrors.CONFIGURATION_INVALID({ problems }, { cause });
     });
     this.server = server;
-    this.unfollow = this.identity.onReplaced(() => server.setSecureContext(this.credentials()));
-    this.watch = setInterval(() => this.closeSilent(), watchIntervalMs);
+    this.shownFingerprint = this.identity.certificate.fingerprint256;
+    this.unfollow = this.identity.onReplaced(() => {
+      server.setSecureContext(this.credentials());
+      this.shownFingerprint = this.identity.certificate.fingerprint256;
+      this.renewedAt = this.context.now();
+    });
+    this.watch = setInterval(() => this.lookAfter(), watchIntervalMs);
     this.watch.unref();
   }
 
@@ -123,6 +134,9 @@ export class DataPortServer implements Service {
     if (this.connections.size >= limit) return connection.close(DataPortErrors.TOO_MANY_CONNECTIONS({ limit }));
     if (socket.alpnProtocol !== DATA_MOVER_ALPN)
       return connection.close(DataPortErrors.FRAME_MALFORMED({ problem: 'no ALPN of the data port' }));
+    // Its handshake had begun before a renewal.
+    const { fingerprint256 } = socket.getCertificate() as tls.PeerCertificate;
+    if (fingerprint256 !== this.shownFingerprint) return connection.sayGoodbye(renewed);
     this.connections.add(connection);
     socket.once('close', () => this.connections.delete(connection));
   }
@@ -135,11 +149,14 @@ export class DataPortServer implements Service {
     return session;
   }
 
-  private closeSilent(): void {
+  /** Closes what is silent, and what is left from before a renewal. */
+  private lookAfter(): void {
     const now = this.context.now();
     const { helloTimeoutMs, idleTimeoutMs } = this.options.limits;
     for (const connection of this.connections) {
-      if (!connection.isReady && now - connection.openedAt > helloTimeoutMs)
+      const isOld = connection.openedAt <= this.renewedAt;
+      if (isOld && (!connection.isBusy || now - this.renewedAt > drainMs)) connection.sayGoodbye(renewed);
+      else if (!connection.isReady && now - connection.openedAt > helloTimeoutMs)
         connection.close(DataPortErrors.CONNECTION_IDLE({ seconds: helloTimeoutMs / 1000 }));
       else if (connection.silentMs() > idleTimeoutMs) connection.close(DataPortErrors.CONNECTION_IDLE({ seconds: idleTimeoutMs / 1000 }));
     }

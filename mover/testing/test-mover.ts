@@ -36,6 +36,7 @@ export class TestMover {
   private constructor(
     readonly folder: string,
     readonly authority: Authority,
+    readonly own: ProcessIdentity,
     readonly worker: ProcessIdentity,
     readonly host: ProcessIdentity,
     readonly ticketKey: KeyObject,
@@ -66,10 +67,11 @@ export class TestMover {
       host: { endpoint: '127.0.0.1:1' },
       ...settings,
     });
-    const mover = composeMover(config, logger, processInfo(dataFolder, [], []), await make('mover'));
+    const own = await make('mover');
+    const mover = composeMover(config, logger, processInfo(dataFolder, [], []), own);
     const lifecycle = new Lifecycle(mover.services, logger);
     await lifecycle.start();
-    return new TestMover(folder, authority, await make('worker'), await make('host'), privateKey, mover, lifecycle, logged);
+    return new TestMover(folder, authority, own, await make('worker'), await make('host'), privateKey, mover, lifecycle, logged);
   }
 
   get dataPort(): number {

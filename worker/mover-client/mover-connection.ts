@@ -38,6 +38,7 @@ export interface MoverAddress {
   /** Name in the mover's certificate, empty when it is the endpoint's host. */
   readonly serverName: string;
   readonly ticket: string;
+  /** A connection closes by itself when this becomes another one than that with which it was opened. */
   readonly identity: IdentityMaterial;
 }
 
@@ -89,6 +90,9 @@ export class MoverConnection {
     private readonly socket: tls.TLSSocket,
     private readonly endpoint: string,
     private readonly timeouts: MoverTimeouts,
+    private readonly address: MoverAddress,
+    /** With which it was opened. */
+    private readonly identity: IdentityMaterial,
   ) {
     this.reader = new FrameReader({ onFrame: (type, header, payload) => this.onFrame(type, header, payload) });
     this.closed = new Promise((resolve) => socket.once('close', () => resolve()));
@@ -126,15 +130,16 @@ export class MoverConnection {
   private static dial(address: MoverAddress, endpoint: string, timeouts: MoverTimeouts, signal: AbortSignal): Promise<MoverConnection> {
     const { host, port } = splitEndpoint(endpoint);
     const name = address.serverName === '' ? host : address.serverName;
+    const { identity } = address;
     const buffer = Buffer.allocUnsafeSlow(readBufferBytes);
     let connection: MoverConnection | undefined;
     return new Promise((resolve, reject) => {
       const socket = tls.connect({
         host,
         port,
-        ca: [address.identity.trustBundlePem],
-        cert: address.identity.certificateChainPem,
-        key: address.identity.privateKeyPem,
+        ca: [identity.trustBundlePem],
+        cert: identity.certificateChainPem,
+        key: identity.privateKeyPem,
         servername: net.isIP(name) ? '' : name,
         checkServerIdentity: (_host: string, certificate: tls.PeerCertificate) => roleCheck('mover')(name, certificate),
         ALPNProtocols: [DATA_MOVER_ALPN],
@@ -168,7 +173,7 @@ export class MoverConnection {
         signal.removeEventListener('abort', aborted);
         socket.removeListener('error', early);
         socket.removeListener('close', ended);
-        connection = new MoverConnection(socket, endpoint, timeouts);
+        connection = new MoverConnection(socket, endpoint, timeouts, address, identity);
         resolve(connection);
       });
     });
@@ -238,12 +243,12 @@ export class MoverConnection {
   }
 
   /** Says Bye and closes; requests under way are rejected. */
-  close(): void {
+  close(reason = 'it was closed here'): void {
     if (!this.lostBy && this.socket.writable) {
       this.socket.write(encodeFrame(FrameType.bye, { reason: 'done' }), () => this.socket.destroy());
       setTimeout(() => this.socket.destroy(), 1_000).unref();
     }
-    this.lose('it was closed here', undefined, true);
+    this.lose(reason, undefined, true);
   }
 
   private async hello(ticket: string): Promise<void> {
@@ -364,6 +369,9 @@ export class MoverConnection {
       if (pending.deadline > now) continue;
       return this.lose('it did not answer in time');
     }
+    // What was not answered is repeated on the next one. A commit is answered once; it is waited for, and it has its deadline.
+    const isCommitting = [...this.waiting.values()].some(({ expected }) => expected === FrameType.diskCommitted);
+    if (this.address.identity !== this.identity && !isCommitting) return this.close('the own certificate was renewed');
     if (now - this.lastSentAt >= pingEveryMs && (this.terms as MoverTerms | undefined)) {
       const sequence = this.nextSequence();
       // A missing answer loses the connection through the deadline; the value is of no interest.

@@ -1,9 +1,10 @@
-import { randomBytes } from 'node:crypto';
+import { X509Certificate, randomBytes } from 'node:crypto';
 import fs from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { createAuthority, issueIdentity } from '../../common/tls/authority';
 import { DeviceTree } from '../attached-disks/device-tree';
+import { decodeHeader, encodeFrame } from '../../proto/data-mover/frame-codec';
 import { FrameType } from '../../proto/data-mover/frame-types';
 import { LanePool } from '../pipeline/lane-pool';
 import { SharedCounters } from '../pipeline/counters';
@@ -134,6 +135,70 @@ describe('backup of a disk', () => {
       pool = new LanePool(2);
     }
     expect(mover.content('d2').equals(disk)).toBe(true);
+  });
+
+  it.each(['worker', 'mover'] as const)(
+    'drains its connections when the certificate of the %s was renewed, and reads nothing twice',
+    async (end) => {
+      await startMover();
+      const disk = sampleDisk(600);
+      const own = new LanePool(2);
+      const task = await fileBackup(disk);
+      const renewed = await mover.identityOf('worker');
+      const run = context();
+      try {
+        own.useIdentity(task.address.identity);
+        const slowly = { connections: 0, rateBytesPerSecond: 6 * 1024 * 1024 };
+        let ended = false;
+        const backup = backupDisk({ ...task, limits: slowly }, own, run).finally(() => (ended = true));
+        await until(() => (mover.frames.get(FrameType.put) ?? 0) > 4);
+        const before = [...mover.sockets];
+        expect(before).toHaveLength(2);
+        if (end === 'worker') own.useIdentity(renewed);
+        else for (const socket of before) socket.end(encodeFrame(FrameType.bye, { reason: 'the certificate was renewed' }));
+        await until(() => before.every((socket) => socket.closed) && mover.sockets.size === 2);
+        expect(ended).toBe(false);
+        const shown = new X509Certificate((end === 'worker' ? renewed : task.address.identity).certificateChainPem).serialNumber;
+        expect([...mover.sockets].map((socket) => socket.getPeerCertificate().serialNumber)).toEqual([shown, shown]);
+        await backup;
+      } finally {
+        await own.stop();
+      }
+      expect(mover.content('d1').equals(disk)).toBe(true);
+      expect(run.counters.get('readBytes')).toBe(disk.length);
+    },
+  );
+
+  it('waits for the answer to a commit before its connection is drained', async () => {
+    await startMover();
+    const disk = sampleDisk(20);
+    const own = new LanePool(1);
+    const task = await fileBackup(disk);
+    let answer: (() => void) | undefined;
+    mover.fault = (type, double, socket, header) => {
+      if (type !== FrameType.commitDisk || answer) return false;
+      const { sequence } = decodeHeader(FrameType.commitDisk, header);
+      answer = () => {
+        for (const known of double.disks.values()) known.committed = true;
+        const root = { sequence, indexRoot: Buffer.from('late root'), storedBytes: 1, deduplicatedBytes: 0 };
+        socket.write(encodeFrame(FrameType.diskCommitted, root));
+      };
+      return true;
+    };
+    const run = context();
+    try {
+      const backup = backupDisk(task, own, run);
+      await until(() => answer !== undefined);
+      own.useIdentity(await mover.identityOf('worker'));
+      // Longer than it takes a connection to see that its certificate is an old one.
+      await new Promise((resolve) => setTimeout(resolve, 2_500));
+      expect(mover.sockets.size).toBe(1);
+      answer?.();
+      await backup;
+    } finally {
+      await own.stop();
+    }
+    expect(Buffer.from(run.outcome.indexRoot).toString()).toBe('late root');
   });
 
   it('sends nothing twice: a second run of the same content puts no block', async () => {

@@ -48,7 +48,7 @@ export class MoverDouble {
   readonly frames = new Map<FrameType, number>();
   readonly sockets = new Set<tls.TLSSocket>();
   /** Called with each frame before it is handled; a true answer swallows it. */
-  fault: (type: FrameType, double: MoverDouble, socket: tls.TLSSocket) => boolean = () => false;
+  fault: (type: FrameType, double: MoverDouble, socket: tls.TLSSocket, header: Buffer) => boolean = () => false;
   /** Bytes of all probes. */
   probedBytes = 0;
   private server!: tls.Server;
@@ -130,7 +130,7 @@ export class MoverDouble {
     const reader = new FrameReader({
       onFrame: (type, header, payload) => {
         this.frames.set(type, (this.frames.get(type) ?? 0) + 1);
-        if (!this.fault(type, this, socket) && !socket.destroyed) this.handle(socket, reader, type, header, payload);
+        if (!this.fault(type, this, socket, header) && !socket.destroyed) this.handle(socket, reader, type, header, payload);
       },
     });
     socket.on('data', (chunk: Buffer) => reader.push(chunk));
