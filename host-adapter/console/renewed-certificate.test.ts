@@ -6,7 +6,7 @@ import { createAuthority, issueIdentity } from '../../common/tls/authority';
 import { ProcessIdentity } from '../../common/tls/identity';
 import { showRenewedCertificate } from './renewed-certificate';
 
-async function fixture() {
+async function fixture(drainMs: number) {
   const authority = await createAuthority('test');
   const issue = () => issueIdentity(authority, { role: 'host', id: 'h' }, ['127.0.0.1']);
   const own = new ProcessIdentity(await issue(), undefined);
@@ -18,7 +18,7 @@ async function fixture() {
     await new Promise<void>((resolve) => gates.push(resolve));
     return 'slow';
   });
-  const stop = showRenewedCertificate(app, own);
+  const stop = showRenewedCertificate(app, own, drainMs);
   await app.listen({ host: '127.0.0.1', port: 0 });
   const { port } = app.server.address() as AddressInfo;
   const agent = new https.Agent({ keepAlive: true, ca: authority.certificatePem, maxCachedSessions: 0 });
@@ -46,32 +46,40 @@ async function fixture() {
   };
 }
 
+const pause = (delayMs: number) => new Promise<void>((resolve) => setTimeout(resolve, delayMs));
 const closed = (socket: TLSSocket) =>
   new Promise<void>((resolve) => (socket.destroyed ? resolve() : socket.once('close', () => resolve())));
 
 describe('the certificate of the console', () => {
-  it('is kept by a connection until it is renewed, and then by none that waits', async () => {
-    await using at = await fixture();
+  it('is new on new connections at once; an old one goes on for a while, then ends with an answer', async () => {
+    const drainMs = 1_500;
+    await using at = await fixture(drainMs);
     const first = await at.get('/quick');
-    const second = await at.get('/quick');
-    expect(second.socket).toBe(first.socket);
+    const since = Date.now();
     await at.renew();
+    const slow = at.get('/slow');
+    while (at.gates.length === 0) await pause(5);
+    // The old connection is taken, so this is a new one.
+    const beside = await at.get('/quick');
+    expect(beside.serial).toBe(at.own.certificate.serialNumber);
+    expect(beside.serial).not.toBe(first.serial);
+    await pause(since + drainMs + 200 - Date.now());
+    at.gates[0]?.();
+    const last = await slow;
+    expect([last.text, last.socket]).toEqual(['slow', first.socket]);
     await closed(first.socket);
-    const third = await at.get('/quick');
-    expect([third.text, third.serial]).toEqual(['quick', at.own.certificate.serialNumber]);
-    expect(third.serial).not.toBe(first.serial);
+    const after = await at.get('/quick');
+    expect(after.socket).toBe(beside.socket);
+    expect(after.socket.destroyed).toBe(false);
   });
 
-  it('does not break off an answer under way; its connection ends with it', async () => {
-    await using at = await fixture();
-    const slow = at.get('/slow');
-    while (at.gates.length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  it('stays on a connection whose time is not up', async () => {
+    await using at = await fixture(600_000);
+    const first = await at.get('/quick');
     await at.renew();
-    at.gates[0]?.();
-    const { text, socket, serial } = await slow;
-    expect(text).toBe('slow');
-    expect(serial).not.toBe(at.own.certificate.serialNumber);
-    await closed(socket);
-    expect((await at.get('/quick')).serial).toBe(at.own.certificate.serialNumber);
+    const second = await at.get('/quick');
+    expect(second.socket).toBe(first.socket);
+    const third = await at.get('/quick');
+    expect(third.socket).toBe(first.socket);
   });
 });
