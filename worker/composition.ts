@@ -5,6 +5,7 @@ import type { Service } from '../common/lifecycle/lifecycle';
 import { createLogger } from '../common/log/logger';
 import type { Logger } from '../common/log/logger';
 import { RpcClient } from '../common/rpc/call';
+import { CertificateKeeper } from '../common/tls/certificate-keeper';
 import { mutualClientCredentials } from '../common/tls/credentials';
 import type { ProcessIdentity } from '../common/tls/identity';
 import { trustStateOf } from '../common/tls/trust-state';
@@ -15,9 +16,9 @@ import type { WorkerServiceDefinition } from '../proto/gen/tidemark/worker/v1/Wo
 import { DeviceTree } from './attached-disks/device-tree';
 import type { WorkerConfig } from './config';
 import { LanePool } from './pipeline/lane-pool';
-import { CertificateRenewal } from './plugin/certificate-renewal';
 import { LogBuffer, loggerInto } from './plugin/log-lines';
 import { describeMachine, takesAttachedDisks } from './plugin/own-machine';
+import { PluginCertificates } from './plugin/plugin-certificates';
 import { WorkerSession } from './plugin/worker-session';
 import { systemNames } from './self-test/names';
 import { SelfTestRunner } from './self-test/self-test-runner';
@@ -33,7 +34,8 @@ const tokens = {
   tasks: Symbol('tasks') as InjectionToken<TaskRegistry>,
   session: Symbol('session') as InjectionToken<WorkerSession>,
   selfTests: Symbol('self-tests') as InjectionToken<SelfTestRunner>,
-  renewal: Symbol('renewal') as InjectionToken<CertificateRenewal>,
+  issuer: Symbol('issuer') as InjectionToken<PluginCertificates>,
+  keeper: Symbol('keeper') as InjectionToken<CertificateKeeper>,
 };
 
 export const workerProtocols: readonly string[] = ['tidemark.worker.v1', DATA_MOVER_ALPN];
@@ -104,7 +106,8 @@ export function composeWorker(
         c.resolve(tokens.logger),
       ),
   );
-  once(tokens.renewal, (c) => new CertificateRenewal(identity, c.resolve(tokens.client), c.resolve(tokens.logger)));
+  once(tokens.issuer, (c) => new PluginCertificates(identity, c.resolve(tokens.client), c.resolve(tokens.logger)));
+  once(tokens.keeper, (c) => new CertificateKeeper(identity, c.resolve(tokens.issuer), c.resolve(tokens.logger)));
   once(tokens.session, (c) => {
     const { taskSlots, platformId, clusterId, imageVersion } = config;
     const process = { ...info, capabilities: [...(info.capabilities ?? []), ...furtherCapabilities(config)] };
@@ -114,7 +117,7 @@ export function composeWorker(
       {
         hello: () => ({ process, taskSlots, platformId, clusterId, imageVersion, ...describeMachine(config) }),
         trust: () => trustStateOf(identity),
-        updateTrust: (update) => c.resolve(tokens.renewal).updateTrust(update),
+        updateTrust: (update) => c.resolve(tokens.issuer).take(update, c.resolve(tokens.keeper)),
         selfTests: c.resolve(tokens.selfTests),
         logLines,
         refused: (code) => onRefused?.(code),
@@ -124,13 +127,13 @@ export function composeWorker(
   });
   const pool = scope.resolve(tokens.pool);
   const session = scope.resolve(tokens.session);
-  const renewal = scope.resolve(tokens.renewal);
+  const keeper = scope.resolve(tokens.keeper);
   const selfTests = scope.resolve(tokens.selfTests);
-  renewal.onChanged = () => {
+  identity.onReplaced(() => {
     pool.useIdentity(identity.material);
     session.heartbeat();
-  };
+  });
   const lanes: Service = { name: 'lane threads', start: async () => pool.start(), stop: () => pool.stop() };
   const tests: Service = { name: 'self-tests', start: async () => undefined, stop: async () => selfTests.stop() };
-  return { logger, services: [lanes, tests, renewal, session] };
+  return { logger, services: [lanes, tests, keeper, session] };
 }

@@ -13,7 +13,7 @@ import type { IssuedCertificate } from '../../proto/gen/tidemark/common/v1/Issue
 import type { TrustOrder } from '../../proto/gen/tidemark/common/v1/TrustOrder';
 import { createCertificateRequest } from './certificate-request';
 import type { ProcessIdentity } from './identity';
-import { fingerprintsOf, splitPem, taskOf } from './trust-state';
+import { fingerprintsOf, isAuthorityBundle, taskOf } from './trust-state';
 
 /** Whoever issues certificates for the process: the host, or for a worker its plug-in. */
 export interface CertificateIssuer {
@@ -120,14 +120,14 @@ export class CertificateKeeper implements Service {
     if (!certificate?.certificateChainPem) return;
     const told = certificate.trustBundlePem ?? '';
     // Trusting nobody would lock the process out for good.
-    const trustBundlePem = splitPem(told).length > 0 ? told : this.identity.material.trustBundlePem;
+    const trustBundlePem = isAuthorityBundle(told) ? told : this.identity.material.trustBundlePem;
     this.identity.replace({ certificateChainPem: certificate.certificateChainPem, privateKeyPem, trustBundlePem });
     this.logger.info('certificate renewed', { validTo: this.identity.certificate.validTo });
   }
 
   async #followTrust(signal: AbortSignal): Promise<void> {
     const trustBundlePem = await this.issuer.trustBundle(signal);
-    if (splitPem(trustBundlePem).length === 0 || trustBundlePem.trim() === this.identity.material.trustBundlePem.trim()) return;
+    if (!isAuthorityBundle(trustBundlePem) || trustBundlePem.trim() === this.identity.material.trustBundlePem.trim()) return;
     this.identity.replace({ ...this.identity.material, trustBundlePem });
     this.logger.info('trusted CAs changed', { fingerprints: fingerprintsOf(trustBundlePem) });
   }

@@ -14,6 +14,16 @@ export function splitPem(pem: string): string[] {
   return (pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []).map((one) => `${one}\n`);
 }
 
+/** True when a PEM file names CAs, and nothing but CAs. */
+export function isAuthorityBundle(pem: string): boolean {
+  const certificates = splitPem(pem);
+  try {
+    return certificates.length > 0 && certificates.every((one) => new X509Certificate(one).ca);
+  } catch {
+    return false;
+  }
+}
+
 /** SHA-256 of each certificate of a PEM file, lower-case hex, in its order. */
 export function fingerprintsOf(pem: string): string[] {
   return splitPem(pem).map(fingerprintOf);
