@@ -46,7 +46,7 @@ export const RepositoryErrors = defineErrors({
     retry: 'after-delay',
     status: 'ABORTED',
     message: (m: { holder: string }) =>
-      `The repository is in use by the mover on ${m.holder}. Its lock expires by itself when that mover is gone.`,
+      `A mover with the same data folder is at work on ${m.holder}. If that folder was copied, empty the copy and enrol it as a mover of its own; if the other one is gone, its lease ends by itself.`,
   },
   REPOSITORY_LOCK_LOST: {
     kind: 'operational',
@@ -54,6 +54,19 @@ export const RepositoryErrors = defineErrors({
     status: 'ABORTED',
     message: (m: { repositoryId: string }) =>
       `This mover lost its lock on repository ${m.repositoryId}, probably because its storage hung. It stopped writing and will attach again.`,
+  },
+  MAINTENANCE_BUSY: {
+    kind: 'operational',
+    retry: 'after-delay',
+    status: 'ABORTED',
+    message: (m: { holder: string }) =>
+      `The mover on ${m.holder} maintains the repository now. Its lease ends by itself when that mover is gone.`,
+  },
+  MAINTENANCE_LOST: {
+    kind: 'operational',
+    retry: 'after-delay',
+    status: 'ABORTED',
+    message: () => 'This mover lost its maintenance lease, probably because its storage hung. It stopped; the next maintenance goes on.',
   },
   REPOSITORY_IN_USE: {
     kind: 'failure',

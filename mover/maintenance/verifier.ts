@@ -170,10 +170,8 @@ export class Verifier {
 
   private async verifyPackLists(): Promise<void> {
     const { packs, damagedPacks } = this.repository.index;
-    const { count } = packs;
-    for (let number = 0; number < count; number++) {
+    for (const id of packs.ids()) {
       this.assertGoesOn();
-      const id = packs.idOf(number);
       try {
         await this.repository.index.readList(id);
       } catch (error) {

@@ -17,7 +17,7 @@ import { createEncryptedRepository } from './create-encrypted';
 import { openKeys } from './open-keys';
 import { createRepository, readHeader, Repository, type RepositorySettings } from './repository';
 import type { SlotSecret } from './repository-keys';
-import type { LockWatch } from './repository-lock';
+import type { LeaseWatch } from './lease-object';
 import { SerialQueue } from './serial-queue';
 import { ServedLocations, type Kept } from './served-locations';
 
@@ -26,7 +26,7 @@ export interface RepositoryListener {
   attached(repository: Repository): Promise<void>;
   /** May refuse by throwing REPOSITORY_IN_USE. */
   detaching(repository: Repository): Promise<void>;
-  /** Another mover may have it by now: whatever works with it must stop. */
+  /** The lease on it was lost: whatever works with it must stop. */
   lost(repository: Repository): Promise<void>;
 }
 
@@ -41,8 +41,8 @@ export class AttachedRepositories implements Service {
   readonly name = 'repositories';
   private readonly byId = new Map<string, Repository>();
   private readonly served: ServedLocations;
-  /** Foreign locks seen, by location. */
-  private readonly lockWatches = new Map<string, LockWatch>();
+  /** Foreign holders of our instance id seen, by location. */
+  private readonly leaseWatches = new Map<string, LeaseWatch>();
   private readonly steps = new SerialQueue();
   private timer: NodeJS.Timeout | undefined;
   private stopped = false;
@@ -172,15 +172,15 @@ export class AttachedRepositories implements Service {
 
   private async open(store: Store, kept: Kept): Promise<Repository> {
     const { dataFolder, instanceId, lockLeaseMs } = this.options;
-    const watch = this.lockWatches.get(store.location) ?? { text: '', since: 0 };
-    this.lockWatches.set(store.location, watch);
+    const watch = this.leaseWatches.get(store.location) ?? { text: '', since: 0 };
+    this.leaseWatches.set(store.location, watch);
     const repository = await Repository.open(store, {
       cacheFolder: path.join(dataFolder, 'cache'),
       lock: { instanceId, leaseDurationMs: lockLeaseMs, waitMs: 2_000, watch },
       logger: this.logger,
       key: kept.key,
     });
-    this.lockWatches.delete(store.location);
+    this.leaseWatches.delete(store.location);
     try {
       await this.listener.attached(repository);
     } catch (error) {
@@ -214,9 +214,9 @@ export class AttachedRepositories implements Service {
     });
   }
 
-  /** The lock was lost, probably because the storage hung: stop, and attach again once the lock can be had. */
+  /** The lease was lost, probably because the storage hung: stop, and attach again. */
   private async letGo(repository: Repository): Promise<void> {
-    this.logger.warn('the lock of a repository was lost; it is attached again', { repositoryId: repository.id });
+    this.logger.warn('the lease on a repository was lost; it is attached again', { repositoryId: repository.id });
     this.byId.delete(repository.id);
     try {
       await this.listener.lost(repository);

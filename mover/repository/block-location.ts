@@ -9,6 +9,9 @@ export interface BlockLocation {
   readonly kind: number;
 }
 
+/** Says of a place (number of the pack, offset in it) whether it will do. */
+export type LocationTest = (pack: number, offset: number) => boolean;
+
 /** Raw length, codec and kind in one number, as index runs keep them. */
 export function packTraits(rawLength: number, codec: number, kind: number): number {
   return ((rawLength << 8) | (codec << 4) | kind) >>> 0;

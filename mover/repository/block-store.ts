@@ -23,6 +23,15 @@ export type Answer = 'known' | 'pending' | 'put';
 /** Whoever promised to send blocks: a lane. Compared by identity. */
 export type ClaimOwner = object;
 
+export interface BlockStoreOptions {
+  readonly now: () => number;
+  /** Told of each pack that is durable. */
+  readonly sealed: (id: string) => void;
+  readonly packTargetBytes?: number;
+  /** In an encrypted repository. */
+  readonly ciphers?: PackCiphers;
+}
+
 export class BlockStore {
   private readonly claims = new Map<string, ClaimOwner>();
   private readonly claimsOf = new Map<ClaimOwner, Set<string>>();
@@ -32,21 +41,25 @@ export class BlockStore {
   private failure: { error: unknown; at: number } | undefined;
   /** Counts failed packs, so that a commit can tell whether one happened since it looked. */
   private failures = 0;
+  private readonly now: () => number;
+  private readonly ciphers: PackCiphers | undefined;
+  private refresh: () => Promise<void> = () => Promise.resolve();
 
   constructor(
     private readonly store: Store,
     readonly index: PackIndex,
     repositoryId: string,
-    private readonly now: () => number,
-    packTargetBytes?: number,
-    private readonly ciphers?: PackCiphers,
+    options: BlockStoreOptions,
   ) {
+    this.now = options.now;
+    this.ciphers = options.ciphers;
     this.writer = new PackWriter(
       store,
       repositoryId,
       {
         sealed: (id, length, entries) => {
           index.addPack(id, length, entries);
+          options.sealed(id);
           this.forget(entries);
         },
         failed: (entries, error) => {
@@ -55,8 +68,8 @@ export class BlockStore {
           this.forget(entries);
         },
       },
-      packTargetBytes,
-      ciphers,
+      options.packTargetBytes,
+      options.ciphers,
     );
   }
 
@@ -131,9 +144,18 @@ export class BlockStore {
     await this.writer.abandon();
   }
 
-  /** Place of a durable block. Throws BLOCK_MISSING. */
+  /** How to find out what other movers announced, for a block that is not known here. */
+  refreshBy(refresh: () => Promise<void>): void {
+    this.refresh = refresh;
+  }
+
+  /** Place of a durable block, also one that another mover made. Throws BLOCK_MISSING. */
   async locate(digest: Buffer): Promise<BlockLocation> {
-    const location = await this.index.locate(digest);
+    let location = await this.index.locate(digest);
+    if (!location) {
+      await this.refresh();
+      location = await this.index.locate(digest);
+    }
     if (!location) throw BlockErrors.BLOCK_MISSING({ digest: hexOf(digest), problem: 'no pack holds it' });
     return location;
   }

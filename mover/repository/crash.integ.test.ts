@@ -50,8 +50,8 @@ test('the disk as it is before any step holds every point that was told of, and 
   const step = () => {
     const folder = path.join(copies.folder, String(remains.length));
     copyOf(whole.folder, folder);
-    // The holder of the lock is this very process; a dead one would be found out by its start time.
-    fs.rmSync(path.join(folder, 'repository', 'lock'), { force: true });
+    // The holder of the lease is this very process; a dead one would be found out by its start time.
+    fs.rmSync(path.join(folder, 'repository', 'writers'), { recursive: true, force: true });
     remains.push({ folder, told });
   };
   await makeBothPoints(whole.folder, step, (word) => (told += ` ${word}`));

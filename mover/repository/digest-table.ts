@@ -1,11 +1,12 @@
-import { locationOf, type BlockLocation } from './block-location';
+import { locationOf, type BlockLocation, type LocationTest } from './block-location';
 
 const recordWords = 12;
 const digestWords = 8;
 
 /**
- * Digest to location in typed arrays with open addressing: 13 times as fast as a Map and a third of its memory at 10 million entries
- *. Grows by doubling. A second insert of a digest replaces its location.
+ * Digest to locations in typed arrays with open addressing: 13 times as fast as a Map and a third of its memory at 10 million entries.
+ * Grows by doubling. A digest may lie in several packs, and all are kept: which of them can be used changes (condemned, quarantined), and what is
+ * forgotten here could not be found any more. A second insert for the same pack replaces the first.
  */
 export class DigestTable {
   private records: Uint32Array;
@@ -24,20 +25,20 @@ export class DigestTable {
     return this.count;
   }
 
-  find(digest: Buffer): BlockLocation | undefined {
-    const record = this.seek(digest);
-    if (record < 0) return undefined;
-    const at = record * recordWords + digestWords;
+  /** The first location that is accepted. */
+  find(digest: Buffer, accept: LocationTest): BlockLocation | undefined {
     const { records } = this;
-    return locationOf(records[at] as number, records[at + 1] as number, records[at + 2] as number, records[at + 3] as number);
-  }
-
-  has(digest: Buffer): boolean {
-    return this.seek(digest) >= 0;
+    for (let slot = this.firstSlot(digest); ; slot = (slot + 1) & this.mask) {
+      const record = (this.slots[slot] as number) - 1;
+      if (record < 0) return undefined;
+      const at = record * recordWords + digestWords;
+      if (!this.equals(record * recordWords, digest) || !accept(records[at] as number, records[at + 1] as number)) continue;
+      return locationOf(records[at] as number, records[at + 1] as number, records[at + 2] as number, records[at + 3] as number);
+    }
   }
 
   set(digest: Buffer, pack: number, offset: number, storedLength: number, traits: number): void {
-    let record = this.seek(digest);
+    let record = this.seek(digest, pack);
     if (record < 0) {
       if ((this.count + 1) * recordWords > this.records.length) this.grow();
       record = this.count++;
@@ -51,12 +52,12 @@ export class DigestTable {
     this.records[at + 3] = traits;
   }
 
-  /** Records in digest order, each as 48 bytes: digest, pack, offset, stored length, traits (big endian). The Buffer is reused. */
+  /** Records in order of digest and pack, each as 48 bytes: digest, pack, offset, stored length, traits (big endian). The Buffer is reused. */
   *sorted(): Generator<Buffer> {
     const { records } = this;
     const order = Uint32Array.from({ length: this.count }, (_, i) => i);
     order.sort((a, b) => {
-      for (let word = 0; word < digestWords; word++) {
+      for (let word = 0; word <= digestWords; word++) {
         const difference = (records[a * recordWords + word] as number) - (records[b * recordWords + word] as number);
         if (difference !== 0) return difference;
       }
@@ -69,18 +70,21 @@ export class DigestTable {
     }
   }
 
-  private seek(digest: Buffer): number {
-    const first = digest.readUInt32BE(0);
-    for (let slot = hashOf(first, digest.readUInt32BE(4)) & this.mask; ; slot = (slot + 1) & this.mask) {
+  private seek(digest: Buffer, pack: number): number {
+    for (let slot = this.firstSlot(digest); ; slot = (slot + 1) & this.mask) {
       const record = (this.slots[slot] as number) - 1;
       if (record < 0) return -1;
       const at = record * recordWords;
-      if (this.records[at] === first && this.equals(at, digest)) return record;
+      if (this.records[at + digestWords] === pack && this.equals(at, digest)) return record;
     }
   }
 
+  private firstSlot(digest: Buffer): number {
+    return hashOf(digest.readUInt32BE(0), digest.readUInt32BE(4)) & this.mask;
+  }
+
   private equals(at: number, digest: Buffer): boolean {
-    for (let word = 1; word < digestWords; word++) if (this.records[at + word] !== digest.readUInt32BE(word * 4)) return false;
+    for (let word = 0; word < digestWords; word++) if (this.records[at + word] !== digest.readUInt32BE(word * 4)) return false;
     return true;
   }
 

@@ -4,7 +4,7 @@
  */
 import fs from 'node:fs';
 import { blake3 } from '@napi-rs/blake-hash';
-import { locationOf, type BlockLocation } from './block-location';
+import { locationOf, type BlockLocation, type LocationTest } from './block-location';
 import { uuidBytes, uuidText, type PackTable } from './pack-table';
 
 const preambleBytes = 64;
@@ -85,8 +85,8 @@ export class IndexRun {
     }
   }
 
-  /** Location of a digest in a pack that exists. Throws IndexRunDamaged. */
-  find(digest: Buffer): BlockLocation | undefined {
+  /** The first location of a digest that is accepted. Throws IndexRunDamaged. */
+  find(digest: Buffer, accept: LocationTest): BlockLocation | undefined {
     if (this.entryCount === 0 || !filterHas(this.filter, digest)) return undefined;
     for (let group = this.lastGroupUpTo(digest); group >= 0; group--) {
       const length = this.readGroup(group);
@@ -94,19 +94,24 @@ export class IndexRun {
       let high = length;
       while (low < high) {
         const middle = (low + high) >> 1;
-        if (this.group.compare(digest, 0, 32, middle * recordBytes, middle * recordBytes + 32) < 0) low = middle + 1;
+        if (this.compare(middle, digest) < 0) low = middle + 1;
         else high = middle;
       }
-      if (low < length && this.group.compare(digest, 0, 32, low * recordBytes, low * recordBytes + 32) === 0) {
+      for (; low < length && this.compare(low, digest) === 0; low++) {
         const at = low * recordBytes + 32;
         const pack = this.packNumbers[this.group.readUInt32BE(at)] ?? -1;
-        if (pack < 0) return undefined;
-        return locationOf(pack, this.group.readUInt32BE(at + 4), this.group.readUInt32BE(at + 8), this.group.readUInt32BE(at + 12));
+        const offset = this.group.readUInt32BE(at + 4);
+        if (pack >= 0 && accept(pack, offset))
+          return locationOf(pack, offset, this.group.readUInt32BE(at + 8), this.group.readUInt32BE(at + 12));
       }
       // Only groups that begin with the very same 8 bytes can still hold it.
       if (this.groupTable.compare(digest, 0, 8, group * groupKeyBytes, group * groupKeyBytes + 8) !== 0) return undefined;
     }
     return undefined;
+  }
+
+  private compare(entry: number, digest: Buffer): number {
+    return this.group.compare(digest, 0, 32, entry * recordBytes, entry * recordBytes + 32);
   }
 
   /** All records whose pack still exists, in order, with the process's pack numbers. The Buffer is reused. Throws IndexRunDamaged. */
@@ -153,7 +158,7 @@ export class IndexRun {
 }
 
 /**
- * Writes a run from sorted records with the process's pack numbers (equal digests: the first counts). Resolves when the file has its name.
+ * Writes a run from sorted records with the process's pack numbers; a digest may be in several packs. Resolves when the file has its name.
  * Yields to other work between pieces. `entryLimit` is an upper bound of the number of records.
  */
 export async function writeIndexRun(
@@ -172,7 +177,7 @@ export async function writeIndexRun(
   const handle = await fs.promises.open(temporary, 'w', 0o600);
   try {
     const group = Buffer.alloc(groupBytes);
-    const previous = Buffer.alloc(32);
+    const previous = Buffer.alloc(36);
     let filled = 0;
     let count = 0;
     const flush = async () => {
@@ -182,10 +187,11 @@ export async function writeIndexRun(
       filled = 0;
     };
     for (const record of records) {
-      if (count > 0 && record.compare(previous, 0, 32, 0, 32) === 0) continue;
+      // The same digest and pack from two runs: a pack was read again.
+      if (count > 0 && record.compare(previous, 0, 36, 0, 36) === 0) continue;
       const pack = local.get(record.readUInt32BE(32));
       if (pack === undefined) continue;
-      record.copy(previous, 0, 0, 32);
+      record.copy(previous, 0, 0, 36);
       record.copy(group, filled * recordBytes);
       group.writeUInt32BE(pack, filled * recordBytes + 32);
       filterAdd(filter, record);

@@ -34,16 +34,26 @@ async function addPack(store: DirectoryStore, index: PackIndex | undefined, numb
 
 const range = (from: number, to: number) => Array.from({ length: to - from }, (_, i) => from + i);
 
+const any = () => true;
+
 describe('DigestTable', () => {
-  test('finds what was set and nothing else, over growth, the last setting counting', () => {
+  test('finds what was set and nothing else, over growth', () => {
     const table = new DigestTable(16);
     for (let n = 0; n < 5000; n++) table.set(digestOf(n), 1, n, 2, 3);
-    for (let n = 0; n < 5000; n += 7) table.set(digestOf(n), 9, n, 2, 3);
-    expect(table.size).toBe(5000);
-    for (let n = 0; n < 5000; n++) expect(table.find(digestOf(n))).toMatchObject({ pack: n % 7 === 0 ? 9 : 1, offset: n });
-    for (let n = 5000; n < 6000; n++) expect(table.has(digestOf(n))).toBe(false);
-    const sorted = [...table.sorted()].length;
-    expect(sorted).toBe(5000);
+    for (let n = 0; n < 5000; n++) expect(table.find(digestOf(n), any)).toMatchObject({ pack: 1, offset: n });
+    for (let n = 5000; n < 6000; n++) expect(table.find(digestOf(n), any)).toBeUndefined();
+    expect([...table.sorted()].length).toBe(5000);
+  });
+
+  test('a digest in several packs is found in each; setting it again for one replaces that one', () => {
+    const table = new DigestTable(16);
+    for (const pack of [1, 2, 3]) for (let n = 0; n < 1000; n++) table.set(digestOf(n), pack, n, 2, 3);
+    for (let n = 0; n < 1000; n++) table.set(digestOf(n), 2, n + 7, 2, 3);
+    expect(table.size).toBe(3000);
+    for (const wanted of [1, 2, 3])
+      for (let n = 0; n < 1000; n++)
+        expect(table.find(digestOf(n), (pack) => pack === wanted)).toMatchObject({ pack: wanted, offset: wanted === 2 ? n + 7 : n });
+    expect(table.find(digestOf(5), () => false)).toBeUndefined();
   });
 });
 
@@ -136,5 +146,79 @@ describe('PackIndex', () => {
     expect([...index.damagedPacks.keys()]).toEqual([bad]);
     expectAll(index, range(100, 200), true);
     await index.close(true);
+  });
+
+  describe('with a block in more than one pack', () => {
+    const placesOf = (index: PackIndex, n: number) => index.findAll(digestOf(n)).map(({ pack }) => index.packs.idOf(pack));
+
+    // In memory, in one run, in several runs, and after another start.
+    test.each([1, 10, 40])('%i copies of each are all found, over runs, merges and another start', async (copies) => {
+      let index = await open();
+      const ids: string[] = [];
+      for (let copy = 0; copy < copies; copy++) ids.push(await addPack(store, index, range(0, 150)));
+      for (let pass = 0; pass < 2; pass++) {
+        for (const n of [0, 77, 149]) expect(placesOf(index, n).sort()).toEqual([...ids].sort());
+        await index.close(true);
+        index = await open();
+      }
+      await index.close(false);
+    });
+
+    test('a condemned pack is read only when there is no other, and is not referred to any more', async () => {
+      const index = await open();
+      const old = await addPack(store, index, range(0, 100));
+      const alone = await addPack(store, index, range(100, 200));
+      const next = await addPack(store, index, range(0, 100));
+      index.packs.setCondemned(new Set([old, alone, randomUUID()]));
+      for (let n = 0; n < 100; n++) expect(placesOf(index, n)).toEqual([next, old]);
+      expect(index.has(digestOf(50))).toBe(true);
+      expect(index.has(digestOf(150))).toBe(false);
+      expect(placesOf(index, 150)).toEqual([alone]);
+      index.packs.setCondemned(new Set());
+      expect(index.has(digestOf(150))).toBe(true);
+      await index.close(false);
+    });
+
+    test('a pack that is condemned before it is known counts as condemned', async () => {
+      const index = await open();
+      const id = await addPack(store, undefined, range(0, 10));
+      index.packs.setCondemned(new Set([id]));
+      await index.addAnnounced([id]);
+      expect(index.has(digestOf(1))).toBe(false);
+      expect(placesOf(index, 1)).toEqual([id]);
+      await index.close(false);
+    });
+
+    test('what is in quarantine is sent again, read last, and heals', async () => {
+      const index = await open();
+      const bad = await addPack(store, index, range(0, 10));
+      index.quarantine([{ packId: bad, offset: PACK_HEADER_BYTES + 3 }]);
+      expect(index.has(digestOf(3))).toBe(false);
+      expect(index.has(digestOf(4))).toBe(true);
+      const good = await addPack(store, index, [3]);
+      expect(index.has(digestOf(3))).toBe(true);
+      expect(placesOf(index, 3)).toEqual([good, bad]);
+      await index.close(false);
+    });
+
+    test('of a pack that was deleted nothing is found, also after it was in a run, and numbers stay right', async () => {
+      const index = await open();
+      const gone = await addPack(store, index, range(0, 600));
+      const kept = await addPack(store, index, range(500, 1100));
+      index.dropPacks([gone]);
+      expectAll(index, range(0, 500), false);
+      expectAll(index, range(500, 1100), true);
+      expect(index.packs.count).toBe(1);
+      expect(index.packs.totalEntries).toBe(600);
+      for (let more = 0; more < 6; more++) await addPack(store, index, range(2000 + more * 500, 2500 + more * 500));
+      expectAll(index, range(0, 500), false);
+      expect(placesOf(index, 550)).toEqual([kept]);
+      await index.close(true);
+      await store.delete(packName(gone));
+      const again = await open();
+      expectAll(again, range(0, 500), false);
+      expectAll(again, range(2000, 5000), true);
+      await again.close(false);
+    });
   });
 });

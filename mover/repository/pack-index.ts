@@ -8,7 +8,7 @@ import type { Logger } from '../../common/log/logger';
 import { isTidemarkError } from '../../common/errors/tidemark-error';
 import type { PackEntry } from '../format/pack';
 import type { Store } from '../stores/store';
-import { packTraits, type BlockLocation } from './block-location';
+import { packTraits, type BlockLocation, type LocationTest } from './block-location';
 import { DigestTable } from './digest-table';
 import { IndexRun, IndexRunDamaged, writeIndexRun } from './index-run';
 import type { PackCiphers } from './pack-ciphers';
@@ -34,6 +34,8 @@ export class PackIndex {
   readonly packs = new PackTable();
   /** Packs whose list could not be read, with the reason. */
   readonly damagedPacks = new Map<string, string>();
+  /** Quarantine; see `placeName`. */
+  private readonly damagedPlaces = new Set<string>();
   private current: Layer = { table: new DigestTable(), packs: [] };
   /** Being written as a run; still searched. */
   private frozen: Layer | undefined;
@@ -63,13 +65,8 @@ export class PackIndex {
   ): Promise<PackIndex> {
     const index = new PackIndex(store, folder, logger, limits, ciphers);
     fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
-    const uncovered = new Set<string>();
-    for await (const name of store.list('packs/')) {
-      const id = packIdOf(name);
-      if (id === undefined) continue;
-      index.packs.add(id);
-      uncovered.add(id);
-    }
+    const uncovered = await index.listed();
+    for (const id of uncovered) index.packs.add(id);
     for (const file of index.runFiles()) {
       try {
         const run = IndexRun.open(file, index.packs);
@@ -84,21 +81,39 @@ export class PackIndex {
     return index;
   }
 
-  /** Place of a digest in a sealed pack. A damaged run counts as empty and its packs are read again in the background. */
-  find(digest: Buffer): BlockLocation | undefined {
-    const found = this.current.table.find(digest) ?? this.frozen?.table.find(digest);
-    if (found) return found;
-    for (const run of this.runs) {
-      try {
-        const location = run.find(digest);
-        if (location) return location;
-      } catch (error) {
-        if (!(error instanceof IndexRunDamaged)) throw error;
-        this.dropRun(run);
-        return this.find(digest);
-      }
+  /** Ids of all packs in the store. Not for the hot path: it lists. */
+  async listed(): Promise<Set<string>> {
+    const ids = new Set<string>();
+    for await (const name of this.store.list('packs/')) {
+      const id = packIdOf(name);
+      if (id !== undefined) ids.add(id);
     }
-    return undefined;
+    return ids;
+  }
+
+  /** Takes in packs that another mover announced; those known already are left alone. Throws REPOSITORY_IO. */
+  async addAnnounced(ids: Iterable<string>): Promise<void> {
+    const unknown = [...ids].filter((id) => this.packs.numberOf(id) === undefined);
+    await this.readPacks(unknown);
+  }
+
+  /**
+   * Place of a digest in a sealed pack: one that counts, else one that is condemned or in quarantine, which may still be read. A damaged run counts
+   * as empty and its packs are read again in the background.
+   */
+  find(digest: Buffer): BlockLocation | undefined {
+    return this.search(digest, this.isUsable) ?? this.search(digest, this.isReadable);
+  }
+
+  /** Every place of a digest that exists, those that count first. */
+  findAll(digest: Buffer): BlockLocation[] {
+    const found: BlockLocation[] = [];
+    const isNew = (test: LocationTest): LocationTest => {
+      return (pack, offset) => test(pack, offset) && !found.some((other) => other.pack === pack && other.offset === offset);
+    };
+    for (const test of [isNew(this.isUsable), isNew(this.isReadable)])
+      for (let next = this.search(digest, test); next; next = this.search(digest, test)) found.push(next);
+    return found;
   }
 
   /** As `find`, but waits for a rebuild that is under way before it says no. */
@@ -110,8 +125,31 @@ export class PackIndex {
     return this.find(digest);
   }
 
+  /** True when the digest lies where a new reference to it may be made. */
   has(digest: Buffer): boolean {
-    return this.find(digest) !== undefined;
+    return this.search(digest, this.isUsable) !== undefined;
+  }
+
+  /** Places known to be damaged, from now on. */
+  quarantine(places: Iterable<{ readonly packId: string; readonly offset: number }>): void {
+    for (const { packId, offset } of places) this.damagedPlaces.add(placeName(packId, offset));
+  }
+
+  /** Takes a place out of quarantine. */
+  release(packId: string, offset: number): void {
+    this.damagedPlaces.delete(placeName(packId, offset));
+  }
+
+  isQuarantined(packId: string, offset: number): boolean {
+    return this.damagedPlaces.has(placeName(packId, offset));
+  }
+
+  /** Packs were deleted: nothing in them is found any more. */
+  dropPacks(ids: Iterable<string>): void {
+    for (const id of ids) {
+      this.packs.drop(id);
+      this.damagedPacks.delete(id);
+    }
   }
 
   /** Makes the entries of a sealed, durable pack known. */
@@ -140,6 +178,27 @@ export class PackIndex {
   /** Entry list of a pack, from the pack itself. Throws PACK_DAMAGED (also when it is missing), REPOSITORY_IO. */
   readList(id: string): Promise<{ entries: PackEntry[]; fileLength: number }> {
     return readPackList(this.store, id, this.ciphers);
+  }
+
+  private readonly isReadable: LocationTest = (pack) => this.packs.exists(pack);
+
+  private readonly isUsable: LocationTest = (pack, offset) =>
+    this.packs.counts(pack) && (this.damagedPlaces.size === 0 || !this.damagedPlaces.has(placeName(this.packs.idOf(pack), offset)));
+
+  private search(digest: Buffer, accept: LocationTest): BlockLocation | undefined {
+    const found = this.current.table.find(digest, accept) ?? this.frozen?.table.find(digest, accept);
+    if (found) return found;
+    for (const run of this.runs) {
+      try {
+        const location = run.find(digest, accept);
+        if (location) return location;
+      } catch (error) {
+        if (!(error instanceof IndexRunDamaged)) throw error;
+        this.dropRun(run);
+        return this.search(digest, accept);
+      }
+    }
+    return undefined;
   }
 
   private runFiles(): string[] {
@@ -225,7 +284,11 @@ export class PackIndex {
   }
 }
 
-/** Merges sorted sequences; of equal digests the earlier sequence comes first. */
+function placeName(packId: string, offset: number): string {
+  return `${packId}:${offset}`;
+}
+
+/** Merges sorted sequences by digest and pack. */
 function* mergeSorted(sources: Generator<Buffer>[]): Generator<Buffer> {
   const heads = sources.map((source) => source.next());
   for (;;) {
@@ -234,7 +297,7 @@ function* mergeSorted(sources: Generator<Buffer>[]): Generator<Buffer> {
       const head = heads[i] as IteratorResult<Buffer>;
       if (head.done === true) continue;
       const best = least < 0 ? undefined : ((heads[least] as IteratorResult<Buffer>).value as Buffer);
-      if (best === undefined || head.value.compare(best, 0, 32, 0, 32) < 0) least = i;
+      if (best === undefined || head.value.compare(best, 0, 36, 0, 36) < 0) least = i;
     }
     if (least < 0) return;
     yield (heads[least] as IteratorResult<Buffer>).value as Buffer;

@@ -1,12 +1,23 @@
-/** Packs that exist, by number and by id. Numbers are this process's own. */
+const goneFlag = 1;
+const condemnedFlag = 2;
+
+/** Packs that exist, by number and by id, and which of them count. Numbers are this process's own and never given again. */
 export class PackTable {
   private readonly numbers = new Map<string, number>();
   private readonly packs: { id: string; fileLength: number; entryCount: number }[] = [];
+  private flags = new Uint8Array(1024);
+  private condemned = new Set<string>();
   private bytes = 0;
   private entries = 0;
 
+  /** How many exist. */
   get count(): number {
-    return this.packs.length;
+    return this.numbers.size;
+  }
+
+  /** Ids of all that exist. */
+  ids(): string[] {
+    return [...this.numbers.keys()];
   }
 
   /** Bytes of all packs whose length is known. */
@@ -26,6 +37,8 @@ export class PackTable {
       number = this.packs.length;
       this.numbers.set(id, number);
       this.packs.push({ id, fileLength: 0, entryCount: 0 });
+      if (number >= this.flags.length) this.flags = grown(this.flags);
+      if (this.condemned.has(id)) this.flags[number] = condemnedFlag;
     }
     return number;
   }
@@ -39,6 +52,32 @@ export class PackTable {
     pack.entryCount = entryCount;
   }
 
+  /** False for a pack that was deleted: nothing of it may be read. */
+  exists(number: number): boolean {
+    return ((this.flags[number] as number) & goneFlag) === 0;
+  }
+
+  /** False also for a condemned pack: no new reference to it may be made. */
+  counts(number: number): boolean {
+    return this.flags[number] === 0;
+  }
+
+  /** Says which packs are condemned from now on, known to the table or not; those of before that are not named count again. */
+  setCondemned(ids: ReadonlySet<string>): void {
+    this.condemned = new Set(ids);
+    for (const [id, number] of this.numbers) this.flags[number] = ids.has(id) ? condemnedFlag : 0;
+  }
+
+  /** A pack was deleted. */
+  drop(id: string): void {
+    const number = this.numbers.get(id);
+    if (number === undefined) return;
+    this.describe(number, 0, 0);
+    this.numbers.delete(id);
+    this.flags[number] = goneFlag;
+  }
+
+  /** Undefined also for a pack that was dropped. */
   numberOf(id: string): number | undefined {
     return this.numbers.get(id);
   }
@@ -56,6 +95,12 @@ export class PackTable {
   entryCountOf(number: number): number {
     return this.packs[number]?.entryCount ?? 0;
   }
+}
+
+function grown(flags: Uint8Array): Uint8Array<ArrayBuffer> {
+  const larger = new Uint8Array(flags.length * 2);
+  larger.set(flags);
+  return larger;
 }
 
 /** Object name of a pack; ids are UUIDs. */

@@ -33,12 +33,14 @@ export class PointCatalog {
 
   /** `keys` in an encrypted repository. */
   static async load(store: Store, keys?: RepositoryKeys): Promise<PointCatalog> {
-    const names = new Map<string, string>();
-    for await (const name of store.list(MANIFEST_PREFIX)) {
-      const id = pointIdOf(name);
-      if (id !== undefined) names.set(id, name);
-    }
-    return new PointCatalog(store, names, keys);
+    const catalog = new PointCatalog(store, new Map(), keys);
+    await catalog.reload();
+    return catalog;
+  }
+
+  /** Finds manifests that nobody told of. */
+  async reload(): Promise<void> {
+    for await (const name of this.store.list(MANIFEST_PREFIX)) this.note(name);
   }
 
   get count(): number {
@@ -106,6 +108,17 @@ export class PointCatalog {
   async add(point: PointRecord, configuration: string, name: string): Promise<void> {
     await this.store.put(name, encodeManifest(point, configuration, this.keys?.document(name)));
     this.names.set(point.pointId, name);
+  }
+
+  /** Another mover made a point. */
+  note(name: string): void {
+    const id = pointIdOf(name);
+    if (id !== undefined) this.names.set(id, name);
+  }
+
+  /** Another mover deleted a point. */
+  forget(pointId: string): void {
+    this.names.delete(pointId);
   }
 
   private nameOf(pointId: string): string {

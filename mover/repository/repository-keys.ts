@@ -90,7 +90,8 @@ export class RepositoryKeys implements DataKeys {
     const ring = new Map([[dataKey.keyId, dataKey.key]]);
     const open = { document, masterKey, ring, digestKey, slotId: own.slot.slotId, slotKey: own.slotKey };
     const keys = new RepositoryKeys(store, keysName(repositoryId), open);
-    await keys.write(open);
+    const bytes = encodeKeys(document, masterKey);
+    for (const name of [keys.name, keysCopyName(keys.name)]) await store.put(name, bytes);
     return { keys, recoveryKey };
   }
 
@@ -145,10 +146,17 @@ export class RepositoryKeys implements DataKeys {
     return new DocumentCipher(this, name);
   }
 
-  /** Reads the keys again, now that the lock is held, and makes their copy right. Throws as `open`. */
+  /** Reads the keys again and makes their copy right; for who may write. Throws as `open`. */
   async refresh(): Promise<void> {
-    this.open = await readKeys(this.store, this.open.document.repositoryId, this.name, this.slotKey);
-    await this.write(this.open, true);
+    await this.changes.run(async () => {
+      await this.readAgain();
+      await this.repair();
+    });
+  }
+
+  /** Reads the keys again: another mover may have changed them. Throws as `open`. */
+  async reload(): Promise<void> {
+    await this.changes.run(() => this.readAgain());
   }
 
   /** Goes over to another slot of the same repository. Throws as `open`. */
@@ -159,8 +167,8 @@ export class RepositoryKeys implements DataKeys {
   }
 
   /**
-   * New master and data keys for what is written from now on. Old data keys stay in the ring; every slot stays as it is. Only for the holder of
-   * the repository's lock.
+   * New master and data keys for what is written from now on. Old data keys stay in the ring; every slot stays as it is. Of several movers
+   * that rotate at the same time each makes its own rotation, one after the other.
    */
   async rotate(now: Date): Promise<void> {
     await this.change((open) => {
@@ -211,16 +219,50 @@ export class RepositoryKeys implements DataKeys {
     });
   }
 
+  /** Changes what is stored now, not what was stored when it was read: another mover may have changed it meanwhile. */
   private async change(next: (open: OpenKeys) => OpenKeys): Promise<void> {
-    await this.changes.run(async () => this.write(next(this.open)));
+    await this.changes.run(async () => {
+      for (;;) {
+        await this.readAgain();
+        await this.repair();
+        const open = next(this.open);
+        const bytes = encodeKeys(open.document, open.masterKey);
+        if (!(await this.store.swap(this.name, encodeKeys(this.open.document, this.open.masterKey), bytes))) continue;
+        this.open = open;
+        await this.repair();
+        return;
+      }
+    });
   }
 
-  /** The keys first, then their copy; used from when the first of both is durable. */
-  private async write(open: OpenKeys, onlyWhatDiffers = false): Promise<void> {
-    const bytes = encodeKeys(open.document, open.masterKey);
-    for (const name of [this.name, keysCopyName(this.name)]) {
-      if (!onlyWhatDiffers || !(await holds(this.store, name, bytes))) await this.store.put(name, bytes);
-      this.open = open;
+  private async readAgain(): Promise<void> {
+    this.open = await readKeys(this.store, this.open.document.repositoryId, this.name, this.slotKey);
+  }
+
+  private async isGood(): Promise<boolean> {
+    try {
+      await readOne(this.store, this.open.document.repositoryId, this.name, this.slotKey);
+      return true;
+    } catch (error) {
+      if (hasCode(error, 'OBJECT_NOT_FOUND', 'OBJECT_DAMAGED')) return false;
+      throw error;
+    }
+  }
+
+  /** Puts back damaged keys from their copy, and makes the copy what the keys are. */
+  private async repair(): Promise<void> {
+    for (;;) {
+      const bytes = encodeKeys(this.open.document, this.open.masterKey);
+      const found = await readBytes(this.store, this.name);
+      if (!found?.equals(bytes)) {
+        // Another mover changed them: its repair does the rest.
+        if (await this.isGood()) return;
+        await (found ? this.store.swap(this.name, found, bytes) : this.store.putNew(this.name, bytes));
+        continue;
+      }
+      const copy = await readBytes(this.store, keysCopyName(this.name));
+      if (copy?.equals(bytes)) return;
+      await this.store.put(keysCopyName(this.name), bytes);
     }
   }
 }
@@ -235,11 +277,11 @@ function newRecoveryKey(): Secret {
   return new Secret(formatRecoveryKey(randomBytes(KEY_BYTES)));
 }
 
-async function holds(store: Store, name: string, bytes: Buffer): Promise<boolean> {
+async function readBytes(store: Store, name: string): Promise<Buffer | undefined> {
   try {
-    return bytes.equals(await store.readWhole(name, maxKeysBytes));
+    return await store.readWhole(name, maxKeysBytes);
   } catch (error) {
-    if (hasCode(error, 'OBJECT_NOT_FOUND', 'OBJECT_DAMAGED')) return false;
+    if (hasCode(error, 'OBJECT_NOT_FOUND')) return undefined;
     throw error;
   }
 }

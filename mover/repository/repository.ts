@@ -1,6 +1,6 @@
 /**
- * One repository: header, lock, pack index, blocks, index pages and points, put together. The format is written in docs/formats/. It
- * knows nothing of sessions, tickets or the network.
+ * One repository: header, lease, journal, pack index, blocks, index pages and points, put together. The format is written in docs/formats/; how
+ * several movers work on one repository in docs/formats/concurrency.md. It knows nothing of sessions, tickets or the network.
  */
 import { randomBytes, randomUUID } from 'node:crypto';
 import path from 'node:path';
@@ -10,18 +10,21 @@ import { RepositoryErrors } from '../errors/mover-errors';
 import { BlockCodec } from '../format/block';
 import { decodeHeaderDocument, encodeHeaderDocument, HEADER_NAME, type RepositoryHeader } from '../format/repository-header';
 import type { RepositoryKey } from '../format/key-slot';
-import type { PointDiskRecord } from '../format/manifest';
+import type { PointDiskRecord, PointRecord } from '../format/manifest';
 import { blockCount } from '../format/index-page';
 import type { Store } from '../stores/store';
 import { BlockStore } from './block-store';
+import { CollectionFollower } from './collection-follower';
 import { DiskTree } from './disk-tree';
 import { defaultIndexLimits, PackIndex, type PackIndexLimits } from './pack-index';
 import { PageStore } from './page-store';
 import { PointCatalog } from './point-catalog';
+import { Journal, type Announced } from './journal';
 import { openKeys } from './open-keys';
 import { PackCiphers } from './pack-ciphers';
 import type { RepositoryKeys } from './repository-keys';
-import { RepositoryLock, type LockOptions } from './repository-lock';
+import { WriterLease, type LockOptions } from './writer-lease';
+import { Writers } from './writers';
 
 const maxHeaderBytes = 64 * 1024;
 
@@ -36,7 +39,7 @@ export const defaultSettings: RepositorySettings = { blockSizeBytes: 1024 * 1024
 export interface OpenOptions {
   /** Folder for caches; a subfolder per repository is made. */
   readonly cacheFolder: string;
-  /** Absent: for reading only, without a lock. */
+  /** Absent: for reading only, without a lease. */
   readonly lock?: LockOptions;
   /** Needed for an encrypted repository. */
   readonly key?: RepositoryKey | undefined;
@@ -83,6 +86,9 @@ export async function createRepository(
 export class Repository {
   readonly digestKey: Buffer;
   readonly codec: BlockCodec;
+  /** Everybody who writes here. */
+  readonly writers: Writers;
+  private readonly follower: CollectionFollower;
 
   private constructor(
     readonly store: Store,
@@ -91,35 +97,53 @@ export class Repository {
     readonly blocks: BlockStore,
     readonly pages: PageStore,
     readonly points: PointCatalog,
-    private readonly lock: RepositoryLock | undefined,
+    private readonly journal: Journal,
+    private readonly lease: WriterLease | undefined,
     /** Of an encrypted repository. */
     readonly keys: RepositoryKeys | undefined,
+    private readonly logger: Logger,
   ) {
     this.digestKey = digestKeyOf(header, keys);
     this.codec = codecOf(header);
+    this.writers = new Writers(store);
+    this.follower = new CollectionFollower(store, index, keys);
+    blocks.refreshBy(() => this.refresh());
   }
 
   /**
-   * Opens a repository: takes the lock (when asked to write), removes what unfinished writes left, loads or rebuilds the pack index.
+   * Opens a repository: writes the lease (when asked to write), removes what unfinished writes left, loads or rebuilds the pack index.
    * Throws as `readHeader` and `openKeys`, and REPOSITORY_LOCKED. With a wrong key nothing was written.
    */
   static async open(store: Store, options: OpenOptions): Promise<Repository> {
     const header = await readHeader(store);
     const keys = await openKeys(store, header, options.key);
-    const lock = options.lock ? await RepositoryLock.acquire(store, header.repositoryId, options.lock, options.logger) : undefined;
+    const { logger } = options;
+    const lease = options.lock ? await WriterLease.acquire(store, header.repositoryId, options.lock, logger) : undefined;
     try {
-      if (lock) await store.removeLeftovers();
-      if (lock) await keys?.refresh();
+      if (lease) await store.removeLeftovers(lease.instanceId);
+      if (lease) await keys?.refresh();
+      // First how far everybody's announcements go, then what there is: nothing falls between.
+      const journal = await Journal.open(store, lease?.instanceId, keys, logger);
       // Points before packs: whatever a manifest that is seen reaches was durable before it.
       const points = await PointCatalog.load(store, keys);
       const folder = path.join(options.cacheFolder, header.repositoryId);
       const ciphers = keys && new PackCiphers(keys);
-      const index = await PackIndex.open(store, folder, options.logger, options.indexLimits ?? defaultIndexLimits, ciphers);
-      const blocks = new BlockStore(store, index, header.repositoryId, options.now ?? Date.now, options.packTargetBytes, ciphers);
+      const index = await PackIndex.open(store, folder, logger, options.indexLimits ?? defaultIndexLimits, ciphers);
+      const blocks = new BlockStore(store, index, header.repositoryId, {
+        now: options.now ?? Date.now,
+        sealed: (id) => journal.notePack(id),
+        ...(options.packTargetBytes === undefined ? {} : { packTargetBytes: options.packTargetBytes }),
+        ...(ciphers && { ciphers }),
+      });
       const pages = new PageStore(blocks, digestKeyOf(header, keys), codecOf(header), header.codecLevel);
-      return new Repository(store, header, index, blocks, pages, points, lock, keys);
+      const repository = new Repository(store, header, index, blocks, pages, points, journal, lease, keys, logger);
+      // Before the first question is answered, so that nothing condemned is referred to.
+      const obeyed = await repository.follower.obey();
+      await lease?.acknowledge(obeyed);
+      lease?.keep(() => repository.follow());
+      return repository;
     } catch (error) {
-      await lock?.release().catch(() => undefined);
+      await lease?.release().catch(() => undefined);
       throw error;
     }
   }
@@ -137,24 +161,92 @@ export class Repository {
     return new DiskTree(this.pages, Buffer.from(disk.indexRoot, 'hex'), blockCount(disk.sizeBytes, blockSizeBytes));
   }
 
+  /** Id of the mover that has it open for writing. */
+  get writerId(): string | undefined {
+    return this.lease?.instanceId;
+  }
+
   /** Throws REPOSITORY_LOCK_LOST; call it before anything becomes visible. */
   async assertWritable(): Promise<void> {
-    if (!this.lock) throw RepositoryErrors.REPOSITORY_LOCK_LOST({ repositoryId: this.id });
-    await this.lock.assertHeld();
+    if (!this.lease) throw RepositoryErrors.REPOSITORY_LOCK_LOST({ repositoryId: this.id });
+    await this.lease.assertHeld();
   }
 
-  /** True when another mover may write here by now: nothing more must be written. */
+  /** True when this mover's lease ran out or another process has it: nothing more must be written. */
   get isLost(): boolean {
-    return this.lock?.isLost === true;
+    return this.lease?.isLost === true;
   }
 
-  /** Makes what was taken durable, writes the index cache and gives the lock up. Writes nothing when the lock was lost. */
+  /** Makes a point visible, here and to other movers. When it rejects the point may or may not exist. */
+  async publish(point: PointRecord, configuration: string, name: string): Promise<void> {
+    await this.assertWritable();
+    await this.points.add(point, configuration, name);
+    await this.announce({ manifest: name });
+  }
+
+  /** Makes packs that are durable known to other movers; before anything durable refers to them. Throws as `Store.put`. */
+  async announcePacks(): Promise<void> {
+    await this.journal.announce();
+  }
+
+  /** Tells other movers of an object that was made, changed or deleted. Not fatal: what could not be told is told with the next announcement. */
+  async announce(what: { readonly manifest?: string; readonly changed?: string }): Promise<void> {
+    try {
+      await this.journal.announce(what);
+    } catch (error) {
+      this.logger.warn('other movers could not be told; it is tried again', { repositoryId: this.id, ...what, error });
+    }
+  }
+
+  /**
+   * Does work that checks that blocks are there and then makes something durable that refers to them. A collection that another mover decided on is
+   * obeyed at once, and acknowledged only when all such work that began before has ended: without that it could be deleted under our hands.
+   */
+  referencing<T>(work: () => Promise<T>): Promise<T> {
+    return this.follower.referencing(work);
+  }
+
+  /** Takes in what other movers announced since the last look: packs, points, keys. Throws as `Store.read`. */
+  async refresh(): Promise<void> {
+    await this.journal.read((announced) => this.take(announced));
+  }
+
+  /** Called with the names of objects that other movers changed. */
+  onChanged(listener: (names: ReadonlySet<string>) => Promise<void>): void {
+    this.changeListeners.push(listener);
+  }
+
+  /** Obeys collections decided by now, without waiting for the next renewal, and says so. Throws as `assertWritable`. */
+  async follow(): Promise<number> {
+    await this.refresh();
+    return this.follower.obey();
+  }
+
+  /** `follow`, and acknowledged at once. */
+  async acknowledge(): Promise<void> {
+    await this.lease?.acknowledge(await this.follow());
+  }
+
+  /** Makes what was taken durable, writes the index cache and gives the lease up. Writes nothing when the lease was lost. */
   async close(): Promise<void> {
     if (this.isLost) await this.blocks.abandon();
-    else await this.blocks.flush();
-    await this.index.close(this.lock !== undefined);
-    await this.lock?.release();
+    else {
+      await this.blocks.flush();
+      await this.announce({});
+    }
+    await this.index.close(this.lease !== undefined);
+    await this.lease?.release();
     await this.store.close();
+  }
+
+  private readonly changeListeners: ((names: ReadonlySet<string>) => Promise<void>)[] = [];
+
+  private async take({ packs, manifests, changed, everything }: Announced): Promise<void> {
+    // Points before packs, as at the start.
+    if (everything) await this.points.reload();
+    else for (const name of manifests) this.points.note(name);
+    await this.index.addAnnounced(everything ? await this.index.listed() : packs);
+    if (changed.size > 0) for (const listener of this.changeListeners) await listener(changed);
   }
 }
 

@@ -183,8 +183,7 @@ export class Session {
       const point = this.completePoint(draft, new Date(this.now()));
       const name = record.intent?.manifestName ?? repository.points.nameFor(point);
       await this.save({ ...record, intent: { pointId: point.pointId, manifestName: name } });
-      await repository.assertWritable();
-      await repository.points.add(point, configuration, name);
+      await repository.publish(point, configuration, name);
       await this.finish(point.pointId);
       return point;
     });

@@ -6,6 +6,7 @@ import { Secret } from '../../common/log/redact';
 import { BlockKind, blockDigest, isZero, storeForm, verifiedRawForm, ZERO_DIGEST } from '../format/block';
 import type { PointDiskRecord } from '../format/manifest';
 import { createEncryptedRepository } from '../repository/create-encrypted';
+import { writerName } from '../repository/writer-lease';
 import { createRepository, readHeader, Repository, type OpenOptions } from '../repository/repository';
 import type { DiskDraft } from '../sessions/disk-draft';
 import type { PointDraft, Session } from '../sessions/session';
@@ -35,7 +36,7 @@ export class TestRepository {
   static async open(folder: string, options: TestRepositoryOptions = {}): Promise<TestRepository> {
     const root = path.join(folder, 'repository');
     await makeFolder(root);
-    const store = new DirectoryStore(root, options.step);
+    const store = new DirectoryStore(root, { writer: 'test', ...(options.step && { step: options.step }) });
     const settings = { blockSizeBytes: options.blockSizeBytes ?? 65_536, codec: 'zstd' as const, codecLevel: 1 };
     const { key } = options;
     const isThere = fs.existsSync(path.join(root, 'tidemark-repository'));
@@ -102,11 +103,13 @@ export class TestRepository {
     return readImage(this.repository, (await this.repository.points.readDisk(pointId, diskId)).disk);
   }
 
-  /** Leaves everything as a kill would, except that the lock goes: its holder, this process, is alive. */
+  /** Leaves everything as a kill would; since this process lives on, the lease is made to say that its holder was another one. */
   async vanish(): Promise<void> {
-    await this.repository.blocks.abandon();
-    await this.repository.store.delete('lock');
-    await this.repository.store.close();
+    const { blocks, store, writerId = '' } = this.repository;
+    await blocks.abandon();
+    const lease = JSON.parse((await store.readWhole(writerName(writerId), 4096)).toString('utf8')) as object;
+    await store.put(writerName(writerId), Buffer.from(JSON.stringify({ ...lease, processStartedAt: 'before' })));
+    await store.close();
   }
 
   async close(): Promise<void> {
