@@ -75,9 +75,11 @@ export function serveRepositories(
       ListPoints: {
         roles,
         serverStream: async function* (request) {
-          for await (const listed of repositories.get(request.repositoryId).points.list()) {
+          const repository = repositories.get(request.repositoryId);
+          await repository.refresh();
+          for await (const listed of repository.points.list(request.vmId)) {
             if ('damaged' in listed) yield { damaged: listed.damaged };
-            else if (request.vmId === '' || listed.point.vmId === request.vmId) yield { point: pointToWire(listed.point) };
+            else yield { point: pointToWire(listed.point) };
           }
         },
       },

@@ -24,6 +24,11 @@ const firstReadBytes = 16 * 1024;
 export type ListedPoint = { readonly point: PointRecord } | { readonly damaged: { readonly pointId: string; readonly message: string } };
 
 export class PointCatalog {
+  /** VM of each point that was read once: a manifest never changes, and listing one VM must not read those of all others. */
+  private readonly vms = new Map<string, string>();
+  /** One string per VM. */
+  private readonly vmIds = new Map<string, string>();
+
   private constructor(
     private readonly store: Store,
     /** Object names by point id. */
@@ -56,11 +61,14 @@ export class PointCatalog {
     return [...this.names].sort(([, a], [, b]) => (a < b ? -1 : 1)).map(([id]) => id);
   }
 
-  /** Every point, oldest commit first; one that cannot be read is listed as damaged, never left out. Throws REPOSITORY_IO. */
-  async *list(): AsyncGenerator<ListedPoint> {
+  /** Points of one VM or (empty) of all, oldest commit first; one that cannot be read is listed as damaged, never left out. Throws REPOSITORY_IO. */
+  async *list(vmId = ''): AsyncGenerator<ListedPoint> {
     for (const pointId of this.ids()) {
+      if (vmId !== '' && (this.vms.get(pointId) ?? vmId) !== vmId) continue;
       try {
-        yield { point: await this.read(pointId) };
+        const point = await this.read(pointId);
+        this.noteVm(point);
+        if (vmId === '' || point.vmId === vmId) yield { point };
       } catch (error) {
         if (!isTidemarkError(error) || error.code === 'REPOSITORY_IO') throw error;
         yield { damaged: { pointId, message: error.message } };
@@ -108,6 +116,13 @@ export class PointCatalog {
   async add(point: PointRecord, configuration: string, name: string): Promise<void> {
     await this.store.put(name, encodeManifest(point, configuration, this.keys?.document(name)));
     this.names.set(point.pointId, name);
+    this.noteVm(point);
+  }
+
+  private noteVm({ pointId, vmId }: PointRecord): void {
+    let known = this.vmIds.get(vmId);
+    if (known === undefined) this.vmIds.set(vmId, (known = vmId));
+    this.vms.set(pointId, known);
   }
 
   /** Another mover made a point. */
@@ -119,6 +134,7 @@ export class PointCatalog {
   /** Another mover deleted a point. */
   forget(pointId: string): void {
     this.names.delete(pointId);
+    this.vms.delete(pointId);
   }
 
   private nameOf(pointId: string): string {
