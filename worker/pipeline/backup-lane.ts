@@ -22,7 +22,7 @@ import type { BlockFeed } from './block-feed';
 import { giveBack, takeBuffer } from './buffer-pool';
 import type { SharedCounters } from './counters';
 import { ZERO_DIGEST, blockDigest, isZero, payloadCheck } from './digest';
-import type { RateLimit } from './rate-limit';
+import type { RateLimit } from '../../common/flow/rate-limit';
 import { SlabReader } from './slab-reader';
 import type { Slab } from './slab-reader';
 import { Wake } from './wake';

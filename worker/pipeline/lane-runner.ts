@@ -20,7 +20,7 @@ import type {
   RunBackup,
   RunRestore,
 } from './lane-messages';
-import { RateLimit } from './rate-limit';
+import { RateLimit } from '../../common/flow/rate-limit';
 import { RestoreLane } from './restore-lane';
 
 /** The worker's certificate and trust as of now; a thread's lanes share it. Undefined: as their tasks brought it. */

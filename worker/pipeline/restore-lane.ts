@@ -10,7 +10,7 @@ import type { BlockTarget } from '../targets/block-target';
 import { giveBack, takeBuffer } from './buffer-pool';
 import type { SharedCounters } from './counters';
 import { blockDigest } from './digest';
-import type { RateLimit } from './rate-limit';
+import type { RateLimit } from '../../common/flow/rate-limit';
 import { Wake } from './wake';
 import { createDecompressor, decompressOnce } from './zstd-stream';
 import type { BlockDecompressor } from './zstd-stream';

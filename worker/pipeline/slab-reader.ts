@@ -2,7 +2,7 @@ import type { BlockPlan } from '../extents/block-plan';
 import type { BlockSource } from '../sources/block-source';
 import type { BlockFeed } from './block-feed';
 import type { SharedCounters } from './counters';
-import type { RateLimit } from './rate-limit';
+import type { RateLimit } from '../../common/flow/rate-limit';
 
 /** A batch of raw blocks in one buffer, one after the other. Belongs to one lane and is used again and again. */
 export interface Slab {

@@ -1,6 +1,6 @@
-import { pause } from '../../common/rpc/call';
+import { pause } from '../rpc/call';
 
-/** Slows one lane down to its share of a rate. Bursts of up to a quarter of a second pass. */
+/** Slows somebody down to a rate. Bursts of up to a quarter of a second pass. */
 export class RateLimit {
   private freeAtMs = 0;
 
