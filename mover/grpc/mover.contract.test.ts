@@ -105,16 +105,23 @@ describe('tidemark.mover.v1', () => {
       }
     });
 
-    test('a repository that another mover holds is refused until its lock is gone', async () => {
+    test('two movers serve the same repository, and each lists what the other made', async () => {
       using other = temporaryFolder();
       const location = mover.location('shared');
-      await mover.createRepository(block, 'shared');
+      const id = await mover.createRepository(block, 'shared');
       await using second = await TestMover.start(other.folder);
-      await expect(second.repositories.call('AttachRepository', { location }, { deadlineMs })).rejects.toMatchObject({
-        code: 'REPOSITORY_LOCKED',
-        status: 'ABORTED',
-        retry: 'after-delay',
-      });
+      const { repository } = await second.repositories.call('AttachRepository', { location }, { deadlineMs });
+      expect(repository?.repositoryId).toBe(id);
+      const made = [
+        await mover.commit(await mover.openSession(id, 'BACKUP'), []),
+        await second.commit(await second.openSession(id, 'BACKUP'), []),
+      ];
+      for (const one of [mover, second]) {
+        const points = [];
+        for await (const entry of one.repositories.stream('ListPoints', { repositoryId: id, vmId: '' }, { idleTimeoutMs: deadlineMs }))
+          points.push(entry.point?.pointId);
+        expect(points).toEqual(made);
+      }
     });
 
     test('points are listed oldest first, filtered by VM, and returned whole with their configuration', async () => {
