@@ -75,7 +75,7 @@ export async function main(argv: string[]): Promise<number> {
     const logger = loggerTo((level, text, fields) => {
       if (level === 'warn' || level === 'error') process.stderr.write(`${text}: ${JSON.stringify({ ...fields, error: undefined })}\n`);
     });
-    const store = await openLocation(isS3Location(place) ? place : `directory:${path.resolve(place)}`, await accessOf(options));
+    const store = await openLocation(isS3Location(place) ? place : `directory:${path.resolve(place)}`, { access: await accessOf(options) });
     repository = await Repository.open(store, { cacheFolder: scratch, logger, key: keyOf(options) });
     if (verb === 'list') return await list(repository, options.json === true);
     return await read(repository, {

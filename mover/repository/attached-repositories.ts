@@ -12,7 +12,7 @@ import { isBlockSize } from '../format/repository-header';
 import type { RepositoryKey } from '../format/key-slot';
 import type { S3Access } from '../stores/s3/bucket';
 import type { Store } from '../stores/store';
-import { canonicalLocation, openLocation, prepareLocation } from './locations';
+import { canonicalLocation, openLocation, prepareLocation, type Opener } from './locations';
 import { createEncryptedRepository } from './create-encrypted';
 import { openKeys } from './open-keys';
 import { createRepository, readHeader, Repository, type RepositorySettings } from './repository';
@@ -90,7 +90,7 @@ export class AttachedRepositories implements Service {
     return this.steps.run(async () => {
       checkSettings(settings);
       let recoveryKey: Secret | undefined;
-      const { store, isEmpty } = await prepareLocation(location, access);
+      const { store, isEmpty } = await prepareLocation(location, this.opener(access));
       const repository = await this.closingAtFailure(store, async () => {
         const existing = await readHeader(store).catch(unlessNotFound);
         if (existing) {
@@ -116,7 +116,7 @@ export class AttachedRepositories implements Service {
     return this.steps.run(async () => {
       const kept = this.served.kept(canonicalLocation(location));
       const access = givenAccess ?? kept.access;
-      const store = await openLocation(location, access);
+      const store = await openLocation(location, this.opener(access));
       return this.closingAtFailure(store, async () => {
         const header = await readHeader(store);
         if (expectedRepositoryId !== '' && header.repositoryId !== expectedRepositoryId)
@@ -157,6 +157,10 @@ export class AttachedRepositories implements Service {
       this.served.remove(repository.store.location);
       await repository.close();
     });
+  }
+
+  private opener(access: S3Access | undefined): Opener {
+    return { access, writer: this.options.instanceId };
   }
 
   /** A store that no repository came to use is closed again. */
@@ -205,7 +209,7 @@ export class AttachedRepositories implements Service {
         if (this.stopped || [...this.byId.values()].some((r) => r.store.location === location)) continue;
         try {
           const kept = this.served.kept(location);
-          const store = await openLocation(location, kept.access);
+          const store = await openLocation(location, this.opener(kept.access));
           await this.closingAtFailure(store, () => this.open(store, kept));
         } catch (error) {
           this.logger.warn('repository cannot be attached now; it is tried again', { location, error });

@@ -16,25 +16,36 @@ export function canonicalLocation(location: string): string {
   return isS3Location(location) ? formatS3Location(parseS3Location(location)) : `directory:${directoryOf(location)}`;
 }
 
+/** Who opens a location. */
+export interface Opener {
+  readonly access?: S3Access | undefined;
+  /** Instance id of a mover that writes there; absent for who only reads. */
+  readonly writer?: string;
+}
+
 /** The store where a repository lies already. Throws REPOSITORY_LOCATION_INVALID, REPOSITORY_NOT_FOUND, REPOSITORY_ACCESS_MISSING, REPOSITORY_IO. */
-export async function openLocation(location: string, access: S3Access | undefined): Promise<Store> {
-  if (isS3Location(location)) return openBucket(location, access);
+export async function openLocation(location: string, opener: Opener): Promise<Store> {
+  if (isS3Location(location)) return openBucket(location, opener.access);
   const folder = directoryOf(location);
   await requireFolder(folder, location);
-  return new DirectoryStore(folder);
+  return directoryStore(folder, opener);
 }
 
 /** The store for a new repository; a folder is made. `isEmpty` is false when something lies there. Throws as {@link openLocation}, and REPOSITORY_FULL. */
-export async function prepareLocation(location: string, access: S3Access | undefined): Promise<{ store: Store; isEmpty: boolean }> {
+export async function prepareLocation(location: string, opener: Opener): Promise<{ store: Store; isEmpty: boolean }> {
   if (isS3Location(location)) {
-    const store = await openBucket(location, access);
+    const store = await openBucket(location, opener.access);
     for await (const name of store.list('')) if (!isKeysName(name)) return { store, isEmpty: false };
     return { store, isEmpty: true };
   }
   const folder = directoryOf(location);
   const contents = await prepareFolder(folder, location);
-  const store = new DirectoryStore(folder);
+  const store = directoryStore(folder, opener);
   return { store, isEmpty: contents.every((name) => harmlessNames.includes(name) || name === 'keys') && (await hasOnlyKeys(store)) };
+}
+
+function directoryStore(folder: string, { writer }: Opener): Store {
+  return new DirectoryStore(folder, writer === undefined ? {} : { writer });
 }
 
 /** True unless something foreign lies in the folder of the keys: those of a repository that was never finished are no harm. */

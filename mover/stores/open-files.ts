@@ -1,6 +1,7 @@
 import fs from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import path from 'node:path';
+import { onceMoreIfStale } from './file-errors';
 
 interface Entry {
   readonly handle: Promise<FileHandle>;
@@ -17,8 +18,12 @@ export class OpenFiles {
     private readonly limit = 64,
   ) {}
 
-  /** Bytes read into `target` from `offset`; fewer than its length only at the file's end. */
+  /** Bytes read into `target` from `offset`; fewer than its length only at the file's end. A stale handle is opened anew, once. */
   async read(name: string, offset: number, target: Buffer): Promise<number> {
+    return onceMoreIfStale(() => this.readOnce(name, offset, target));
+  }
+
+  private async readOnce(name: string, offset: number, target: Buffer): Promise<number> {
     const entry = this.acquire(name);
     try {
       const handle = await entry.handle;
@@ -29,6 +34,10 @@ export class OpenFiles {
         done += bytesRead;
       }
       return done;
+    } catch (error) {
+      // Whatever went wrong: the next read has a handle of its own.
+      if (this.entries.get(name) === entry) await this.evict(name, entry);
+      throw error;
     } finally {
       entry.users--;
       if (entry.evicted && entry.users === 0) await closeQuietly(entry);

@@ -8,7 +8,7 @@
 export interface Store {
   /** As an administrator would write it, e.g. `directory:/backup`. */
   readonly location: string;
-  /** Makes or replaces a small object. Durable when it resolves; after a failure the old content is there. */
+  /** Makes or replaces a small object. Durable when it resolves; after a failure the old content is there, or already the new one. */
   put(name: string, content: Uint8Array): Promise<void>;
   /** Makes a small object unless the name is taken; false then. */
   putNew(name: string, content: Uint8Array): Promise<boolean>;
@@ -30,8 +30,10 @@ export interface Store {
   delete(name: string): Promise<void>;
   /** Bytes that can still be written; undefined when the store cannot tell. */
   freeBytes(): Promise<number | undefined>;
-  /** Removes what unfinished writes of an earlier owner left. Only for the holder of the lock. */
-  removeLeftovers(): Promise<void>;
+  /** Bytes of the whole device or share; undefined when the store cannot tell. */
+  totalBytes(): Promise<number | undefined>;
+  /** Removes what unfinished writes of this writer (instance id of a mover) left in an earlier life. Others may be writing now. */
+  removeLeftovers(writer: string): Promise<void>;
   close(): Promise<void>;
 }
 

@@ -8,7 +8,7 @@ async function names(store: Store, prefix: string): Promise<string[]> {
   return found.sort();
 }
 
-/** Declares the tests. `open` gives a store on an empty place, each time the same place within one test. */
+/** Declares the tests. `open` gives a store of the writer called `writer` on an empty place, each time the same place within one test. */
 export function describeStore(open: () => Promise<Store>): void {
   let store: Store;
   beforeEach(async () => {
@@ -88,7 +88,7 @@ export function describeStore(open: () => Promise<Store>): void {
     await abandoned.abandon();
     const forgotten = await store.create('packs/aa/y');
     for (let i = 0; i < 3; i++) await forgotten.append(piece);
-    await store.removeLeftovers();
+    await store.removeLeftovers('writer');
     expect(await names(store, '')).toEqual([]);
   });
 }

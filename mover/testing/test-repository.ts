@@ -36,7 +36,7 @@ export class TestRepository {
   static async open(folder: string, options: TestRepositoryOptions = {}): Promise<TestRepository> {
     const root = path.join(folder, 'repository');
     await makeFolder(root);
-    const store = new DirectoryStore(root, { writer: 'test', ...(options.step && { step: options.step }) });
+    const store = new DirectoryStore(root, { writer: options.lock?.instanceId ?? 'test', ...(options.step && { step: options.step }) });
     const settings = { blockSizeBytes: options.blockSizeBytes ?? 65_536, codec: 'zstd' as const, codecLevel: 1 };
     const { key } = options;
     const isThere = fs.existsSync(path.join(root, 'tidemark-repository'));

@@ -81,6 +81,10 @@ export class S3Store implements Store {
     return undefined;
   }
 
+  async totalBytes(): Promise<undefined> {
+    return undefined;
+  }
+
   /** Uploads that nobody will complete any more. */
   async removeLeftovers(): Promise<void> {
     try {
