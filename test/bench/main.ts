@@ -1,6 +1,6 @@
 /**
- * `npm run bench`: first backup, identical second backup, incremental and restore of a realistic disk image, against restic, borg and plain zstd on the same
- * file in the same run. Rounds alternate between the tools; figures are medians; what matters are the ratios, since the machine differs.
+ * `npm run bench`: first backup, identical second backup, incremental, verify, restore and collect of a realistic disk image, in a folder and in a bucket, against
+ * restic, borg and plain zstd on the same file in the same run. Rounds alternate between the tools; figures are medians; what matters are the ratios, since the machine differs.
  */
 import fs from 'node:fs';
 import os from 'node:os';
@@ -11,12 +11,14 @@ import { changeImage, makeImage } from './image';
 import { median } from './measure';
 import type { Cost } from './measure';
 import { Borg, Restic, Zstd } from './peers';
+import { caseNames } from './peers';
 import type { CaseName, Contender } from './peers';
 import { judge, printTables } from './report';
 import type { BenchReport, CaseFigures } from './report';
+import { S3Server } from './s3-server';
 import { Tidemark, runName } from './tidemark';
 
-const usage = `usage: npm run bench -- [--rounds N] [--size-mib N] [--seed N] [--only NAME[,NAME]] [--no-imageio] [--folder DIR] [--json]
+const usage = `usage: npm run bench -- [--rounds N] [--size-mib N] [--seed N] [--only NAME[,NAME]] [--no-imageio] [--no-s3] [--folder DIR] [--json]
 `;
 
 interface Settings {
@@ -25,6 +27,7 @@ interface Settings {
   readonly seed: number;
   readonly only: readonly string[];
   readonly imageio: boolean;
+  readonly s3: boolean;
   readonly folder: string;
   readonly json: boolean;
 }
@@ -38,6 +41,7 @@ function settingsFrom(args: string[]): Settings {
       seed: { type: 'string', default: '1' },
       only: { type: 'string', default: '' },
       'no-imageio': { type: 'boolean', default: false },
+      'no-s3': { type: 'boolean', default: false },
       folder: { type: 'string', default: os.tmpdir() },
       json: { type: 'boolean', default: false },
     },
@@ -53,21 +57,27 @@ function settingsFrom(args: string[]): Settings {
     seed: whole('seed', values.seed, 0),
     only: values.only === '' ? [] : values.only.split(','),
     imageio: !values['no-imageio'],
+    s3: !values['no-s3'],
     folder: values.folder,
     json: values.json,
   };
 }
 
-function contenders(settings: Settings): Contender[] {
+function contenders(settings: Settings, server: () => Promise<S3Server>): Contender[] {
   const all: Contender[] = [
-    new Tidemark('tidemark', 'device'),
-    new Tidemark('tidemark encrypted', 'device', true),
+    new Tidemark('tidemark', { source: 'device' }),
+    new Tidemark('tidemark encrypted', { source: 'device', encrypted: true }),
     new Restic(),
     new Borg('borg fastest', 'none', ['-C', 'lz4', '--chunker-params', 'fixed,1048576']),
     new Borg('borg encrypted', 'repokey-blake2', ['-C', 'lz4']),
     new Zstd(),
   ];
-  if (settings.imageio) all.push(new Tidemark('tidemark imageio', 'imageio'));
+  if (settings.imageio) all.push(new Tidemark('tidemark imageio', { source: 'imageio' }));
+  if (settings.s3) {
+    all.push(new Tidemark('tidemark s3', { source: 'device', server }));
+    all.push(new Tidemark('tidemark s3 encrypted', { source: 'device', encrypted: true, server }));
+    all.push(new Restic(server));
+  }
   return settings.only.length === 0 ? all : all.filter((one) => settings.only.includes(one.name));
 }
 
@@ -85,7 +95,7 @@ async function round(
   settle();
   await contender.prepare(path.join(folder, 'work'), own);
   try {
-    for (const name of ['first', 'second', 'incremental', 'restore'] as const) {
+    for (const name of caseNames) {
       if (!contender.cases.includes(name)) continue;
       // The yardstick has no incremental: it restores what it packed first.
       if (name === 'incremental') changeImage(own, 0.06, settings.seed + 7);
@@ -123,7 +133,7 @@ function summarise(figures: readonly Figure[], names: readonly string[]): BenchR
   return names.map((name) => {
     const own = figures.filter((figure) => figure.contender === name);
     const cases: Partial<Record<CaseName, CaseFigures>> = {};
-    for (const one of ['first', 'second', 'incremental', 'restore'] as const) {
+    for (const one of caseNames) {
       const costs = own.flatMap((figure) => (figure.name === one ? [figure.cost] : []));
       if (costs.length === 0) continue;
       cases[one] = {
@@ -150,11 +160,13 @@ async function main(args: string[]): Promise<number> {
   if (load > 0.5) say(`others keep this machine busy (load ${load.toFixed(1)}): trust CPU seconds, not wall seconds`);
   const folder = path.join(settings.folder, runName());
   fs.mkdirSync(folder, { recursive: true });
+  let started: Promise<S3Server> | undefined;
+  const server = () => (started ??= S3Server.start(path.join(folder, 's3')));
   try {
     const image = path.join(folder, 'image.raw');
     say(`making an image of ${settings.sizeBytes / 1024 / 1024} MiB from files of this machine (seed ${settings.seed})`);
     const fileBytes = makeImage(image, settings.sizeBytes, settings.seed);
-    const tools = contenders(settings);
+    const tools = contenders(settings, server);
     const figures: Figure[] = [];
     for (let number = 1; number <= settings.rounds; number += 1) {
       // Another one begins each time: whoever follows a heavy writer has it harder.
@@ -182,6 +194,7 @@ async function main(args: string[]): Promise<number> {
     else printTables(report);
     return report.targets.every((target) => target.held) ? 0 : 1;
   } finally {
+    await (await started?.catch(() => undefined))?.stop();
     fs.rmSync(folder, { recursive: true, force: true });
   }
 }

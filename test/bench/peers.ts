@@ -2,10 +2,13 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { folderBytes, measureCommand } from './measure';
 import type { Cost } from './measure';
+import type { S3Server } from './s3-server';
 
-export type CaseName = 'first' | 'second' | 'incremental' | 'restore';
+/** In the order in which they run. */
+export const caseNames = ['first', 'second', 'incremental', 'verify', 'restore', 'collect'] as const;
+export type CaseName = (typeof caseNames)[number];
 
-/** One tool in one mode, with a repository of its own. Cases run in the order first, second, incremental, restore. */
+/** One tool in one mode, with a repository of its own. */
 export interface Contender {
   readonly name: string;
   readonly cases: readonly CaseName[];
@@ -60,20 +63,53 @@ abstract class CommandContender implements Contender {
 
 /** restic as it comes: encrypted, compression automatic. Each backup reads the file in full (`--force`), as a disk has no modification time. */
 export class Restic extends CommandContender {
-  constructor() {
-    super('restic');
+  override readonly cases: readonly CaseName[] = caseNames;
+  private prefix = '';
+
+  /** In a folder, or with a server in a bucket. */
+  constructor(private readonly server?: () => Promise<S3Server>) {
+    super(server ? 'restic s3' : 'restic');
   }
 
   protected async initialise(): Promise<void> {
+    if (this.server) this.prefix = (await this.server()).newPrefix();
     await this.restic('init', '--repository-version', '2');
   }
 
   run(name: CaseName): Promise<Cost> {
-    return name === 'restore' ? this.restic('restore', 'latest', '--target', this.target) : this.restic('backup', '--force', this.image);
+    switch (name) {
+      case 'restore':
+        return this.restic('restore', 'latest', '--target', this.target);
+      case 'verify':
+        return this.restic('check', '--read-data');
+      case 'collect':
+        return this.restic('forget', '--keep-last', '1', '--prune');
+      default:
+        return this.restic('backup', '--force', this.image);
+    }
   }
 
-  private restic(...args: string[]): Promise<Cost> {
-    const env = { RESTIC_PASSWORD: 'bench', RESTIC_REPOSITORY: this.repository, RESTIC_CACHE_DIR: path.join(this.folder, 'cache') };
+  override async storedBytes(): Promise<number> {
+    return this.server ? (await this.server()).bytes(this.prefix) : super.storedBytes();
+  }
+
+  override async cleanUp(): Promise<void> {
+    await (await this.server?.())?.empty(this.prefix);
+    await super.cleanUp();
+  }
+
+  private async restic(...args: string[]): Promise<Cost> {
+    const server = await this.server?.();
+    const env = {
+      RESTIC_PASSWORD: 'bench',
+      RESTIC_REPOSITORY: server ? server.url(this.prefix) : this.repository,
+      RESTIC_CACHE_DIR: path.join(this.folder, 'cache'),
+      ...(server && {
+        AWS_ACCESS_KEY_ID: server.keys.accessKeyId,
+        AWS_SECRET_ACCESS_KEY: server.keys.secretAccessKey,
+        AWS_DEFAULT_REGION: 'default',
+      }),
+    };
     return measureCommand(['restic', '-q', ...args], { cwd: this.folder, env });
   }
 }

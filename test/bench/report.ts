@@ -1,4 +1,5 @@
 import Table from 'cli-table3';
+import { caseNames as cases } from './peers';
 import type { CaseName } from './peers';
 
 export interface CaseFigures {
@@ -30,7 +31,6 @@ export interface BenchReport {
   readonly targets: readonly Target[];
 }
 
-const cases: readonly CaseName[] = ['first', 'second', 'incremental', 'restore'];
 const mib = 1024 * 1024;
 
 /** What the project promises of itself on two cores, each judged when both tools took part. */
@@ -50,6 +50,7 @@ export function judge(tools: readonly ToolFigures[]): Target[] {
   faster('zstd -1 -T2', 'first', Number((1 / 1.3).toFixed(3)));
   faster('restic', 'second', 5);
   faster('restic', 'restore', 1.4);
+  faster('restic', 'verify', 1);
   const restic = tools.find((tool) => tool.name === 'restic');
   if (ours && restic) {
     const found = ours.storedBytes / restic.storedBytes;
@@ -67,9 +68,10 @@ export function printTables(report: BenchReport): void {
   const size = `${Math.round(report.imageBytes / mib)} MiB image with ${Math.round(report.fileBytes / mib)} MiB of files`;
   out(`\n${size}, seed ${report.seed}, medians of ${report.rounds} alternating rounds: wall s / CPU s / peak MiB\n`);
   const imageio = (tool: ToolFigures) => tool.name.endsWith('imageio');
-  out(figuresTable(report.tools.filter((tool) => !imageio(tool))));
+  const bucket = (tool: ToolFigures) => tool.name.includes(' s3');
+  out(figuresTable(report.tools.filter((tool) => !imageio(tool) && !bucket(tool))));
   const ours = report.tools.find((tool) => tool.name === 'tidemark');
-  const peers = report.tools.filter((tool) => tool !== ours && !imageio(tool));
+  const peers = report.tools.filter((tool) => tool !== ours && !imageio(tool) && !bucket(tool));
   if (ours && peers.length > 0) {
     out('\nTimes as fast as each tool, wall (CPU); stored bytes as a share of the tool’s\n');
     out(ratiosTable(ours, peers));
@@ -79,6 +81,14 @@ export function printTables(report: BenchReport): void {
     out('\nThrough oVirt’s image service (ovirt-imageio over qemu-nbd, whose own CPU is not counted)\n');
     out(figuresTable(through));
     for (const tool of through) if (peers.length > 0) out(ratiosTable(tool, peers));
+  }
+  const inBucket = report.tools.filter(bucket);
+  if (inBucket.length > 0) {
+    out('\nIn a bucket of an S3 server on this machine, through a gateway (the server’s own CPU is not counted)\n');
+    out(figuresTable(inBucket));
+    const [gateway, ...others] = inBucket;
+    const compared = ours ? [ours, ...others] : others;
+    if (gateway && compared.length > 0) out(ratiosTable(gateway, compared));
   }
   out('\nTargets\n');
   const targets = new Table({ head: ['', 'found', 'wanted', ''], style: { head: [], border: [] } });

@@ -5,25 +5,32 @@ import { ImageioDaemon } from '../data-path/imageio-daemon';
 import { DataPathRig } from '../data-path/rig';
 import { folderBytes, measureProcesses } from './measure';
 import type { Cost } from './measure';
+import { caseNames } from './peers';
 import type { CaseName, Contender } from './peers';
+import type { S3Server } from './s3-server';
 
 /**
  * Worker and mover as real processes with certificates, as the plug-in and the host see them. Their start is not measured, what they do then is: from the
  * task to the committed point, or to the whole file.
  */
 export class Tidemark implements Contender {
-  readonly cases: readonly CaseName[] = ['first', 'second', 'incremental', 'restore'];
+  readonly cases: readonly CaseName[] = caseNames;
   private rig: DataPathRig | undefined;
   private imageio: ImageioDaemon | undefined;
   private folder = '';
   private image = '';
   private repositoryId = '';
-  private lastPointId = '';
+  private readonly pointIds: string[] = [];
+  private prefix = '';
 
+  /** The repository lies in a folder of the mover's machine, or with a server in a bucket, to which the mover is the gateway. */
   constructor(
     readonly name: string,
-    private readonly source: 'device' | 'imageio',
-    private readonly encrypted = false,
+    private readonly options: {
+      readonly source: 'device' | 'imageio';
+      readonly encrypted?: boolean;
+      readonly server?: () => Promise<S3Server>;
+    },
   ) {}
 
   async prepare(folder: string, image: string): Promise<void> {
@@ -31,28 +38,39 @@ export class Tidemark implements Contender {
     this.folder = folder;
     this.image = image;
     this.rig = await DataPathRig.start(folder);
-    this.repositoryId = await this.rig.createRepository(path.join(folder, 'repository'), this.encrypted);
-    if (this.source === 'imageio') this.imageio = await ImageioDaemon.start(path.join(folder, 'imageio'));
+    const server = await this.options.server?.();
+    this.prefix = server?.newPrefix() ?? '';
+    const place = server
+      ? { location: server.location(this.prefix), access: { ...server.keys, caPem: '' } }
+      : { location: `directory:${path.join(folder, 'repository')}` };
+    this.repositoryId = await this.rig.createRepository(place, this.options.encrypted);
+    this.pointIds.length = 0;
+    if (this.options.source === 'imageio') this.imageio = await ImageioDaemon.start(path.join(folder, 'imageio'));
   }
 
   async run(name: CaseName): Promise<Cost> {
     const rig = this.rig as DataPathRig;
     const sizeBytes = fs.statSync(this.image).size;
     if (name === 'restore') return this.restore(rig, sizeBytes);
+    if (name === 'verify') return measureProcesses([rig.mover.pid], () => rig.verify(this.repositoryId));
+    // As restic's: the newest point stays.
+    if (name === 'collect')
+      return measureProcesses([rig.mover.pid], async () => void (await rig.collect(this.repositoryId, this.pointIds.slice(0, -1))));
     const served = await this.imageio?.serve(this.image, { format: 'raw', write: false, sizeBytes });
     const source = served
       ? { imageTransfer: { transferUrl: served.url, proxyUrl: '', caPem: this.imageio?.caPem ?? '', sizeBytes: String(sizeBytes) } }
       : { localDevice: { path: this.image, sizeBytes: String(sizeBytes) } };
-    const base = name === 'incremental' ? { basePointId: this.lastPointId, baseDiskId: 'disk' } : {};
+    const base = name === 'incremental' ? { basePointId: this.pointIds.at(-1) ?? '', baseDiskId: 'disk' } : {};
     const cost = await measureProcesses(rig.pids, async () => {
-      this.lastPointId = await rig.backup(this.repositoryId, { ...source, diskId: 'disk', ...base }, sizeBytes);
+      this.pointIds.push(await rig.backup(this.repositoryId, { ...source, diskId: 'disk', ...base }, sizeBytes));
     });
     await served?.stop();
     return cost;
   }
 
   async storedBytes(): Promise<number> {
-    return folderBytes(path.join(this.folder, 'repository'));
+    const server = await this.options.server?.();
+    return server ? server.bytes(this.prefix) : folderBytes(path.join(this.folder, 'repository'));
   }
 
   restoredFile(): string {
@@ -62,6 +80,7 @@ export class Tidemark implements Contender {
   async cleanUp(): Promise<void> {
     await this.imageio?.stop();
     await this.rig?.stop();
+    await (await this.options.server?.())?.empty(this.prefix);
     fs.rmSync(this.folder, { recursive: true, force: true });
   }
 
@@ -76,7 +95,7 @@ export class Tidemark implements Contender {
       ? { imageTransfer: { transferUrl: served.url, proxyUrl: '', caPem: imageio?.caPem ?? '', sizeBytes: String(sizeBytes) } }
       : { localFile: { path: this.restoredFile(), format: 'FILE_FORMAT_RAW' as const } };
     const cost = await measureProcesses(rig.pids, () =>
-      rig.restore(this.repositoryId, { ...target, pointId: this.lastPointId, diskId: 'disk' }),
+      rig.restore(this.repositoryId, { ...target, pointId: this.pointIds.at(-1) ?? '', diskId: 'disk' }),
     );
     await served?.stop();
     return cost;

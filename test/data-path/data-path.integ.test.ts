@@ -17,7 +17,7 @@ let repositoryId: string;
 beforeAll(async () => {
   folder = fs.mkdtempSync(path.join(os.tmpdir(), 'tidemark-data-path-'));
   rig = await DataPathRig.start(folder);
-  repositoryId = await rig.createRepository(path.join(folder, 'repository'));
+  repositoryId = await rig.createRepository({ location: `directory:${path.join(folder, 'repository')}` });
   imageio = await ImageioDaemon.start(path.join(folder, 'imageio'));
 });
 afterAll(async () => {

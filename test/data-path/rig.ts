@@ -14,6 +14,9 @@ import type { Authority } from '../../common/tls/authority';
 import { mutualClientCredentials } from '../../common/tls/credentials';
 import { ProcessIdentity } from '../../common/tls/identity';
 import { loadService } from '../../proto/loader';
+import type { CollectResult__Output } from '../../proto/gen/tidemark/mover/v1/CollectResult';
+import type { MaintenanceServiceDefinition } from '../../proto/gen/tidemark/mover/v1/MaintenanceService';
+import type { StoreAccess } from '../../proto/gen/tidemark/mover/v1/StoreAccess';
 import type { RepositoryServiceDefinition } from '../../proto/gen/tidemark/mover/v1/RepositoryService';
 import type { SessionServiceDefinition } from '../../proto/gen/tidemark/mover/v1/SessionService';
 import type { BackupDiskTask } from '../../proto/gen/tidemark/worker/v1/BackupDiskTask';
@@ -41,6 +44,7 @@ export class DataPathRig {
   worker!: Child;
   sessions!: RpcClient<SessionServiceDefinition>;
   repositories!: RpcClient<RepositoryServiceDefinition>;
+  maintenance!: RpcClient<MaintenanceServiceDefinition>;
   private hostIdentity!: ProcessIdentity;
   lastResult: TaskResult__Output | undefined;
 
@@ -91,11 +95,14 @@ export class DataPathRig {
     const { controlEndpoint } = await eventually('registration of the mover', 20_000, () => this.host.mover, 20);
     this.sessions?.close();
     this.repositories?.close();
+    this.maintenance?.close();
     const credentials = mutualClientCredentials(this.hostIdentity, 'mover');
     const sessions = loadService('tidemark/mover/v1/session_service.proto', 'tidemark.mover.v1.SessionService').service;
     const repositories = loadService('tidemark/mover/v1/repository_service.proto', 'tidemark.mover.v1.RepositoryService').service;
     this.sessions = new RpcClient(sessions, controlEndpoint, credentials);
     this.repositories = new RpcClient(repositories, controlEndpoint, credentials);
+    const maintenance = loadService('tidemark/mover/v1/maintenance_service.proto', 'tidemark.mover.v1.MaintenanceService').service;
+    this.maintenance = new RpcClient(maintenance, controlEndpoint, credentials);
   }
 
   async startWorker(): Promise<void> {
@@ -117,18 +124,40 @@ export class DataPathRig {
     await eventually('the worker’s connection', 20_000, () => this.plugin.connections > before || undefined, 20);
   }
 
-  /** Makes a repository in a new folder; answers its id. */
-  async createRepository(folder: string, encrypted = false): Promise<string> {
+  /** Makes a repository; answers its id. */
+  async createRepository(place: { readonly location: string; readonly access?: StoreAccess }, encrypted = false): Promise<string> {
     const key = { kind: 'REPOSITORY_KEY_KIND_KEY_FILE' as const, secret: randomBytes(32).toString('hex') };
-    const request = { requestId: randomUUID(), location: `directory:${folder}`, ...(encrypted && { key }) };
+    const request = { requestId: randomUUID(), ...place, ...(encrypted && { key }) };
     const { repository } = await this.repositories.call('CreateRepository', request, { deadlineMs: 30_000 });
     const repositoryId = repository?.repositoryId ?? '';
-    await this.repositories.call(
-      'AttachRepository',
-      { location: request.location, expectedRepositoryId: repositoryId },
-      { deadlineMs: 60_000 },
-    );
+    const { location } = place;
+    await this.repositories.call('AttachRepository', { location, expectedRepositoryId: repositoryId }, { deadlineMs: 60_000 });
     return repositoryId;
+  }
+
+  /** Verifies everything. Throws when there is a finding. */
+  async verify(repositoryId: string): Promise<void> {
+    const { operationId } = await this.repositories.call('StartVerify', { requestId: randomUUID(), repositoryId }, { deadlineMs: 10_000 });
+    for await (const { result } of this.repositories.stream('WatchVerify', { operationId }, { idleTimeoutMs: 30_000 })) {
+      if (!result) continue;
+      if (result.failure) throw failureError(result.failure);
+      if (result.findingCount !== '0') throw new Error(`the verification found ${JSON.stringify(result.findings)}`);
+      return;
+    }
+    throw new Error('the verification ended without a result');
+  }
+
+  /** Removes points and collects: condemns what only they needed. */
+  async collect(repositoryId: string, pointIds: readonly string[]): Promise<CollectResult__Output> {
+    for (const pointId of pointIds) await this.maintenance.call('RemovePoint', { repositoryId, pointId }, { deadlineMs: 15_000 });
+    const request = { requestId: randomUUID(), repositoryId };
+    const { operationId } = await this.maintenance.call('StartCollect', request, { deadlineMs: 10_000 });
+    for await (const { result } of this.maintenance.stream('WatchCollect', { operationId }, { idleTimeoutMs: 30_000 })) {
+      if (!result) continue;
+      if (result.failure) throw failureError(result.failure);
+      return result;
+    }
+    throw new Error('the collection ended without a result');
   }
 
   async openBackup(repositoryId: string, pointIds: readonly string[] = []): Promise<{ sessionId: string; dataPath: DataPath }> {
@@ -195,6 +224,7 @@ export class DataPathRig {
     this.host.stop();
     (this.sessions as RpcClient<SessionServiceDefinition> | undefined)?.close();
     (this.repositories as RpcClient<RepositoryServiceDefinition> | undefined)?.close();
+    (this.maintenance as RpcClient<MaintenanceServiceDefinition> | undefined)?.close();
   }
 }
 

@@ -18,7 +18,7 @@ beforeAll(async () => {
   fs.mkdirSync(path.join(folder, 'sys/block'), { recursive: true });
   const devices = { sysFolder: path.join(folder, 'sys') };
   rig = await DataPathRig.start(folder, { platformId: 'p', clusterId: 'c', devices });
-  repositoryId = await rig.createRepository(path.join(folder, 'repository'));
+  repositoryId = await rig.createRepository({ location: `directory:${path.join(folder, 'repository')}` });
 });
 afterEach(() => {
   for (const device of loops.splice(0)) unplug(device);
