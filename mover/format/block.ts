@@ -1,6 +1,7 @@
 /** Blocks: digests and stored forms, as docs/formats/pack.md has them. Pure. */
 import zlib from 'node:zlib';
 import { blake3, Blake3Hasher } from '@napi-rs/blake-hash';
+import { compressSync, uncompressSync } from 'lz4-napi';
 import { BlockCodec, DIGEST_BYTES, PAYLOAD_CHECK_BYTES } from '../../proto/data-mover/frame-types';
 import { BlockErrors } from '../errors/mover-errors';
 
@@ -30,34 +31,47 @@ export function isZero(bytes: Buffer): boolean {
   return bytes[0] === 0 && bytes.compare(bytes, 1, bytes.length, 0, bytes.length - 1) === 0;
 }
 
-/** Stored form of a block: compressed when that saves 5 %. */
+/** A compressed form must save 5 %. */
+const worthCompressing = 0.95;
+
+/** Stored form of a block: compressed when that saves 5 %. `level` is zstd's. */
 export function storeForm(raw: Buffer, codec: BlockCodec, level: number): { codec: BlockCodec; payload: Buffer } {
-  if (codec === BlockCodec.zstd) {
-    const payload = zlib.zstdCompressSync(raw, {
-      chunkSize: raw.length + 4096,
-      params: { [zlib.constants.ZSTD_c_compressionLevel]: level },
-    });
-    if (payload.length < raw.length * 0.95) return { codec: BlockCodec.zstd, payload };
+  const payload = compressed(raw, codec, level);
+  return payload && payload.length < raw.length * worthCompressing ? { codec, payload } : { codec: BlockCodec.none, payload: raw };
+}
+
+function compressed(raw: Buffer, codec: BlockCodec, level: number): Buffer | undefined {
+  switch (codec) {
+    case BlockCodec.zstd:
+      return zlib.zstdCompressSync(raw, { chunkSize: raw.length + 4096, params: { [zlib.constants.ZSTD_c_compressionLevel]: level } });
+    case BlockCodec.lz4:
+      return compressSync(raw);
+    default:
+      return undefined;
   }
-  return { codec: BlockCodec.none, payload: raw };
 }
 
 /** The raw block. Throws BLOCK_CORRUPT when it does not decompress to exactly `rawLength` bytes. The digest is not checked. */
 export function rawForm(stored: Buffer, codec: number, rawLength: number, digest: Uint8Array): Buffer {
+  const corrupt = (problem: string, cause?: unknown) => BlockErrors.BLOCK_CORRUPT({ digest: hexOf(digest), problem }, { cause });
   if (codec === BlockCodec.none) {
     if (stored.length === rawLength) return stored;
-    throw BlockErrors.BLOCK_CORRUPT({ digest: hexOf(digest), problem: `its length is ${stored.length}, not ${rawLength}` });
+    throw corrupt(`its length is ${stored.length}, not ${rawLength}`);
   }
-  if (codec !== BlockCodec.zstd) throw BlockErrors.BLOCK_CORRUPT({ digest: hexOf(digest), problem: `unknown codec ${codec}` });
+  if (codec !== BlockCodec.zstd && codec !== BlockCodec.lz4) throw corrupt(`unknown codec ${codec}`);
+  // The decompressor makes as much room as the first four bytes claim.
+  if (codec === BlockCodec.lz4 && (stored.length < 4 || stored.readUInt32LE(0) !== rawLength)) throw corrupt('its lengths differ');
   let raw: Buffer;
   try {
-    // chunkSize above the result: one buffer, and a fifth less time; maxOutputLength: what is stored may lie.
-    raw = zlib.zstdDecompressSync(stored, { chunkSize: rawLength + 4096, maxOutputLength: rawLength + 4096 });
+    raw =
+      codec === BlockCodec.lz4
+        ? uncompressSync(stored)
+        : // chunkSize above the result: one buffer, and a fifth less time; maxOutputLength: what is stored may lie.
+          zlib.zstdDecompressSync(stored, { chunkSize: rawLength + 4096, maxOutputLength: rawLength + 4096 });
   } catch (cause) {
-    throw BlockErrors.BLOCK_CORRUPT({ digest: hexOf(digest), problem: 'it does not decompress' }, { cause });
+    throw corrupt('it does not decompress', cause);
   }
-  if (raw.length !== rawLength)
-    throw BlockErrors.BLOCK_CORRUPT({ digest: hexOf(digest), problem: `it decompresses to ${raw.length} bytes` });
+  if (raw.length !== rawLength) throw corrupt(`it decompresses to ${raw.length} bytes`);
   return raw;
 }
 

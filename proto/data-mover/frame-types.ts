@@ -22,9 +22,11 @@ export const PAYLOAD_CHECK_BYTES = 16;
 export const MAX_PROBE_BYTES = 1024 * 1024;
 /** What one connection may send in Probes. */
 export const MAX_PROBED_BYTES = 256 * 1024 * 1024;
+/** Ranges in one Mapped. */
+export const MAX_MAPPED_RANGES = 4096;
 
 /** Codec numbers in Welcome, Put and Block. */
-export const BlockCodec = { none: 0, zstd: 1 } as const;
+export const BlockCodec = { none: 0, zstd: 1, lz4: 2 } as const;
 export type BlockCodec = (typeof BlockCodec)[keyof typeof BlockCodec];
 
 export const FrameType = {
@@ -50,6 +52,8 @@ export const FrameType = {
   bye: 20,
   probe: 21,
   probeReply: 22,
+  listMapped: 23,
+  mapped: 24,
   error: 31,
 } as const;
 export type FrameType = (typeof FrameType)[keyof typeof FrameType];
@@ -80,11 +84,15 @@ export interface OpenDiskFrame extends SequenceFrame {
   sizeBytes: number;
   basePointId: string;
   baseDiskId: string;
+  /** Absent: empty. */
+  contentId?: string;
 }
 
 export interface DiskOpenedFrame extends SequenceFrame {
   handle: number;
   committed: boolean;
+  /** Absent: false. */
+  hasMapped?: boolean;
 }
 
 export interface OfferFrame extends SequenceFrame {
@@ -151,6 +159,16 @@ export interface ProbeReplyFrame extends SequenceFrame {
   receivedBytes: number;
 }
 
+export interface ListMappedFrame extends SequenceFrame {
+  handle: number;
+  firstBlock: number;
+}
+
+export interface MappedFrame extends SequenceFrame {
+  /** Where the next question goes on; the disk's block count when this was all. */
+  nextBlock: number;
+}
+
 export interface ErrorFrame extends SequenceFrame {
   code: string;
   message: string;
@@ -182,6 +200,8 @@ export interface FrameHeaders {
   [FrameType.bye]: ByeFrame;
   [FrameType.probe]: SequenceFrame;
   [FrameType.probeReply]: ProbeReplyFrame;
+  [FrameType.listMapped]: ListMappedFrame;
+  [FrameType.mapped]: MappedFrame;
   [FrameType.error]: ErrorFrame;
 }
 
@@ -209,6 +229,8 @@ export const frameMessages: Readonly<Record<FrameType, string>> = {
   [FrameType.bye]: 'ByeFrame',
   [FrameType.probe]: 'ProbeFrame',
   [FrameType.probeReply]: 'ProbeReplyFrame',
+  [FrameType.listMapped]: 'ListMappedFrame',
+  [FrameType.mapped]: 'MappedFrame',
   [FrameType.error]: 'ErrorFrame',
 };
 
@@ -219,6 +241,7 @@ const withPayload: ReadonlySet<number> = new Set([
   FrameType.diskCommitted,
   FrameType.block,
   FrameType.probe,
+  FrameType.mapped,
 ]);
 
 /** True when frames of the type may carry a payload. */

@@ -20,14 +20,15 @@ import type { BlockSource } from '../sources/block-source';
 import { ListFeed } from './block-feed';
 import type { BlockFeed } from './block-feed';
 import { giveBack, takeBuffer } from './buffer-pool';
+import { compressorFor } from './block-codec';
+import type { CodecCompressor } from './block-codec';
 import type { SharedCounters } from './counters';
 import { ZERO_DIGEST, blockDigest, isZero, payloadCheck } from './digest';
 import type { RateLimit } from '../../common/flow/rate-limit';
 import { SlabReader } from './slab-reader';
 import type { Slab } from './slab-reader';
 import { Wake } from './wake';
-import { compressBound, createCompressor } from './zstd-stream';
-import type { BlockCompressor } from './zstd-stream';
+import { compressBound } from './zstd-stream';
 
 /** Raw bytes of one batch: the range of one read, the blocks of one offer. Larger ones are not faster and cost memory in every lane. */
 const batchBytes = 2 * 1024 * 1024;
@@ -72,7 +73,7 @@ export class BackupLane {
   private epoch = 0;
   /** Connections lost since the last batch was answered. */
   private fruitless = 0;
-  private compressor: BlockCompressor | undefined;
+  private compressor: CodecCompressor | undefined;
 
   private constructor(
     private readonly disk: DiskConnection,
@@ -139,7 +140,7 @@ export class BackupLane {
 
   private prepareBuffers(readAhead: number): void {
     const { terms } = this.disk;
-    this.compressor ??= terms.codec === BlockCodec.zstd ? createCompressor(terms.codecLevel) : undefined;
+    this.compressor ??= compressorFor(terms.codec, terms.codecLevel);
     const count = Math.max(1, Math.min(putBuffers, terms.maxPutsInFlight));
     const length = FRAME_HEADROOM_BYTES + compressBound(this.blockSizeBytes);
     this.frames = Array.from({ length: count }, () => takeBuffer(length));
@@ -269,7 +270,7 @@ export class BackupLane {
     let length = 0;
     if (this.compressor) {
       length = this.compressor.compress(raw, frame, FRAME_HEADROOM_BYTES);
-      if (length <= raw.length * worthCompressing) codec = BlockCodec.zstd;
+      if (length <= raw.length * worthCompressing) ({ codec } = this.compressor);
     }
     if (codec === BlockCodec.none) length = raw.copy(frame, FRAME_HEADROOM_BYTES);
     const check = payloadCheck(frame.subarray(FRAME_HEADROOM_BYTES, FRAME_HEADROOM_BYTES + length));

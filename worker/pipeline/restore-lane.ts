@@ -1,5 +1,5 @@
 import { setImmediate as breathe } from 'node:timers/promises';
-import { BlockCodec, type BlockFrame, type ImageOpenedFrame } from '../../proto/data-mover/frame-types';
+import type { BlockFrame, ImageOpenedFrame } from '../../proto/data-mover/frame-types';
 import type { WorkCursor } from '../extents/work-cursor';
 import { moverError } from '../errors/error-message';
 import { WorkerErrors } from '../errors/worker-errors';
@@ -7,13 +7,12 @@ import { MoverConnection, isConnectionLoss } from '../mover-client/mover-connect
 import type { MoverAddress } from '../mover-client/mover-connection';
 import { openWithPatience } from '../mover-client/reopening';
 import type { BlockTarget } from '../targets/block-target';
+import { Decompressors } from './block-codec';
 import { giveBack, takeBuffer } from './buffer-pool';
 import type { SharedCounters } from './counters';
 import { blockDigest } from './digest';
 import type { RateLimit } from '../../common/flow/rate-limit';
 import { Wake } from './wake';
-import { createDecompressor, decompressOnce } from './zstd-stream';
-import type { BlockDecompressor } from './zstd-stream';
 
 /** Raw bytes of one Read and of one write. */
 const batchBytes = 2 * 1024 * 1024;
@@ -42,7 +41,7 @@ interface Part {
 
 /** One thread's share of a restore: read, decompress, verify, write. Holes cost nothing: they are skipped with one answer. */
 export class RestoreLane {
-  private decompressor: BlockDecompressor | undefined;
+  private decompressors: Decompressors | undefined;
   private readonly free: Part[] = [];
   private readonly wake = new Wake();
   private failure: unknown;
@@ -76,7 +75,7 @@ export class RestoreLane {
    */
   async run(cursor: WorkCursor, target: BlockTarget): Promise<void> {
     const partBlocks = Math.max(1, Math.min(Math.floor(batchBytes / this.blockSizeBytes), this.connection.terms.maxBatch));
-    this.decompressor ??= createDecompressor();
+    this.decompressors ??= new Decompressors();
     for (let made = 0; made < batchesInFlight; made += 1) {
       const buffer = takeBuffer(partBlocks * this.blockSizeBytes);
       this.free.push({ buffer, firstBlock: 0, blockCount: 0, present: [], problem: undefined });
@@ -186,9 +185,13 @@ export class RestoreLane {
       throw WorkerErrors.MOVER_ANSWER_INVALID({ problem: `block ${header.block} of ${header.rawLength} bytes was not asked for` });
     }
     const raw = part.buffer.subarray(at, at + length);
-    const decoded = this.decodeWith(this.decompressor as BlockDecompressor, header, payload, raw);
+    const { codec } = header;
+    const isRight = (decompressed: boolean) => decompressed && blockDigest(this.connection.terms.digestKey, raw).equals(header.digest);
     // A kept context that a bad block left in disorder would condemn the good ones after it: the last word has a fresh one.
-    if (!decoded && !this.decodeWith(decompressOnce, header, payload, raw)) {
+    if (
+      !isRight((this.decompressors as Decompressors).decompress(codec, payload, raw)) &&
+      !isRight(Decompressors.once(codec, payload, raw))
+    ) {
       throw moverError(
         'BLOCK_CORRUPT',
         `Block ${header.block} of disk ${this.options.diskId} is not what its digest says. Verify the repository, then restore another point.`,
@@ -198,17 +201,6 @@ export class RestoreLane {
     }
     part.present[position] = true;
     this.options.counters.add('transferredBytes', payload.length);
-  }
-
-  private decodeWith(decompressor: BlockDecompressor, header: BlockFrame, payload: Buffer, raw: Buffer): boolean {
-    if (header.codec === BlockCodec.zstd) {
-      if (!decompressor.decompress(payload, raw)) return false;
-    } else if (header.codec !== BlockCodec.none || payload.length !== raw.length) {
-      return false;
-    } else {
-      payload.copy(raw);
-    }
-    return blockDigest(this.connection.terms.digestKey, raw).equals(header.digest);
   }
 
   /** Writes runs of blocks that are there and zeroes the others, each run in as few pieces as the target takes. */

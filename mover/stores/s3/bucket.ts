@@ -39,6 +39,13 @@ export interface Fetched {
   readonly etag: string;
 }
 
+/** An upload that was neither completed nor aborted. `begunAt` is by the server's clock. */
+export interface OpenUpload {
+  readonly key: string;
+  readonly uploadId: string;
+  readonly begunAt: Date | undefined;
+}
+
 /** What a write demands of the object that is there. */
 export type WriteCondition = { readonly absent: true } | { readonly etag: string };
 
@@ -208,7 +215,7 @@ export class Bucket {
   }
 
   /** Uploads that were neither completed nor aborted; they hold space. */
-  async *openUploads(prefix: string): AsyncGenerator<{ readonly key: string; readonly uploadId: string }> {
+  async *openUploads(prefix: string): AsyncGenerator<OpenUpload> {
     let after: { KeyMarker?: string; UploadIdMarker?: string } | undefined;
     do {
       let page;
@@ -217,8 +224,8 @@ export class Bucket {
       } catch (error) {
         throw this.translate(error, prefix);
       }
-      for (const { Key, UploadId } of page.Uploads ?? []) {
-        if (Key !== undefined && UploadId !== undefined) yield { key: Key, uploadId: UploadId };
+      for (const { Key, UploadId, Initiated } of page.Uploads ?? []) {
+        if (Key !== undefined && UploadId !== undefined) yield { key: Key, uploadId: UploadId, begunAt: Initiated };
       }
       const { NextKeyMarker, NextUploadIdMarker } = page;
       after =
