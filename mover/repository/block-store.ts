@@ -134,6 +134,11 @@ export class BlockStore {
     this.received.add(key);
   }
 
+  /** Stores a block again, though it lies somewhere already, because that pack is to go. Waits for room; durable after `flush`. */
+  async copyBlock(block: StoredBlock): Promise<void> {
+    while (!this.writer.tryAppend(block)) await this.writer.room();
+  }
+
   /** Resolves when all blocks taken so far are durable, or gone because the store failed. */
   async flush(): Promise<void> {
     await this.writer.flush();

@@ -13,8 +13,10 @@ import {
   type PointDiskRecord,
   type PointRecord,
 } from '../format/manifest';
+import { tombstoneName, tombstoneOf } from '../format/tombstone';
 import type { Store } from '../stores/store';
 import type { RepositoryKeys } from './repository-keys';
+import { Tombstones } from './tombstones';
 
 const maxManifestBytes = 128 * 1024 * 1024;
 /** Nearly every point section fits into the first read. */
@@ -29,36 +31,59 @@ export class PointCatalog {
   /** One string per VM. */
   private readonly vmIds = new Map<string, string>();
 
+  /** Object names by point id, those of removed points too. */
+  private readonly names = new Map<string, string>();
+  /** Which of them were removed. */
+  readonly tombstones: Tombstones;
+
   private constructor(
     private readonly store: Store,
-    /** Object names by point id. */
-    private readonly names: Map<string, string>,
     private readonly keys: RepositoryKeys | undefined,
-  ) {}
+  ) {
+    this.tombstones = new Tombstones(store, keys);
+  }
 
   /** `keys` in an encrypted repository. */
   static async load(store: Store, keys?: RepositoryKeys): Promise<PointCatalog> {
-    const catalog = new PointCatalog(store, new Map(), keys);
+    const catalog = new PointCatalog(store, keys);
     await catalog.reload();
     return catalog;
   }
 
-  /** Finds manifests that nobody told of. */
+  /** Finds what nobody told of: manifests and tombstones that were made, and manifests that are gone. */
   async reload(): Promise<void> {
-    for await (const name of this.store.list(MANIFEST_PREFIX)) this.note(name);
+    // Tombstones first: they are deleted after the manifest, so that what is listed next without one is really there.
+    await this.tombstones.reload();
+    const gone = new Set(this.names.values());
+    for await (const name of this.store.list(MANIFEST_PREFIX)) {
+      this.note(name);
+      gone.delete(name);
+    }
+    await this.look(gone);
   }
 
+  /** Without removed ones, like everything here that does not say otherwise. */
   get count(): number {
-    return this.names.size;
+    let count = this.names.size;
+    for (const id of this.tombstones.ids()) if (this.names.has(id)) count--;
+    return count;
   }
 
   has(pointId: string): boolean {
-    return this.names.has(pointId);
+    return this.names.has(pointId) && !this.tombstones.has(pointId);
   }
 
   /** Ids, oldest commit first. */
   ids(): string[] {
-    return [...this.names].sort(([, a], [, b]) => (a < b ? -1 : 1)).map(([id]) => id);
+    return [...this.names]
+      .filter(([id]) => !this.tombstones.has(id))
+      .sort(([, a], [, b]) => (a < b ? -1 : 1))
+      .map(([id]) => id);
+  }
+
+  /** Ids of points that were removed and are not deleted yet. */
+  removedIds(): string[] {
+    return this.tombstones.ids().filter((id) => this.names.has(id));
   }
 
   /** Points of one VM or (empty) of all, oldest commit first; one that cannot be read is listed as damaged, never left out. Throws REPOSITORY_IO. */
@@ -78,6 +103,12 @@ export class PointCatalog {
 
   /** A point without its configuration. Throws POINT_NOT_FOUND, MANIFEST_DAMAGED. */
   async read(pointId: string): Promise<PointRecord> {
+    this.assertNotRemoved(pointId);
+    return this.readRemoved(pointId);
+  }
+
+  /** As `read`, for a removed point too. */
+  async readRemoved(pointId: string): Promise<PointRecord> {
     const name = this.nameOf(pointId);
     return this.missing(pointId, async () => {
       const start = Buffer.alloc(firstReadBytes);
@@ -93,6 +124,7 @@ export class PointCatalog {
 
   /** A point with its configuration, which may hold secrets. Throws POINT_NOT_FOUND, MANIFEST_DAMAGED. */
   async readWhole(pointId: string): Promise<{ point: PointRecord; configuration: string }> {
+    this.assertNotRemoved(pointId);
     const name = this.nameOf(pointId);
     return this.missing(pointId, async () =>
       decodeManifest(await this.store.readWhole(name, maxManifestBytes), pointId, this.keys?.document(name)),
@@ -131,10 +163,41 @@ export class PointCatalog {
     if (id !== undefined) this.names.set(id, name);
   }
 
-  /** Another mover deleted a point. */
+  /** Other movers made, changed or deleted these objects; names of other things are passed over. */
+  async look(objects: Iterable<string>): Promise<void> {
+    for (const name of objects) {
+      const removed = tombstoneOf(name);
+      if (removed !== undefined) await this.tombstones.look(removed);
+      const pointId = pointIdOf(name);
+      if (pointId === undefined) continue;
+      try {
+        await this.store.sizeOf(name);
+        this.note(name);
+      } catch (error) {
+        if (!hasCode(error, 'OBJECT_NOT_FOUND')) throw error;
+        this.forget(pointId);
+      }
+    }
+  }
+
+  /** Deletes the manifest of a removed point for good, then its tombstone. Resolves with the names of both. */
+  async deleteRemoved(pointId: string): Promise<string[]> {
+    const name = this.names.get(pointId);
+    // In this order: without its tombstone the point would be back.
+    if (name !== undefined) await this.store.delete(name);
+    await this.tombstones.delete(pointId);
+    this.forget(pointId);
+    return [...(name === undefined ? [] : [name]), tombstoneName(pointId)];
+  }
+
+  /** A point was deleted. */
   forget(pointId: string): void {
     this.names.delete(pointId);
     this.vms.delete(pointId);
+  }
+
+  private assertNotRemoved(pointId: string): void {
+    if (this.tombstones.has(pointId)) throw RepositoryErrors.POINT_NOT_FOUND({ pointId });
   }
 
   private nameOf(pointId: string): string {

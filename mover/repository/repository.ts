@@ -246,6 +246,7 @@ export class Repository {
     if (everything) await this.points.reload();
     else for (const name of manifests) this.points.note(name);
     await this.index.addAnnounced(everything ? await this.index.listed() : packs);
+    await this.points.look(changed);
     if (changed.size > 0) for (const listener of this.changeListeners) await listener(changed);
   }
 }
