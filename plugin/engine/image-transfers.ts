@@ -31,6 +31,8 @@ export interface ImageTransfer {
   readonly hostId: string | undefined;
   readonly active: boolean;
   readonly transferredBytes: number;
+  /** As it was asked for. */
+  readonly inactivityTimeoutSeconds: number | undefined;
   /** Secret: who has it may read or write the disk. Absent before `transferring` and while finalizing. */
   readonly transferUrl: Secret | undefined;
   readonly proxyUrl: Secret | undefined;
@@ -123,6 +125,7 @@ function transferOf(wire: Wire): ImageTransfer {
     hostId: idOf(wire, 'host'),
     active: flagOf(wire, 'active'),
     transferredBytes: integerOf(wire, 'transferred') ?? 0,
+    inactivityTimeoutSeconds: integerOf(wire, 'inactivity_timeout'),
     transferUrl: transferUrl === undefined || transferUrl === '' ? undefined : new Secret(transferUrl),
     proxyUrl: proxyUrl === undefined || proxyUrl === '' ? undefined : new Secret(proxyUrl),
   };

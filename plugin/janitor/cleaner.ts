@@ -204,13 +204,22 @@ export class Cleaner {
     return { engine: this.engines.of(entry.platformId), patience, journal, mayStillCome: this.#mayStillCome(entry) };
   }
 
-  /** By id; else, as the engine tells neither mark nor backup of a transfer, by disk and direction while the disk is ours alone. */
+  /**
+   * By id; else, as the engine tells neither mark nor backup of a transfer, by disk and direction while the disk is ours alone, or, of a
+   * volume of our snapshot, while that volume is locked and by the time-out that we chose for it.
+   */
   async #findTransfer(engine: EngineApi, entry: JournalEntry): Promise<ImageTransfer | undefined> {
     if (entry.objectId !== undefined) return await engine.transfers.find(entry.objectId);
-    const { diskId, direction, backupId } = entry.details;
+    const { diskId = '', direction, backupId, volumeId, inactivityTimeout } = entry.details;
+    if (volumeId !== undefined && !(await isLocked(engine, diskId, volumeId))) return undefined;
     const known = new Set(this.journal.openEntries().flatMap((e) => (e.kind === 'image-transfer' && e.objectId ? [e.objectId] : [])));
     const found = (await engine.transfers.list()).find(
-      (t) => t.diskId === diskId && (t.direction ?? direction) === direction && !finishedTransfer.includes(t.phase) && !known.has(t.id),
+      (t) =>
+        t.diskId === diskId &&
+        (t.direction ?? direction) === direction &&
+        !finishedTransfer.includes(t.phase) &&
+        !known.has(t.id) &&
+        (volumeId === undefined || t.inactivityTimeoutSeconds === Number(inactivityTimeout)),
     );
     if (!found || backupId === undefined || backupId === '') return found;
     // While our backup is unfinished the engine refuses every other transfer of its disks; afterwards it could be anybody's.
@@ -254,6 +263,16 @@ export class Cleaner {
       );
       return { entry, state: forPeople ? 'stuck' : 'pending', found: entry.state === 'created', message };
     }
+  }
+}
+
+/** A transfer of a volume locks it (engine REST API §6.3). */
+async function isLocked(engine: EngineApi, diskId: string, volumeId: string): Promise<boolean> {
+  try {
+    return (await engine.disks.volumes(diskId)).some(({ id, status }) => id === volumeId && status === 'locked');
+  } catch (error) {
+    if (hasCode(error, 'ENGINE_NOT_FOUND')) return false;
+    throw error;
   }
 }
 

@@ -3,6 +3,7 @@
  * mixed, a kill in the middle, and a restore. The worker is in memory and moves no data; that is the business of `test/e2e`.
  */
 import { randomUUID } from 'node:crypto';
+import { readZeroRanges } from '../image-service/read-zero-ranges';
 import { eventually } from '../testing/eventually';
 import { asFake, startLabEngine } from '../testing/lab-engine';
 import type { LabEngine } from '../testing/lab-engine';
@@ -52,7 +53,7 @@ beforeAll(async () => {
 afterAll(() => lab[Symbol.asyncDispose](), 60_000);
 
 function bench(file = new MemoryJournalFile(), mortal = new Mortal()): Promise<Bench> {
-  return startBench({ engine: asFake(lab.engine), clock, file, mortal, workers: 0, workerVms: [workerVm] });
+  return startBench({ engine: asFake(lab.engine), clock, file, mortal, workers: 0, workerVms: [workerVm], readZeroRanges });
 }
 
 function order(run: Run | undefined, more: Partial<BackupRequest> = {}): BackupRequest {
@@ -98,6 +99,41 @@ it('backs up by attachment between image transfers, without a trace, and the che
   const next = await runBackup(at, order(between, { transport: 'image-transfer' }));
   expect(next.result.outcome).toBe('success');
   expect(modes(next)).toMatchObject({ system: 'incremental' });
+  expect(await lab.leftovers()).toEqual([]);
+}, 120_000);
+
+it('hands on what the image service knows to be zero of the snapshot', async () => {
+  await using at = await bench();
+  const mib = 1024 ** 2;
+  const write = (offsetMib: number, pattern: string) =>
+    lab.control(`/vms/${webId}/write`, { disk: 'system', offsetBytes: offsetMib * mib, lengthBytes: mib, pattern, seed: offsetMib });
+  await write(5, 'random');
+  await write(20, 'random');
+  const holesIn = async (run: Run, name: string) => {
+    expect(run.result).toMatchObject({ outcome: 'success', leftForJanitor: [] });
+    const diskId = run.awaiting?.disks.find((d) => d.disk.name === name)?.disk.diskId;
+    const task = at.worker.tasks.findLast((one) => one.backupDisk?.diskId === diskId);
+    return (task?.backupDisk?.attachedDisk?.zeroRanges ?? []).map((r) => [Number(r.startBytes) / mib, Number(r.lengthBytes) / mib]);
+  };
+  expect(await holesIn(await runBackup(at, order(undefined)), 'system')).toEqual([
+    [0, 5],
+    [6, 14],
+    [21, 11],
+  ]);
+  // Through the layers that an earlier snapshot's merge left, too.
+  await write(10, 'random');
+  const second = await runBackup(at, order(undefined));
+  expect(await holesIn(second, 'system')).toEqual([
+    [0, 5],
+    [6, 4],
+    [11, 9],
+    [21, 11],
+  ]);
+  // A raw file has its first page written when it is made.
+  const [data = [0, 0], ...others] = await holesIn(second, 'data');
+  expect([data[0]! + data[1]!, others]).toEqual([16, []]);
+  expect(data[1]).toBeGreaterThan(15);
+  expect(second.notes.map(({ code }) => code)).not.toContain('attachment-read-whole');
   expect(await lab.leftovers()).toEqual([]);
 }, 120_000);
 

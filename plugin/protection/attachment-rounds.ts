@@ -10,7 +10,8 @@ import type { AttachedDiskTasks, AttachedTaskResult } from './attached-disk-task
 import type { RoundsInput, RoundsResult } from './backup-rounds';
 import { snapshotMark } from './marks';
 import type { Patience } from './patience';
-import { waitingReason } from './rounds-notes';
+import { tellReadWhole, waitingReason } from './rounds-notes';
+import type { SnapshotExtents, SnapshotZeroRanges } from './snapshot-extents';
 import type { PlannedDisk } from './strategy';
 import type { TakenSnapshot, VmSnapshots } from './vm-snapshots';
 import { mostPlugged } from './worker-attachments';
@@ -18,6 +19,7 @@ import { mostPlugged } from './worker-attachments';
 export class AttachmentRounds {
   constructor(
     private readonly snapshots: VmSnapshots,
+    private readonly extents: SnapshotExtents,
     private readonly tasks: AttachedDiskTasks,
     private readonly patience: Patience,
   ) {}
@@ -42,11 +44,12 @@ export class AttachmentRounds {
     );
     scope.phase('transferring');
     const outcomes = new Map<string, DiskOutcome>();
+    const known = this.#askedOnce(input, snapshot);
     const size = (disk: PlannedDisk) => input.disks.get(disk.diskId)?.sizeBytes ?? 0;
     // Large ones first: the run is as long as its longest lane.
     const order = [...plan].sort((a, b) => size(b) - size(a));
     await slots.each(order, Math.min(request.diskParallel, mostPlugged), scope.signal, async (disk, slot, signal) => {
-      outcomes.set(disk.diskId, await this.#disk(input, snapshot, disk, slot, signal));
+      outcomes.set(disk.diskId, await this.#disk(input, snapshot, disk, await known(disk.diskId, signal), slot, signal));
     });
     return {
       outcomes: [...input.disks.keys()].flatMap((diskId) => outcomes.get(diskId) ?? []),
@@ -59,7 +62,36 @@ export class AttachmentRounds {
     };
   }
 
-  async #disk(input: RoundsInput, snapshot: TakenSnapshot, planned: PlannedDisk, slot: Slot, signal: AbortSignal): Promise<DiskOutcome> {
+  /** What each disk holds nothing in. Asked once, also when a disk is begun again with another worker; no more once nobody can be reached. */
+  #askedOnce(input: RoundsInput, snapshot: TakenSnapshot): (diskId: string, signal: AbortSignal) => Promise<SnapshotZeroRanges> {
+    const { engine, request, disks } = input;
+    const answers = new Map<string, SnapshotZeroRanges>();
+    let away = input.imageServiceAway;
+    return async (diskId, signal) => {
+      const before = answers.get(diskId);
+      if (before) return before;
+      const order = {
+        operationId: request.operationId,
+        ...request.vm,
+        diskId,
+        volumeId: snapshot.volumeIds.get(diskId),
+        sizeBytes: snapshot.sizesBytes.get(diskId) ?? disks.get(diskId)?.sizeBytes ?? 0,
+      };
+      const answer = away === undefined ? await this.extents.ask(engine, order, signal) : { unknown: away, away: true };
+      if ('unknown' in answer && answer.away) away ??= answer.unknown;
+      answers.set(diskId, answer);
+      return answer;
+    };
+  }
+
+  async #disk(
+    input: RoundsInput,
+    snapshot: TakenSnapshot,
+    planned: PlannedDisk,
+    holds: SnapshotZeroRanges,
+    slot: Slot,
+    signal: AbortSignal,
+  ): Promise<DiskOutcome> {
     const { engine, request, scope } = input;
     const { diskId, mode, reason } = planned;
     const known = input.disks.get(diskId);
@@ -69,6 +101,11 @@ export class AttachmentRounds {
     const tell = (counters: AttachedTaskResult['counters']) =>
       scope.progress({ diskId, diskName: known.name, counters, totalBytes: sizeBytes, mode, reason });
     tell(noBytes);
+    if ('unknown' in holds) tellReadWhole(input.notes, known, holds.unknown);
+    const zeroRanges = ('zeroRanges' in holds ? holds.zeroRanges : []).map(({ start, length }) => ({
+      startBytes: String(start),
+      lengthBytes: String(length),
+    }));
     const { failure, counters } = await this.tasks.run(engine, {
       attachment: {
         operationId: request.operationId,
@@ -82,7 +119,7 @@ export class AttachmentRounds {
       signal,
       task: (attachedDisk) => ({
         backupDisk: {
-          attachedDisk,
+          attachedDisk: { ...attachedDisk, zeroRanges },
           dataPath: request.dataPath,
           diskId,
           readScope: 'READ_SCOPE_ALLOCATED',

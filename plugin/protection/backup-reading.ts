@@ -72,14 +72,15 @@ export class BackupReading {
     }
   }
 
-  async #byAttachment(input: ReadingInput, reserved?: SlotPool): Promise<RoundsResult> {
+  async #byAttachment(input: ReadingInput, reserved?: SlotPool, imageServiceAway?: string): Promise<RoundsResult> {
     const { engine, request, scope, notes, selected } = input;
     const plan = planAttachedDisks({ disks: selected.map(({ disk }) => ({ id: disk.id, format: disk.format })), ...planBase(request) });
     const pool = reserved ?? (await this.#attachmentPool(input));
     try {
       await pool.reserve(scope.signal);
       tellHop(notes, pool.slot);
-      return await this.attachments.run({ ...common(input), engine, slots: pool, mark: '', plan, disks: storedDisks(selected) });
+      const disks = storedDisks(selected);
+      return await this.attachments.run({ ...common(input), engine, slots: pool, mark: '', plan, disks, imageServiceAway });
     } finally {
       pool.release();
     }
@@ -106,7 +107,9 @@ export class BackupReading {
       'warning',
       `No image service could be reached (${isTidemarkError(failure) ? failure.message : 'see the log'}), so the disks were read by attaching a snapshot of them to a worker VM. Everything was read; only what changed was stored.`,
     );
-    return await this.#byAttachment(input, pool);
+    // A worker that cannot reach the image service says nothing of the plug-in; an engine that finds none does.
+    const away = hasCode(failure, 'TRANSFER_NOT_STARTED') ? failure.message : undefined;
+    return await this.#byAttachment(input, pool, away);
   }
 
   async #plan({ engine, request, scope, selected }: ReadingInput) {

@@ -39,6 +39,8 @@ export interface RoundsInput {
   readonly running: boolean;
   /** The guest is a Windows. */
   readonly windows: boolean;
+  /** Why no image service needs to be asked for anything; undefined where one may answer. */
+  readonly imageServiceAway?: string | undefined;
 }
 
 /** All disks are in the mover; the last engine backup still stands. */

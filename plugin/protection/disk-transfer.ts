@@ -1,3 +1,4 @@
+import { randomInt } from 'node:crypto';
 import type { ImageTransfer as WireImageTransfer } from '../../proto/gen/tidemark/worker/v1/ImageTransfer';
 import { hasCode } from '../../common/errors/tidemark-error';
 import type { ImageTransfer } from '../engine/image-transfers';
@@ -17,7 +18,11 @@ export interface TransferOrder {
   readonly direction: 'download' | 'upload';
   /** Downloads of a backup. */
   readonly backupId?: string | undefined;
+  /** Downloads of a disk as it was in a snapshot of ours: the volume that belongs to it. */
+  readonly volumeId?: string | undefined;
   readonly sizeBytes: number;
+  /** How long the engine's locks are waited for; default five minutes. */
+  readonly conflictMs?: number | undefined;
 }
 
 /** A transfer that is open: journalled, with URLs. */
@@ -30,7 +35,12 @@ export interface OpenTransfer {
 
 /** Extents of 8 TiB take minutes, and a worker may have to wait for its mover (product defaults §3). */
 const inactivityTimeoutSeconds = 900;
-const conflictMs = 5 * 60_000;
+/**
+ * A download of a snapshot's volume locks nothing that would keep somebody else's of the same disk away, and the engine tells neither volume
+ * nor a mark of it. Its time-out is told, so it is one of these by chance, and is journalled: who looks for it knows it again.
+ */
+const markedTimeouts = { from: 600, to: 900 };
+const defaultConflictMs = 5 * 60_000;
 const urlsMs = 5 * 60_000;
 const alive = ['initializing', 'transferring', 'resuming', 'unknown'];
 
@@ -43,14 +53,20 @@ export class DiskTransfers {
 
   /** Throws TRANSFER_NOT_STARTED when the engine made one that cannot be used; it is left in the journal, to be ended. */
   async open(engine: EngineApi, order: TransferOrder, signal: AbortSignal): Promise<OpenTransfer> {
-    const { operationId, platformId, vmId, diskId, direction, backupId } = order;
+    const { operationId, platformId, vmId, diskId, direction, backupId, volumeId, conflictMs = defaultConflictMs } = order;
+    const timeout = volumeId === undefined ? inactivityTimeoutSeconds : randomInt(markedTimeouts.from, markedTimeouts.to);
     const entry = await this.journal.intend({
       operationId,
       platformId,
       vmId,
       kind: 'image-transfer',
       mark: '',
-      details: { diskId, direction, ...(backupId === undefined ? {} : { backupId }) },
+      details: {
+        diskId,
+        direction,
+        ...(backupId === undefined ? {} : { backupId }),
+        ...(volumeId === undefined ? {} : { volumeId, inactivityTimeout: String(timeout) }),
+      },
     });
     let transfer: ImageTransfer;
     let sent = false;
@@ -58,7 +74,7 @@ export class DiskTransfers {
       transfer = await this.patience.whileConflict({ signal, deadlineMs: conflictMs }, () =>
         this.patience.create(signal, (lingering) => {
           sent = true;
-          return this.#create(engine, order, lingering);
+          return this.#create(engine, order, timeout, lingering);
         }),
       );
     } catch (error) {
@@ -91,17 +107,17 @@ export class DiskTransfers {
   }
 
   /** Creates; after a lost answer it looks for what was made first, so that no second one locks the disk. */
-  async #create(engine: EngineApi, order: TransferOrder, signal: AbortSignal): Promise<ImageTransfer> {
-    const { diskId, direction, backupId } = order;
+  async #create(engine: EngineApi, order: TransferOrder, timeout: number, signal: AbortSignal): Promise<ImageTransfer> {
+    const { diskId, direction, backupId, volumeId } = order;
     const known = new Set(this.journal.openEntries().flatMap((e) => (e.kind === 'image-transfer' && e.objectId ? [e.objectId] : [])));
     try {
       return await engine.transfers.create(
         {
           direction,
-          diskId,
+          ...(volumeId === undefined ? { diskId } : { volumeId }),
           ...(backupId === undefined ? {} : { backupId }),
           format: 'raw',
-          inactivityTimeoutSeconds,
+          inactivityTimeoutSeconds: timeout,
           timeoutPolicy: direction === 'download' ? 'cancel' : 'pause',
         },
         { signal },
@@ -109,7 +125,12 @@ export class DiskTransfers {
     } catch (error) {
       if (!hasCode(error, 'ENGINE_UNAVAILABLE', 'ENGINE_ANSWER_INVALID', 'ENGINE_INTERNAL_FAILURE')) throw error;
       const made = (await this.patience.whileAway(signal, () => engine.transfers.list({ signal }))).find(
-        (t) => t.diskId === diskId && (t.direction ?? direction) === direction && alive.includes(t.phase) && !known.has(t.id),
+        (t) =>
+          t.diskId === diskId &&
+          (t.direction ?? direction) === direction &&
+          alive.includes(t.phase) &&
+          !known.has(t.id) &&
+          (volumeId === undefined || t.inactivityTimeoutSeconds === timeout),
       );
       if (made) return made;
       throw error;

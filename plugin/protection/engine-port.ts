@@ -24,7 +24,7 @@ export interface EngineApi {
   readonly checkpoints: Pick<Checkpoints, 'list' | 'disks' | 'remove'>;
   readonly clusters: Pick<Clusters, 'find'>;
   readonly diskAttachments: Pick<DiskAttachments, 'add' | 'find' | 'plug' | 'unplug' | 'detach'>;
-  readonly disks: Pick<Disks, 'find' | 'create' | 'remove' | 'pages'>;
+  readonly disks: Pick<Disks, 'find' | 'create' | 'remove' | 'pages' | 'volumes'>;
   readonly events: Pick<Events, 'failureText'>;
   readonly networks: Pick<Networks, 'vnicProfiles'>;
   readonly nics: Pick<Nics, 'add'>;

@@ -11,6 +11,7 @@ import { serveProtection } from '../grpc/protection-service';
 import { serveWorkerFleet } from '../grpc/worker-fleet-service';
 import { serveWorkerEnrolment, serveWorkers } from '../grpc/worker-services';
 import type { WorkerCertificates } from '../grpc/worker-services';
+import { readZeroRanges } from '../image-service/read-zero-ranges';
 import { Cleaner } from '../janitor/cleaner';
 import { Janitor } from '../janitor/janitor';
 import { DiskJournalFile } from '../journal/journal-file';
@@ -38,6 +39,7 @@ import type { Preflight } from './preflight-port';
 import { Protection } from './protection';
 import { RestoreFlow } from './restore-flow';
 import { RestoredDisks } from './restored-disks';
+import { SnapshotExtents } from './snapshot-extents';
 import { VmSnapshots } from './vm-snapshots';
 import { WorkerAttachments } from './worker-attachments';
 
@@ -49,6 +51,7 @@ const own = {
   dispatcher: Symbol('dispatcher') as InjectionToken<Dispatcher>,
   patience: Symbol('patience') as InjectionToken<Patience>,
   cleaner: Symbol('cleaner') as InjectionToken<Cleaner>,
+  transfers: Symbol('transfers') as InjectionToken<DiskTransfers>,
   diskTasks: Symbol('diskTasks') as InjectionToken<DiskTasks>,
   janitor: Symbol('janitor') as InjectionToken<Janitor>,
   protection: Symbol('protectionUseCases') as InjectionToken<Protection>,
@@ -77,9 +80,9 @@ export function registerProtection(container: DependencyContainer): void {
     const isOwned = (entry: JournalEntry) => store.hasVm(entry.platformId, entry.objectId ?? '');
     return new Cleaner(engines(c), c.resolve(own.journal), c.resolve(own.patience), logger(c), isOwned);
   });
+  once(own.transfers, (c) => new DiskTransfers(c.resolve(own.journal), c.resolve(own.patience)));
   once(own.diskTasks, (c) => {
-    const transfers = new DiskTransfers(c.resolve(own.journal), c.resolve(own.patience));
-    return new DiskTasks(transfers, c.resolve(own.dispatcher), c.resolve(own.cleaner), c.resolve(own.patience));
+    return new DiskTasks(c.resolve(own.transfers), c.resolve(own.dispatcher), c.resolve(own.cleaner), c.resolve(own.patience));
   });
   once(
     own.janitor,
@@ -117,12 +120,13 @@ function makeProtection(c: DependencyContainer): Protection {
   };
   const attached = new AttachedDiskTasks(new WorkerAttachments(journal, patience), dispatcher, cleaner, patience);
   const rounds = new BackupRounds(new EngineBackups(journal, patience), tasks, cleaner, journal, patience);
-  const attachments = new AttachmentRounds(new VmSnapshots(journal, patience), attached, patience);
+  const extents = new SnapshotExtents(c.resolve(own.transfers), readZeroRanges, cleaner);
+  const attachments = new AttachmentRounds(new VmSnapshots(journal, patience), extents, attached, patience);
   const reading = new BackupReading(dispatcher, rounds, attachments, cleaner, patience);
   const backups = new BackupFlow(engines, preflight, reading, cleaner, journal, patience, logger);
   const disks = new RestoredDisks(tasks, attached, cleaner, journal, patience);
   const restores = new RestoreFlow(engines, dispatcher, tasks, disks, cleaner, journal, patience, logger);
-  return new Protection(c.resolve(own.registry), engines, backups, restores, systemClock);
+  return new Protection(c.resolve(own.registry), engines, backups, restores, systemClock, c.resolve(own.fleet));
 }
 
 function makePart(c: DependencyContainer): ProtectionPart {

@@ -21,6 +21,16 @@ export function tellPath(notes: RunNotes, disk: StoredDisk, result: Pick<DiskTas
   );
 }
 
+/** Not a warning: where image services cannot be reached it is how things are. */
+export function tellReadWhole(notes: RunNotes, disk: StoredDisk, reason: string): void {
+  notes.tell(
+    'attachment-read-whole',
+    'info',
+    `All of disk "${disk.name}" was read, as the plug-in could not learn what of it was never written (${reason}). It asks the image service of a host, or the engine's proxy.`,
+    disk.diskId,
+  );
+}
+
 export interface LossInput {
   readonly disks: ReadonlyMap<string, StoredDisk>;
   readonly running: boolean;

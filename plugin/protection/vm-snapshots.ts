@@ -39,6 +39,8 @@ export interface TakenSnapshot {
   readonly quiesced: boolean;
   /** Sizes of its disks by id: one may have grown since the VM was looked at. */
   readonly sizesBytes: ReadonlyMap<string, number>;
+  /** The volumes that hold its disks as they were, by disk. */
+  readonly volumeIds: ReadonlyMap<string, string>;
 }
 
 /** Live snapshots may take 30 minutes (product defaults §3). */
@@ -73,7 +75,7 @@ export class VmSnapshots {
       details: { diskIds: diskIds.join(','), ...(requireConsistency ? { frozen: 'yes' } : {}) },
     });
     let thawed = !requireConsistency;
-    let taken: Omit<TakenSnapshot, 'sizesBytes'>;
+    let taken: Omit<TakenSnapshot, 'sizesBytes' | 'volumeIds'>;
     try {
       try {
         taken = await this.#take(engine, order, entry, signal);
@@ -82,7 +84,11 @@ export class VmSnapshots {
       }
       const { snapshotId } = taken;
       const disks = await this.patience.whileAway(signal, () => engine.snapshots.disks(vmId, snapshotId, { signal }));
-      return { ...taken, sizesBytes: new Map(disks.map((disk) => [disk.id, disk.provisionedBytes])) };
+      return {
+        ...taken,
+        sizesBytes: new Map(disks.map((disk) => [disk.id, disk.provisionedBytes])),
+        volumeIds: new Map(disks.flatMap(({ id, imageId }) => (imageId === undefined ? [] : [[id, imageId] as const]))),
+      };
     } catch (error) {
       if (thawed && (isDefiniteRefusal(error) || hasCode(error, 'FREEZE_FAILED'))) await this.#forgetUnlessThere(engine, entry);
       throw error;
@@ -94,7 +100,7 @@ export class VmSnapshots {
     order: SnapshotOrder,
     entry: JournalEntry,
     signal: AbortSignal,
-  ): Promise<Omit<TakenSnapshot, 'sizesBytes'>> {
+  ): Promise<Omit<TakenSnapshot, 'sizesBytes' | 'volumeIds'>> {
     const { vmId, requireConsistency } = order;
     let frozenAt: number | undefined;
     const waiting = (detail: string) => order.waiting(detail);

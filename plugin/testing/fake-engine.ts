@@ -4,6 +4,7 @@
  */
 import type { Disk } from '../engine/disks';
 import type { Engine } from '../engine/engine';
+import type { ReadZeroRanges } from '../image-service/read-zero-ranges';
 import { fakeBackups, fakeCheckpoints } from './fake-engine/fake-backups';
 import { addDisk, fakeDiskAttachments, fakeDisks } from './fake-engine/fake-disks';
 import { fakeSnapshots } from './fake-engine/fake-snapshots';
@@ -39,6 +40,15 @@ export class FakeEngine extends FakeWorld {
   readonly networks = { ...this.#surroundings.networks, ofCluster: this.#workerParts.networksOfCluster };
   readonly affinityGroups = this.#workerParts.affinityGroups;
   readonly events = this.#surroundings.events;
+
+  /** The image service's answer, for transfers that it serves now. */
+  readonly readZeroRanges: ReadZeroRanges = async ({ transferUrl }) => {
+    await Promise.resolve();
+    const transfer = this.transfersById.get(transferUrl.split('/').at(-1) ?? '');
+    if (transfer?.phase !== 'transferring') return { problem: 'the image service answers 403', away: false };
+    const disk = this.disksById.get(transfer.diskId ?? '');
+    return { ranges: this.zeroRanges.get(disk?.id ?? '') ?? [], sizeBytes: disk?.provisionedBytes ?? 0 };
+  };
 
   /** The whole as the classes of plugin/engine; what is missing is never called by what is tested with it. */
   asEngine(): Engine {

@@ -29,6 +29,7 @@ export interface FakeBackup extends Mutable<EngineBackup> {
 export interface FakeTransfer extends Mutable<ImageTransfer> {
   backupId: string | undefined;
   incremental: boolean;
+  volumeId: string | undefined;
 }
 
 /** Rows of the engine in memory, before a test says what is special about them. */

@@ -1,6 +1,7 @@
 /** A whole protection half over an engine in memory: real journal, operations, fleet, flows and janitor; time runs fast. */
 import { randomUUID } from 'node:crypto';
 import { CommonErrors } from '../../common/errors/common-errors';
+import type { ReadZeroRanges } from '../image-service/read-zero-ranges';
 import { Cleaner } from '../janitor/cleaner';
 import { Janitor } from '../janitor/janitor';
 import { Journal } from '../journal/journal';
@@ -24,6 +25,7 @@ import { Protection } from '../protection/protection';
 import type { BackupRequest, RestoreRequest } from '../protection/requests';
 import { RestoreFlow } from '../protection/restore-flow';
 import { RestoredDisks } from '../protection/restored-disks';
+import { SnapshotExtents } from '../protection/snapshot-extents';
 import { VmSnapshots } from '../protection/vm-snapshots';
 import { WorkerAttachments } from '../protection/worker-attachments';
 import type { ReportedEvent } from '../tokens';
@@ -67,6 +69,8 @@ export interface BenchOptions {
   readonly slots?: number;
   /** Worker VMs with a worker in each, beside those of `workers`. */
   readonly workerVms?: readonly WorkerVm[];
+  /** Default: what the engine in memory says. */
+  readonly readZeroRanges?: ReadZeroRanges;
   /** Default: a thousand times as fast as the wall. */
   readonly clock?: Clock;
 }
@@ -102,11 +106,13 @@ export async function startBench(options: BenchOptions = {}): Promise<Bench> {
   const cleaner = new Cleaner(engines, journal, patience, logger);
   const reported: ReportedEvent[] = [];
   const janitor = new Janitor(journal, registry, cleaner, { report: (event) => reported.push(event) }, clock, logger);
-  const tasks = new DiskTasks(new DiskTransfers(journal, patience), dispatcher, cleaner, patience);
+  const transfers = new DiskTransfers(journal, patience);
+  const tasks = new DiskTasks(transfers, dispatcher, cleaner, patience);
   const attached = new AttachedDiskTasks(new WorkerAttachments(journal, patience), dispatcher, cleaner, patience);
   const rounds = new BackupRounds(new EngineBackups(journal, patience), tasks, cleaner, journal, patience);
   const attachments = new AttachmentRounds(
     new VmSnapshots(journal, patience, { linuxMs: 3_600_000, windowsMs: 1_000_000 }),
+    new SnapshotExtents(transfers, options.readZeroRanges ?? engine.readZeroRanges, cleaner),
     attached,
     patience,
   );
@@ -118,7 +124,7 @@ export async function startBench(options: BenchOptions = {}): Promise<Bench> {
   const backups = new BackupFlow(engines, preflight, reading, cleaner, journal, patience, logger);
   const disks = new RestoredDisks(tasks, attached, cleaner, journal, patience);
   const restores = new RestoreFlow(engines, dispatcher, tasks, disks, cleaner, journal, patience, logger);
-  const protection = new Protection(registry, engines, backups, restores, clock);
+  const protection = new Protection(registry, engines, backups, restores, clock, fleet);
   const slots = options.slots ?? 4;
   const workers = [
     ...Array.from({ length: options.workers ?? 1 }, (_, index) => new MemoryWorker(fleet, `w${index}`, slots)),

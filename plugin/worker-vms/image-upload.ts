@@ -7,21 +7,18 @@ import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { Client } from 'undici';
 import type { Dispatcher } from 'undici';
 import { CommonErrors } from '../../common/errors/common-errors';
 import { hasCode } from '../../common/errors/tidemark-error';
 import { pause } from '../../common/rpc/call';
+import { problemOf, reachImage } from '../image-service/reach';
+import type { ImageAddresses, ImageWay } from '../image-service/reach';
 import { WorkerVmErrors } from './worker-vm-errors';
 
-export interface ImageUploadOrder {
+export interface ImageUploadOrder extends ImageAddresses {
   readonly file: string;
   readonly fileBytes: number;
   readonly sha256: string;
-  /** Secrets. Either may be empty. */
-  readonly transferUrl: string;
-  readonly proxyUrl: string;
-  readonly caPem: string;
   /** Bytes per request; default 64 MiB. */
   readonly pieceBytes?: number;
   readonly signal: AbortSignal;
@@ -34,12 +31,13 @@ export type ImageUpload = (order: ImageUploadOrder) => Promise<void>;
 
 const defaultPieceBytes = 64 * 1024 ** 2;
 const attempts = 4;
-const connectMs = 15_000;
 /** Flushing a piece to slow storage takes its time. */
-const answerMs = 5 * 60_000;
+const timeouts = { connectMs: 15_000, answerMs: 5 * 60_000 };
 
 export const uploadImage: ImageUpload = async (order) => {
-  const way = await reach(order);
+  const reached = await reachImage(order, timeouts, 'the upload of the worker image', order.signal);
+  if ('problem' in reached) throw WorkerVmErrors.WORKER_IMAGE_NOT_UPLOADED({ problem: reached.problem });
+  const { way } = reached;
   try {
     for (const [start, end] of pieces(order)) await retried(order.signal, () => putPiece(way, order, start, end));
     await compare(way, order);
@@ -52,38 +50,7 @@ export const uploadImage: ImageUpload = async (order) => {
   }
 };
 
-interface Way {
-  readonly client: Client;
-  readonly path: string;
-}
-
-/** The host first; whatever makes it unreachable is told when the proxy does not answer either. */
-async function reach(order: ImageUploadOrder): Promise<Way> {
-  const problems: string[] = [];
-  for (const url of [order.transferUrl, order.proxyUrl]) {
-    if (url === '') continue;
-    const { origin, pathname, host } = new URL(url);
-    const client = new Client(origin, {
-      connect: { ca: order.caPem, timeout: connectMs },
-      headersTimeout: answerMs,
-      bodyTimeout: answerMs,
-      pipelining: 1,
-    });
-    try {
-      const { statusCode, body } = await client.request({ method: 'OPTIONS', path: pathname, signal: order.signal });
-      await body.dump();
-      if (statusCode === 200) return { client, path: pathname };
-      problems.push(`${host} answers ${statusCode}`);
-    } catch (error) {
-      if (order.signal.aborted) throw CommonErrors.CANCELLED({ what: 'the upload of the worker image' }, { cause: error });
-      problems.push(`${host}: ${codeOf(error)}`);
-    }
-    await client.destroy();
-  }
-  throw WorkerVmErrors.WORKER_IMAGE_NOT_UPLOADED({ problem: problems.join('; ') || 'the engine gave no address' });
-}
-
-async function putPiece({ client, path }: Way, order: ImageUploadOrder, start: number, end: number): Promise<void> {
+async function putPiece({ client, path }: ImageWay, order: ImageUploadOrder, start: number, end: number): Promise<void> {
   let sent = start;
   const content = fs.createReadStream(order.file, { start, end: end - 1, highWaterMark: 1024 ** 2 });
   const counted = new Transform({
@@ -118,7 +85,7 @@ async function putPiece({ client, path }: Way, order: ImageUploadOrder, start: n
 }
 
 /** What a broken connection or a full disk left would boot into anything. */
-async function compare({ client, path }: Way, order: ImageUploadOrder): Promise<void> {
+async function compare({ client, path }: ImageWay, order: ImageUploadOrder): Promise<void> {
   const digest = createHash('sha256');
   for (const [start, end] of pieces(order)) {
     const answer = await client.request({ method: 'GET', path, headers: { range: `bytes=${start}-${end - 1}` }, signal: order.signal });
@@ -148,13 +115,8 @@ async function retried(signal: AbortSignal, work: () => Promise<void>): Promise<
       return await work();
     } catch (error) {
       if (signal.aborted || hasCode(error, 'WORKER_IMAGE_NOT_UPLOADED')) throw error;
-      if (attempt >= attempts) throw WorkerVmErrors.WORKER_IMAGE_NOT_UPLOADED({ problem: codeOf(error) }, { cause: error });
+      if (attempt >= attempts) throw WorkerVmErrors.WORKER_IMAGE_NOT_UPLOADED({ problem: problemOf(error) }, { cause: error });
       await pause(500 * 2 ** attempt, signal);
     }
   }
-}
-
-function codeOf(error: unknown): string {
-  const { code, message } = error as { code?: unknown; message?: unknown };
-  return typeof code === 'string' ? code : typeof message === 'string' ? message : 'it broke off';
 }

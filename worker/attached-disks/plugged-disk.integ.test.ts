@@ -57,7 +57,8 @@ function plug(content: Buffer, { readsZero = false, number }: { readsZero?: bool
   fs.writeFileSync(path.join(at, 'serial'), serial.slice(0, 20));
   fs.writeFileSync(path.join(at, 'size'), String(content.length / 512));
   fs.writeFileSync(path.join(at, 'dev'), number ?? fs.readFileSync(`/sys/block/${name}/dev`));
-  return { serial, device, file, attached: { kind: 'attached' as const, serial, sizeBytes: content.length, patienceMs: 0, readsZero } };
+  const attached = { kind: 'attached' as const, serial, sizeBytes: content.length, patienceMs: 0, readsZero, zeroRanges: [] };
+  return { serial, device, file, attached };
 }
 
 function context(signal = new AbortController().signal): TaskContext {
@@ -106,6 +107,35 @@ describe('backup of a plugged disk', () => {
     expect(run.outcome.imagePath).toBe('IMAGE_PATH_ATTACHED');
     expect(run.counters.get('readBytes')).toBe(sizeBytes);
     expect(heldBy(device)).toEqual([]);
+  });
+
+  it('does not read what is known to be zero, and says how much that was', async () => {
+    const disk = sampleDisk();
+    const { attached } = plug(disk);
+    // As a list of extents tells it: of clusters, so that parts of blocks and the short last block are among them.
+    const zeroRanges = [
+      { start: blockSizeBytes, length: 2 * mib },
+      { start: 4 * mib, length: 61 * mib },
+      { start: 66 * mib + 64 * 1024, length: 5 * mib },
+    ];
+    const run = context();
+    await backupDisk(await backupOf({ ...attached, zeroRanges }), pool, run);
+    expect(mover.content('d').equals(disk)).toBe(true);
+    const spared = zeroRanges.reduce((sum, { length }) => sum + length, 0);
+    expect(run.counters.get('readBytes')).toBe(sizeBytes - spared);
+    expect(run.counters.get('plannedBytes')).toBe(sizeBytes - spared);
+    // The second time with a base, on which a range that became zero must replace what was there.
+    disk.fill(0, 3 * mib, 3 * mib + 2 * blockSizeBytes);
+    const again = context();
+    const changed = plug(disk);
+    const more = [zeroRanges[0]!, { start: 3 * mib, length: 62 * mib }, zeroRanges[2]!];
+    await backupDisk(
+      await backupOf({ ...changed.attached, zeroRanges: more }, { diskId: 'again', basePointId: 'p', baseDiskId: 'd' }),
+      pool,
+      again,
+    );
+    expect(mover.content('again').equals(disk)).toBe(true);
+    expect(again.counters.get('readBytes')).toBeLessThan(run.counters.get('readBytes'));
   });
 
   it('sees what was written to the disk since it was read before', async () => {

@@ -63,12 +63,6 @@ export const ImageErrors = defineErrors({
     message: (m: { endpoint: string; what: string; httpStatus: number }) =>
       `The image service at ${m.endpoint} failed to ${m.what} (HTTP ${m.httpStatus}), also on new connections. See its log on the host: the VM or its storage may be gone.`,
   },
-  IMAGE_EXTENTS_INVALID: {
-    kind: 'operational',
-    retry: 'same-request',
-    status: 'FAILED_PRECONDITION',
-    message: (m: { problem: string }) => `The image service answered a list of extents that cannot be used: ${m.problem}.`,
-  },
   IMAGE_SIZE_MISMATCH: {
     kind: 'operational',
     retry: 'same-request',

@@ -1,9 +1,9 @@
 import { CommonErrors } from '../../common/errors/common-errors';
 import { hasCode } from '../../common/errors/tidemark-error';
+import { ExtentsParser } from '../../common/extents/extents-parser';
+import type { ExtentSink } from '../../common/extents/extents-parser';
 import { pause } from '../../common/rpc/call';
 import { ImageErrors } from '../errors/worker-errors';
-import { ExtentsParser } from './extents-parser';
-import type { ExtentSink } from './extents-parser';
 import { ImageConnection, defaultImageTimeouts } from './image-connection';
 import type { ImageReply, ImageRequest, ImageTimeouts } from './image-connection';
 import { endpointName } from './image-endpoint';

@@ -11,7 +11,7 @@ import type { OpenBackup, OpenedBackup } from '../pipeline/lane-messages';
 import { FileSource } from '../sources/file-source';
 import type { SourceDescription } from '../sources/open-source';
 import { connectionsPerLane, usableLanes } from './disk-task';
-import type { BackupDisk, ImageTransfer, TaskContext } from './disk-task';
+import type { AttachedDisk, BackupDisk, ImageTransfer, TaskContext } from './disk-task';
 
 /** A mover that was restarted forgets the disk; so often it is sent again from the start (what it stored durably is not). */
 const maxStarts = 4;
@@ -24,7 +24,8 @@ export async function backupDisk(task: BackupDisk, pool: LanePool, context: Task
   if (task.source.kind !== 'attached') return repeated(task, task.source, pool, context);
   const disk = await ClaimedDisk.claim(task.source, 'read', context.devices, context.signal);
   try {
-    await repeated(task, { kind: 'device', path: disk.path, sizeBytes: task.source.sizeBytes, isAttached: true }, pool, context);
+    const { sizeBytes, zeroRanges } = task.source;
+    await repeated(task, { kind: 'device', path: disk.path, sizeBytes, isAttached: true, zeroRanges }, pool, context);
   } finally {
     // All lanes are closed by now.
     await disk.release();
@@ -32,7 +33,10 @@ export async function backupDisk(task: BackupDisk, pool: LanePool, context: Task
 }
 
 /** What lanes read: a plugged disk is a device by now. */
-type ReadableSource = Exclude<BackupDisk['source'], { kind: 'attached' }> & { readonly isAttached?: boolean };
+type ReadableSource = Exclude<BackupDisk['source'], { kind: 'attached' }> & {
+  readonly isAttached?: boolean;
+  readonly zeroRanges?: AttachedDisk['zeroRanges'];
+};
 
 async function repeated(task: BackupDisk, source: ReadableSource, pool: LanePool, context: TaskContext): Promise<void> {
   for (let start = 1; ; start += 1) {
@@ -111,7 +115,7 @@ interface PlannedSource {
 
 async function openForPlanning(task: BackupDisk, source: ReadableSource, lanes: number, context: TaskContext): Promise<PlannedSource> {
   if (source.kind === 'image') return openImageForPlanning(task, source.transfer, lanes, context);
-  const { path, sizeBytes, isAttached = false } = source;
+  const { path, sizeBytes, isAttached = false, zeroRanges = [] } = source;
   context.outcome.imagePath = isAttached ? 'IMAGE_PATH_ATTACHED' : 'IMAGE_PATH_LOCAL';
   if (task.scope === 'changed') throw ImageErrors.CHANGED_EXTENTS_UNAVAILABLE({ reason: 'a local device does not track changes' });
   // Of a plugged disk the kernel told the size, and it was compared.
@@ -123,7 +127,16 @@ async function openForPlanning(task: BackupDisk, source: ReadableSource, lanes: 
     description: { kind: 'file', path, mode: isAttached ? 'direct' : 'cached' },
     plan: async (blockSizeBytes) => {
       const plan = BlockPlan.empty(foundBytes, blockSizeBytes);
-      addExtent(plan, 'allocated', task.basePointId !== '', { start: 0, length: foundBytes, zero: false, dirty: false });
+      const add = (start: number, end: number, zero: boolean) => {
+        if (end > start) addExtent(plan, 'allocated', task.basePointId !== '', { start, length: end - start, zero, dirty: false });
+      };
+      let at = 0;
+      for (const { start, length } of zeroRanges) {
+        add(at, start, false);
+        add(start, start + length, true);
+        at = start + length;
+      }
+      add(at, foundBytes, false);
       return plan;
     },
     close: async () => undefined,

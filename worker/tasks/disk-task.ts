@@ -20,6 +20,8 @@ export interface AttachedDisk extends WantedDisk {
   readonly kind: 'attached';
   /** Restore: it is new and thin. */
   readonly readsZero: boolean;
+  /** Backup: known to be zero without being read; ascending, without overlaps, within the disk. */
+  readonly zeroRanges: readonly { readonly start: number; readonly length: number }[];
 }
 
 export interface TransferLimits {

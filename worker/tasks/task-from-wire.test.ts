@@ -43,6 +43,43 @@ describe('task from the wire', () => {
     );
   });
 
+  const attached = (...ranges: readonly (readonly [start: number, length: number])[]) => ({
+    localDevice: null,
+    attachedDisk: {
+      serial: 's',
+      sizeBytes: '4096',
+      patience: null,
+      readsZero: false,
+      zeroRanges: ranges.map(([start, length]) => ({ startBytes: String(start), lengthBytes: String(length) })),
+    },
+  });
+
+  it('takes what is known to be zero of a plugged disk', () => {
+    const task = taskFromWire(backup(attached([0, 512], [512, 512], [2048, 2048])), identity);
+    expect(task).toMatchObject({
+      source: {
+        kind: 'attached',
+        zeroRanges: [
+          { start: 0, length: 512 },
+          { start: 512, length: 512 },
+          { start: 2048, length: 2048 },
+        ],
+      },
+    });
+  });
+
+  const wrong: readonly [string, ...(readonly [number, number])[]][] = [
+    ['overlap', [0, 1024], [512, 512]],
+    ['come out of order', [1024, 512], [0, 512]],
+    ['are empty', [0, 0]],
+    ['reach beyond the disk', [3584, 1024]],
+  ];
+  it.each(wrong)('refuses zero ranges that %s', (_name, ...ranges) => {
+    expect(() => taskFromWire(backup(attached(...ranges)), identity)).toThrow(
+      expect.objectContaining({ code: 'ARGUMENT_INVALID', meta: expect.objectContaining({ field: 'attached_disk.zero_ranges' }) }),
+    );
+  });
+
   it.each([
     [{ connections: 0, rateBytesPerSecond: 0 }, 8, 2, 2, 2],
     [{ connections: 1, rateBytesPerSecond: 0 }, 8, 4, 1, 1],

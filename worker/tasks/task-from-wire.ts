@@ -4,6 +4,7 @@ import type { IdentityMaterial } from '../../common/tls/identity';
 import type { DataPath__Output } from '../../proto/gen/tidemark/common/v1/DataPath';
 import type { AttachedDisk__Output } from '../../proto/gen/tidemark/worker/v1/AttachedDisk';
 import type { BackupDiskTask__Output } from '../../proto/gen/tidemark/worker/v1/BackupDiskTask';
+import type { ByteRange__Output } from '../../proto/gen/tidemark/worker/v1/ByteRange';
 import type { ImageTransfer__Output } from '../../proto/gen/tidemark/worker/v1/ImageTransfer';
 import type { RestoreDiskTask__Output } from '../../proto/gen/tidemark/worker/v1/RestoreDiskTask';
 import type { StartTask__Output } from '../../proto/gen/tidemark/worker/v1/StartTask';
@@ -78,8 +79,24 @@ function attachedFromWire(disk: AttachedDisk__Output): AttachedDisk {
     serial: needed('attached_disk.serial', disk.serial),
     sizeBytes,
     readsZero: disk.readsZero,
+    zeroRanges: zeroRangesFromWire(disk.zeroRanges, sizeBytes),
     patienceMs: patienceMs > 0 ? patienceMs : usualPatienceMs,
   };
+}
+
+/** Whatever is wrong with them: a block that is skipped for a wrong one would be lost. */
+function zeroRangesFromWire(ranges: readonly ByteRange__Output[], sizeBytes: number): AttachedDisk['zeroRanges'] {
+  const field = 'attached_disk.zero_ranges';
+  let end = 0;
+  return ranges.map((range) => {
+    const start = bytesFromWire(range.startBytes, field);
+    const length = bytesFromWire(range.lengthBytes, field);
+    if (start < end || length === 0 || start + length > sizeBytes) {
+      throw CommonErrors.ARGUMENT_INVALID({ field, problem: `${length} bytes from ${start} overlap, are none or are not of the disk` });
+    }
+    end = start + length;
+    return { start, length };
+  });
 }
 
 function transferFromWire(transfer: ImageTransfer__Output): ImageTransfer {

@@ -138,9 +138,20 @@ describe('image transfers of the simulated engine', () => {
       expect(fleet.calls.find((call) => call.method === 'startNbd')?.args[3]).toEqual({ writable: false, shallow: true });
       expect((await bench.call('POST', `/vms/${vm.id}/snapshots`, { description: 't' })).refusal).toBe('DISK_IS_BEING_TRANSFERRED');
       expect((await bench.call('DELETE', `/vms/${vm.id}/snapshots/${text(created.body['id'])}`)).refusal).toBe('DISK_IS_BEING_TRANSFERRED');
+      const proxy = (await bench.addVm('proxy', [{}], 'up')).vm;
+      const plug = () =>
+        bench.call('POST', `/vms/${proxy.id}/diskattachments`, {
+          disk: { id: disk?.id ?? '', snapshot: { id: text(created.body['id']) } },
+          interface: 'virtio_scsi',
+          active: true,
+          bootable: false,
+          read_only: true,
+        });
+      expect((await plug()).refusal).toBe('DISK_IS_BEING_TRANSFERRED');
       await act(text(body['id']), 'finalize');
       await reach(text(body['id']), 'finished_success');
       expect(bench.db.volumes.require(volumeId).status).toBe('ok');
+      expect((await plug()).status).toBe(201);
     });
 
     it('without a format reads the file as it lies on storage', async () => {

@@ -4,6 +4,7 @@ import type { Disk, NewDisk } from '../../engine/disks';
 import { EngineErrors } from '../../engine/engine-errors';
 import { emptyAttachment, emptyDisk } from '../fake-rows';
 import type { Mutable } from '../fake-rows';
+import { transfersOfVolumes, volumeOf } from './fake-snapshots';
 import { conflict, copy, refused } from './fake-world';
 import type { FakeWorld } from './fake-world';
 
@@ -33,6 +34,14 @@ export function fakeDisks(world: FakeWorld) {
       world.later(() => world.disksById.delete(id));
       return true;
     }),
+    volumes: world.call('disks.volumes', (id: string) => {
+      const snapshots = [...world.vmsById.values()].filter((v) => v.attachments.some((a) => a.diskId === id)).flatMap((v) => v.snapshots);
+      return snapshots.map((snapshot) => {
+        const volumeId = volumeOf(snapshot.id, id);
+        const status = transfersOfVolumes(world).some((t) => t.volumeId === volumeId) ? 'locked' : 'ok';
+        return { id: volumeId, parentId: undefined, snapshotId: snapshot.id, status, format: 'cow', actualBytes: 0 };
+      });
+    }),
     pages: (options: { search?: string }) => pages(world, options),
   };
 }
@@ -55,6 +64,7 @@ export function fakeDiskAttachments(world: FakeWorld) {
       if (vm.attachments.some((a) => a.diskId === diskId))
         throw refused(409, 'Cannot attach Virtual Disk. The disk is already attached to the VM.');
       if (world.disksById.get(diskId)?.status !== 'ok') throw conflict('disk is locked');
+      if (transfersOfVolumes(world).some((t) => t.diskId === diskId)) throw conflict('disk is locked');
       if (snapshotId !== undefined) requireSnapshot(world, snapshotId);
       else if ([...world.vmsById.values()].some((v) => v.attachments.some((a) => a.diskId === diskId && a.snapshotId === undefined)))
         throw refused(409, 'Cannot attach Virtual Disk. The disk is already attached to another VM and is not shareable.');

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { EngineErrors } from '../../engine/engine-errors';
 import type { Snapshot } from '../../engine/snapshots';
 import type { FakeVm, Mutable } from '../fake-rows';
-import { conflict, copy, finalBackup, refused } from './fake-world';
+import { conflict, copy, finalBackup, finalTransfer, refused } from './fake-world';
 import type { FakeWorld } from './fake-world';
 
 /** Engine REST API §14.5. */
@@ -12,7 +12,8 @@ export function fakeSnapshots(world: FakeWorld) {
     find: world.call('snapshots.find', (vmId: string, id: string) => copy(world.vm(vmId).snapshots.find((s) => s.id === id))),
     disks: world.call('snapshots.disks', (vmId: string, id: string) => {
       if (!world.vm(vmId).snapshots.some((s) => s.id === id)) throw EngineErrors.ENGINE_NOT_FOUND({ what: `snapshots/${id}` });
-      return world.vm(vmId).attachments.flatMap((a) => copy(world.disksById.get(a.diskId)) ?? []);
+      const disks = world.vm(vmId).attachments.flatMap((a) => copy(world.disksById.get(a.diskId)) ?? []);
+      return disks.map((disk) => ({ ...disk, imageId: volumeOf(id, disk.id) }));
     }),
     create: world.call('snapshots.create', (vmId: string, body: { description: string; diskIds?: readonly string[] }) =>
       createSnapshot(world, vmId, body.description, body.diskIds ?? []),
@@ -20,6 +21,8 @@ export function fakeSnapshots(world: FakeWorld) {
     remove: world.call('snapshots.remove', (vmId: string, id: string) => {
       const vm = world.vm(vmId);
       if (vm.backups.some((b) => !finalBackup.includes(b.phase))) throw conflict('VM is during a backup');
+      if (transfersOfVolumes(world).some((t) => vm.attachments.some((a) => a.diskId === t.diskId)))
+        throw conflict('Disk is being transferred');
       const found = vm.snapshots.find((s) => s.id === id);
       if (!found) return false;
       if ([...world.vmsById.values()].some((v) => v.attachments.some((a) => a.snapshotId === id)))
@@ -29,6 +32,16 @@ export function fakeSnapshots(world: FakeWorld) {
       return true;
     }),
   };
+}
+
+/** Id of the volume that holds a disk as it was in a snapshot. */
+export function volumeOf(snapshotId: string, diskId: string): string {
+  return `volume/${snapshotId}/${diskId}`;
+}
+
+/** They lock the volume, and share a lock on the VM. */
+export function transfersOfVolumes(world: FakeWorld) {
+  return [...world.transfersById.values()].filter((t) => t.volumeId !== undefined && !finalTransfer.includes(t.phase));
 }
 
 function createSnapshot(world: FakeWorld, vmId: string, description: string, diskIds: readonly string[]): Snapshot {

@@ -4,6 +4,7 @@ import { EngineErrors } from '../../engine/engine-errors';
 import type { ImageTransfer, NewTransfer } from '../../engine/image-transfers';
 import type { FakeTransfer } from '../fake-rows';
 import { conflict, finalTransfer } from './fake-world';
+import { transfersOfVolumes } from './fake-snapshots';
 import type { FakeWorld } from './fake-world';
 
 /** Transfers that end in steps, uploads whose cancel removes the disk; engine REST API §14.4. */
@@ -21,8 +22,12 @@ export function fakeTransfers(world: FakeWorld) {
 }
 
 function createTransfer(world: FakeWorld, body: NewTransfer): ImageTransfer {
-  const disk = world.disksById.get(body.diskId ?? '');
+  const volume = body.volumeId?.split('/');
+  const disk = world.disksById.get(volume?.[2] ?? body.diskId ?? '');
   if (!disk) throw EngineErrors.ENGINE_NOT_FOUND({ what: 'disk' });
+  if (volume && ![...world.vmsById.values()].some((v) => v.snapshots.some((s) => s.id === volume[1] && s.status === 'ok')))
+    throw EngineErrors.ENGINE_NOT_FOUND({ what: 'volume' });
+  if (volume && transfersOfVolumes(world).some((t) => t.volumeId === body.volumeId)) throw conflict('disk is locked');
   const owner = [...world.vmsById.values()].find((v) => v.backups.some((b) => b.id === body.backupId));
   const backup = owner?.backups.find((b) => b.id === body.backupId);
   if (body.backupId !== undefined && backup?.phase !== 'ready') throw conflict('backup is not ready');
@@ -36,13 +41,15 @@ function createTransfer(world: FakeWorld, body: NewTransfer): ImageTransfer {
     hostId: 'h1',
     active: false,
     transferredBytes: 0,
+    inactivityTimeoutSeconds: body.inactivityTimeoutSeconds,
+    volumeId: body.volumeId,
     transferUrl: undefined,
     proxyUrl: undefined,
     backupId: body.backupId,
     incremental,
   };
   world.transfersById.set(transfer.id, transfer);
-  if (backup?.mode !== 'hybrid') disk.status = 'locked';
+  if (backup?.mode !== 'hybrid' && !volume) disk.status = 'locked';
   let broken = incremental && world.brokenBitmaps.has(`${disk.id}/${backup?.fromCheckpointId}`);
   if (world.failingTransfers > 0) {
     world.failingTransfers -= 1;

@@ -4,6 +4,7 @@ import type { Host } from '../../engine/hosts';
 import type { StorageDomain } from '../../engine/storage-domains';
 import type { Wire } from '../../engine/mapping';
 import type { Vm } from '../../engine/vms';
+import type { ByteRange } from '../../image-service/zero-ranges';
 import type { Clock } from '../../operations/clock';
 import type { FakeTransfer, FakeVm, Mutable } from '../fake-rows';
 
@@ -48,6 +49,8 @@ export class FakeWorld {
   failingTransfers = 0;
   /** Finished rows are forgotten at once, as engines before 4.4.7 did. */
   forgetful = false;
+  /** What the image service knows to be zero of a disk, by its id. */
+  readonly zeroRanges = new Map<string, readonly ByteRange[]>();
   /** What was uploaded into a disk, by its id. */
   readonly contents = new Map<string, string>();
   /** False: as an engine that knows no copies. */

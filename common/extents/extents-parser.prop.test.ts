@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { hasCode } from '../../common/errors/tidemark-error';
+import { hasCode } from '../errors/tidemark-error';
 import { ExtentsParser } from './extents-parser';
 
 function parse(text: string, cuts: readonly number[]): { extents: [number, number, boolean, boolean][]; end: number } {

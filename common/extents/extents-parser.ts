@@ -1,4 +1,4 @@
-import { ImageErrors } from '../errors/worker-errors';
+import { ExtentsErrors } from './extents-errors';
 
 /** One extent as the service reports it: bytes `[start, start + length)`. `dirty` is false unless the dirty context was asked for. */
 export type ExtentSink = (start: number, length: number, zero: boolean, dirty: boolean) => void;
@@ -121,6 +121,6 @@ export class ExtentsParser {
   }
 
   private refuse(problem: string): never {
-    throw ImageErrors.IMAGE_EXTENTS_INVALID({ problem });
+    throw ExtentsErrors.IMAGE_EXTENTS_INVALID({ problem });
   }
 }
