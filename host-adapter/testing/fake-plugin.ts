@@ -7,6 +7,7 @@ import { pause } from '../../common/rpc/call';
 import { serve } from '../../common/rpc/serve';
 import type { ServiceHandlers } from '../../common/rpc/serve';
 import type { ProcessIdentity } from '../../common/tls/identity';
+import type { DataPath__Output } from '../../proto/gen/tidemark/common/v1/DataPath';
 import type { PluginRegistryServiceDefinition } from '../../proto/gen/tidemark/host/v1/PluginRegistryService';
 import type { IdentityServiceDefinition } from '../../proto/gen/tidemark/plugin/v1/IdentityService';
 import type { InventoryServiceDefinition } from '../../proto/gen/tidemark/plugin/v1/InventoryService';
@@ -36,6 +37,8 @@ export interface FakeOperation {
   readonly restore?: StartRestoreRequest__Output;
   readonly worker?: StartWorkerOperationRequest__Output;
   readonly events: WatchOperationResponse[];
+  /** Other ways to its mover session that it was told. */
+  readonly dataPaths: DataPath__Output[];
   ended: boolean;
   concluded: boolean | undefined;
   readonly cancel: AbortController;
@@ -161,7 +164,14 @@ export class FakePlugin {
 
   #begin(operation: Pick<FakeOperation, 'id' | 'vmId'> & Partial<FakeOperation>): object {
     if (this.operations.has(operation.id)) return {};
-    const whole: FakeOperation = { events: [], ended: false, concluded: undefined, cancel: new AbortController(), ...operation };
+    const whole: FakeOperation = {
+      events: [],
+      dataPaths: [],
+      ended: false,
+      concluded: undefined,
+      cancel: new AbortController(),
+      ...operation,
+    };
     this.operations.set(operation.id, whole);
     void this.#tellStory(whole);
     return {};
@@ -280,6 +290,15 @@ export class FakePlugin {
         roles,
         unary: async ({ operationId }) => {
           this.#find(operationId).cancel.abort();
+          return {};
+        },
+      },
+      ChangeDataPath: {
+        roles,
+        unary: async ({ operationId, dataPath }) => {
+          const operation = this.#find(operationId);
+          if (operation.ended) throw CommonErrors.OPERATION_NOT_FOUND({ operationId });
+          if (dataPath) operation.dataPaths.push(dataPath);
           return {};
         },
       },

@@ -253,7 +253,8 @@ function storedDisk(wire: StoredDisk__Output): StoredDisk {
   };
 }
 
-function dataPath(wire: DataPath__Output | null): DataPath__Output {
+/** Throws ARGUMENT_INVALID. */
+export function dataPath(wire: DataPath__Output | null): DataPath__Output {
   if (!wire || wire.endpoints.length === 0) throw CommonErrors.ARGUMENT_INVALID({ field: 'data_path', problem: 'names no endpoint' });
   return wire;
 }

@@ -94,6 +94,32 @@ describe('ProtectionService', () => {
     }
   });
 
+  it('changes over to another mover: a worker that cannot is given its task anew, with the new path', async () => {
+    await using at = await fixture({ workers: 2 });
+    const vm = at.bench.engine.addVm('web', [{}]);
+    const request = backup(vm.vm.id);
+    for (const worker of at.bench.workers) {
+      worker.answer = ({ backupDisk }) => (backupDisk?.dataPath?.endpoints[0] === 'mover:2' ? { readBytes: 7 } : 'hang');
+    }
+    await at.client.call('StartBackup', request, { deadlineMs });
+    const tasks = () => at.bench.workers.flatMap((worker) => worker.tasks);
+    await eventually('the task', () => tasks().length === 1);
+    const dataPath = { ...request.dataPath, endpoints: ['mover:2'], ticket: 'another-ticket' };
+    const change = (operationId: string, path: object) => at.client.call('ChangeDataPath', { operationId, dataPath: path }, { deadlineMs });
+    await expect(change(randomUUID(), dataPath)).rejects.toMatchObject({ code: 'OPERATION_NOT_FOUND', status: 'NOT_FOUND' });
+    await expect(change(request.operationId, { ...dataPath, sessionId: 's2' })).rejects.toMatchObject({ code: 'ARGUMENT_INVALID' });
+    await expect(change(request.operationId, { ...dataPath, endpoints: [] })).rejects.toMatchObject({ code: 'ARGUMENT_INVALID' });
+    await change(request.operationId, dataPath);
+    await change(request.operationId, dataPath);
+    const events = await at.watch(request.operationId, async (event) => {
+      if (event.awaitingCommit)
+        await at.client.call('ConcludeBackup', { operationId: request.operationId, committed: true }, { deadlineMs });
+    });
+    expect(events.at(-1)?.result).toMatchObject({ disks: [{ counters: { readBytes: '7' } }], leftForJanitor: [] });
+    expect(tasks().map(({ backupDisk }) => backupDisk?.dataPath?.ticket)).toEqual(['secret-ticket', 'another-ticket']);
+    await expect(change(request.operationId, dataPath)).rejects.toMatchObject({ code: 'OPERATION_NOT_FOUND' });
+  });
+
   it('backs up: start, watch, conclude, result; repeated calls answer the same', async () => {
     await using at = await fixture();
     const vm = at.bench.engine.addVm('web', [{}, { format: 'raw' }]);

@@ -8,7 +8,7 @@ import type { PreflightResponse } from '../../proto/gen/tidemark/plugin/v1/Prefl
 import type { ProtectionServiceDefinition } from '../../proto/gen/tidemark/plugin/v1/ProtectionService';
 import type { WatchOperationResponse } from '../../proto/gen/tidemark/plugin/v1/WatchOperationResponse';
 import type { Protection } from '../protection/protection';
-import { backupRequestFromWire, eventToWire, fingerprintOf, restoreRequestFromWire, summaryToWire } from './protection-mapping';
+import { backupRequestFromWire, dataPath, eventToWire, fingerprintOf, restoreRequestFromWire, summaryToWire } from './protection-mapping';
 
 /** The contract promises a message each 10 s. */
 const keepAliveMs = 5_000;
@@ -51,6 +51,13 @@ export function serveProtection(server: Server, protection: Protection, prefligh
         roles: ['host'],
         unary: async ({ operationId }) => {
           protection.cancel(operationId);
+          return {};
+        },
+      },
+      ChangeDataPath: {
+        roles: ['host'],
+        unary: async (request) => {
+          protection.changeDataPath(request.operationId, dataPath(request.dataPath));
           return {};
         },
       },

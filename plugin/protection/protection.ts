@@ -4,11 +4,13 @@
  */
 import { CommonErrors } from '../../common/errors/common-errors';
 import { hasCode } from '../../common/errors/tidemark-error';
+import type { DataPath } from '../../proto/gen/tidemark/common/v1/DataPath';
 import type { Clock } from '../operations/clock';
 import type { SequencedEvent } from '../operations/events';
 import type { Operation } from '../operations/operation';
 import type { OperationRegistry } from '../operations/operation-registry';
 import { PlatformErrors } from '../platforms/platform-errors';
+import type { ConnectedFleet } from '../workers/connected-fleet';
 import type { BackupFlow } from './backup-flow';
 import type { EngineDirectory } from './engine-port';
 import type { BackupRequest, RestoreRequest } from './requests';
@@ -20,12 +22,16 @@ const lookMs = 6_000;
 const listEndedMs = 3_600_000;
 
 export class Protection {
+  /** The data paths that running operations began with. */
+  readonly #paths = new Map<string, DataPath>();
+
   constructor(
     private readonly registry: OperationRegistry,
     private readonly engines: EngineDirectory,
     private readonly backups: BackupFlow,
     private readonly restores: RestoreFlow,
     private readonly clock: Clock,
+    private readonly workers: Pick<ConnectedFleet, 'changeDataPath' | 'forgetDataPath'>,
   ) {}
 
   /** Throws PLATFORM_NOT_FOUND, VM_NOT_FOUND and what the registry throws. */
@@ -35,7 +41,7 @@ export class Protection {
     await this.#mustExist(vm.platformId, vm.vmId);
     await this.registry.start({
       header: { operationId, kind: 'backup', sessionId, vm, platformId: vm.platformId, fingerprint },
-      run: (scope) => this.backups.run(scope, request),
+      run: (scope) => this.#along(request, () => this.backups.run(scope, request)),
     });
   }
 
@@ -46,7 +52,7 @@ export class Protection {
     const plan = await planRestore((id) => this.engines.of(id), request, new Date(this.clock.now()));
     await this.registry.start({
       header: { operationId, kind: 'restore', sessionId, platformId, fingerprint },
-      run: (scope) => this.restores.run(scope, request, plan),
+      run: (scope) => this.#along(request, () => this.restores.run(scope, request, plan)),
     });
   }
 
@@ -58,6 +64,19 @@ export class Protection {
     this.registry.get(operationId).cancel();
   }
 
+  /** Another mover has the operation's session. Throws OPERATION_NOT_FOUND, also for one that ended, and ARGUMENT_INVALID. */
+  changeDataPath(operationId: string, path: DataPath): void {
+    const first = this.#paths.get(operationId);
+    if (!first) throw CommonErrors.OPERATION_NOT_FOUND({ operationId });
+    for (const [field, key] of [
+      ['data_path.session_id', 'sessionId'],
+      ['data_path.repository_id', 'repositoryId'],
+    ] as const) {
+      if (path[key] !== first[key]) throw CommonErrors.ARGUMENT_INVALID({ field, problem: 'is not what the operation began with' });
+    }
+    this.workers.changeDataPath(path);
+  }
+
   /** Throws OPERATION_NOT_FOUND. */
   watch(operationId: string, afterSequence: number, keepAliveMs: number, signal: AbortSignal): AsyncGenerator<SequencedEvent | undefined> {
     return this.registry.get(operationId).watch(afterSequence, keepAliveMs, signal);
@@ -65,6 +84,16 @@ export class Protection {
 
   list(): Operation[] {
     return this.registry.list(this.clock.now() - listEndedMs);
+  }
+
+  async #along<T>({ operationId, dataPath }: BackupRequest | RestoreRequest, work: () => Promise<T>): Promise<T> {
+    this.#paths.set(operationId, dataPath);
+    try {
+      return await work();
+    } finally {
+      this.#paths.delete(operationId);
+      this.workers.forgetDataPath(dataPath.sessionId ?? '');
+    }
   }
 
   /** A repetition of a request is answered before anything is checked: by now its name is taken, by itself. */

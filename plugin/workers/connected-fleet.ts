@@ -5,11 +5,13 @@
  */
 import { CommonErrors } from '../../common/errors/common-errors';
 import type { Logger } from '../../common/log/logger';
+import type { DataPath } from '../../proto/gen/tidemark/common/v1/DataPath';
 import type { SelfTest__Output } from '../../proto/gen/tidemark/common/v1/SelfTest';
 import type { ConnectRequest__Output } from '../../proto/gen/tidemark/worker/v1/ConnectRequest';
 import type { ConnectResponse } from '../../proto/gen/tidemark/worker/v1/ConnectResponse';
 import type { Hello__Output } from '../../proto/gen/tidemark/worker/v1/Hello';
 import type { SelfTestTarget } from '../../proto/gen/tidemark/worker/v1/SelfTestTarget';
+import { DataPaths } from './data-paths';
 import { Member } from './member';
 import type { WorkerView } from './member';
 import type { ConnectedWorker, ConnectedWorkers } from './ports';
@@ -48,6 +50,7 @@ export const workerProtocol = 'tidemark.worker.v1';
 export class ConnectedFleet implements ConnectedWorkers {
   readonly #members = new Map<string, Member>();
   readonly #changed = new Set<() => void>();
+  readonly #paths = new DataPaths();
 
   constructor(
     private readonly logger: Logger,
@@ -119,6 +122,17 @@ export class ConnectedFleet implements ConnectedWorkers {
     this.#members.get(workerId)?.updateTrust(update);
   }
 
+  /** Another mover has the session of this path: tasks that use it change over, those to come begin there. */
+  changeDataPath(path: DataPath): void {
+    this.#paths.change(path);
+    for (const member of this.#members.values()) member.changeDataPath(path);
+  }
+
+  /** No operation uses the mover session any more. */
+  forgetDataPath(sessionId: string): void {
+    this.#paths.forget(sessionId);
+  }
+
   onChanged(listener: () => void): () => void {
     this.#changed.add(listener);
     return () => this.#changed.delete(listener);
@@ -155,7 +169,7 @@ export class ConnectedFleet implements ConnectedWorkers {
     let member = this.#members.get(workerId);
     if (!member) {
       const { logger, timing, now, elapsed } = this;
-      member = new Member(workerId, hello, { logger, timing, now, elapsed, changed: () => this.#notify() });
+      member = new Member(workerId, hello, { logger, timing, now, elapsed, paths: this.#paths, changed: () => this.#notify() });
       this.#members.set(workerId, member);
     }
     const session = member.connect(hello);

@@ -1,11 +1,13 @@
 import { CommonErrors } from '../../common/errors/common-errors';
 import type { Logger } from '../../common/log/logger';
+import type { DataPath } from '../../proto/gen/tidemark/common/v1/DataPath';
 import type { SelfTest__Output } from '../../proto/gen/tidemark/common/v1/SelfTest';
 import type { TrustState__Output } from '../../proto/gen/tidemark/common/v1/TrustState';
 import type { ConnectRequest__Output } from '../../proto/gen/tidemark/worker/v1/ConnectRequest';
 import type { ConnectResponse } from '../../proto/gen/tidemark/worker/v1/ConnectResponse';
 import type { Hello__Output } from '../../proto/gen/tidemark/worker/v1/Hello';
 import type { SelfTestTarget } from '../../proto/gen/tidemark/worker/v1/SelfTestTarget';
+import type { DataPaths } from './data-paths';
 import type { ConnectedWorker } from './ports';
 import { SelfTests } from './self-tests';
 import type { DiskTask, TaskOutcome } from './tasks';
@@ -39,6 +41,7 @@ export interface MemberSurroundings {
   now(): number;
   /** Milliseconds that no setting of the clock moves. */
   elapsed(): number;
+  readonly paths: DataPaths;
   changed(): void;
 }
 
@@ -71,7 +74,14 @@ export class Member {
     const now = () => around.now();
     const send = (message: ConnectResponse) => this.#session?.send(message);
     this.#lastSeenAt = this.#idleSince = now();
-    this.#tasks = new WorkerTasks(workerId, timing, () => around.elapsed(), send);
+    this.#tasks = new WorkerTasks(
+      workerId,
+      timing,
+      () => around.elapsed(),
+      send,
+      around.paths,
+      (capability) => this.can(capability),
+    );
     this.#tests = new SelfTests(workerId, timing.selfTestMs, now, send);
     this.#log = new WorkerLog(workerId, logger, now);
   }
@@ -129,6 +139,10 @@ export class Member {
     this.#tellDrain();
     this.around.changed();
     return outcome;
+  }
+
+  changeDataPath(path: DataPath): void {
+    this.#tasks.changeDataPath(path);
   }
 
   drain(): void {

@@ -2,11 +2,14 @@ import { randomUUID } from 'node:crypto';
 import { CommonErrors } from '../../common/errors/common-errors';
 import type { TidemarkError } from '../../common/errors/tidemark-error';
 import { failureError } from '../../common/rpc/failure-message';
+import type { DataPath } from '../../proto/gen/tidemark/common/v1/DataPath';
 import type { ConnectResponse } from '../../proto/gen/tidemark/worker/v1/ConnectResponse';
 import type { TaskProgress__Output } from '../../proto/gen/tidemark/worker/v1/TaskProgress';
 import type { TaskResult__Output } from '../../proto/gen/tidemark/worker/v1/TaskResult';
 import { noBytes } from '../operations/events';
 import { countersFromWire } from './counters';
+import { dataPathOf, withDataPath } from './data-paths';
+import type { DataPaths } from './data-paths';
 import type { DiskTask, ImagePath, TaskOutcome, TaskProgressReport } from './tasks';
 import type { FleetTiming } from './timing';
 import { WorkerErrors } from './worker-errors';
@@ -20,7 +23,10 @@ export interface RunOptions {
 
 interface Task {
   readonly taskId: string;
-  readonly start: ConnectResponse;
+  readonly correlationId: string;
+  task: DiskTask;
+  /** Its mover was replaced while it ran; the worker has to be told, after a break of the stream again. */
+  newPath: DataPath | undefined;
   readonly progress: (report: TaskProgressReport) => void;
   readonly settle: (outcome: TaskOutcome) => void;
   cancelled: boolean;
@@ -38,6 +44,9 @@ export class WorkerTasks {
     private readonly elapsed: () => number,
     /** To the worker; without effect while it has no stream. */
     private readonly send: (message: ConnectResponse) => void,
+    private readonly paths: DataPaths,
+    /** What the worker says it can, now. */
+    private readonly can: (capability: string) => boolean,
   ) {}
 
   get size(): number {
@@ -60,7 +69,9 @@ export class WorkerTasks {
       };
       const entry: Task = {
         taskId,
-        start: { startTask: { taskId, correlationId: options.correlationId, ...task } },
+        correlationId: options.correlationId,
+        task: this.paths.applyTo(task),
+        newPath: undefined,
         progress: (report) => options.progress(report),
         settle: (outcome) => {
           if (!this.#tasks.delete(taskId)) return;
@@ -73,7 +84,7 @@ export class WorkerTasks {
       };
       this.#tasks.set(taskId, entry);
       options.signal.addEventListener('abort', cancel, { once: true });
-      this.send(entry.start);
+      this.#start(entry);
     });
   }
 
@@ -98,10 +109,23 @@ export class WorkerTasks {
     }
     for (const task of [...this.#tasks.values()]) {
       task.heardAt = this.elapsed();
-      if (running.has(task.taskId)) continue;
+      if (running.has(task.taskId)) {
+        if (task.newPath && !task.cancelled) this.#tellPath(task, task.newPath);
+        continue;
+      }
       if (restarted) task.settle(this.#lost(task));
       else if (task.cancelled) task.settle(failed(CommonErrors.CANCELLED({ what: `task ${task.taskId}` })));
-      else this.send(task.start);
+      else this.#start(task);
+    }
+  }
+
+  /** Another mover has the session: tasks that use it go on there. Those of a worker that cannot change over are lost, to be started anew. */
+  changeDataPath(path: DataPath): void {
+    for (const task of [...this.#tasks.values()]) {
+      if (task.cancelled || dataPathOf(task.task)?.sessionId !== path.sessionId) continue;
+      task.task = withDataPath(task.task, path);
+      task.newPath = path;
+      this.#tellPath(task, path);
     }
   }
 
@@ -117,6 +141,17 @@ export class WorkerTasks {
 
   loseAll(): void {
     for (const task of [...this.#tasks.values()]) task.settle(this.#lost(task));
+  }
+
+  #start(task: Task): void {
+    task.newPath = undefined;
+    this.send({ startTask: { taskId: task.taskId, correlationId: task.correlationId, ...task.task } });
+  }
+
+  #tellPath(task: Task, dataPath: DataPath): void {
+    if (this.can('change-data-path')) return this.send({ changeDataPath: { taskId: task.taskId, dataPath } });
+    this.send({ cancelTask: { taskId: task.taskId } });
+    task.settle(this.#lost(task));
   }
 
   #lost(task: Task): TaskOutcome {
