@@ -7,6 +7,7 @@ import type { ProcessIdentity } from '../../common/tls/identity';
 import type { MoverRegistryServiceDefinition } from '../../proto/gen/tidemark/host/v1/MoverRegistryService';
 import type { Point } from '../../proto/gen/tidemark/mover/v1/Point';
 import type { RepositoryKeySlot } from '../../proto/gen/tidemark/mover/v1/RepositoryKeySlot';
+import type { RepositorySettings } from '../../proto/gen/tidemark/mover/v1/RepositorySettings';
 import type { RepositoryServiceDefinition } from '../../proto/gen/tidemark/mover/v1/RepositoryService';
 import type { SessionServiceDefinition } from '../../proto/gen/tidemark/mover/v1/SessionService';
 import { loadService } from '../../proto/loader';
@@ -66,6 +67,7 @@ export class FakeMover {
     });
   }
 
+  settings: RepositorySettings = { blockSizeBytes: 1_048_576, compression: 'COMPRESSION_ZSTD', compressionLevel: 1 };
   /** Secret of the key that a repository was made with. */
   givenKey: string | undefined;
   slots: RepositoryKeySlot[] = [];
@@ -88,7 +90,7 @@ export class FakeMover {
     return {
       repositoryId: 'repository-1',
       location: this.#location,
-      settings: { blockSizeBytes: 1_048_576, compression: 'COMPRESSION_ZSTD' as const, compressionLevel: 1 },
+      settings: this.settings,
       formatVersion: 1,
       pointCount: this.points.length,
       storedBytes: 0,
@@ -117,6 +119,21 @@ export class FakeMover {
         AttachRepository: { roles: host, unary: async () => here() },
         DetachRepository: { roles: host, unary: async () => ({}) },
         GetRepository: { roles: host, unary: async () => here() },
+        UpdateRepository: {
+          roles: host,
+          unary: async ({ compression, compressionLevel, softFreeBytes, hardFreeBytes, capacityBytes, grace }) => {
+            this.settings = {
+              ...this.settings,
+              ...(compression !== 'COMPRESSION_UNSPECIFIED' && { compression }),
+              ...(compressionLevel !== 0 && { compressionLevel }),
+              ...(softFreeBytes !== undefined && { softFreeBytes }),
+              ...(hardFreeBytes !== undefined && { hardFreeBytes }),
+              ...(capacityBytes !== undefined && { capacityBytes }),
+              ...(grace && { grace }),
+            };
+            return here();
+          },
+        },
         ListPoints: {
           roles: host,
           serverStream: async function* (this: void, request: { vmId: string }) {

@@ -229,7 +229,7 @@ export class Connection implements Lane, FrameSink {
     session.attach(this);
     this.session = session;
     this.claims = claims;
-    const { header, blockSizeBytes, digestKey, codec } = session.repository;
+    const { blockSizeBytes, digestKey, codec, codecLevel } = session.repository;
     this.reader.maxPayloadBytes = blockSizeBytes + PAYLOAD_SLACK_BYTES;
     this.send(
       encodeFrame(FrameType.welcome, {
@@ -238,7 +238,7 @@ export class Connection implements Lane, FrameSink {
         blockSizeBytes,
         digestKey,
         codec,
-        codecLevel: header.codecLevel,
+        codecLevel,
         maxPutsInFlight: this.context.limits.maxPutsInFlight,
         maxBatch: this.context.limits.maxBatch,
       }),

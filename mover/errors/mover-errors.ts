@@ -79,7 +79,7 @@ export const RepositoryErrors = defineErrors({
     kind: 'operational',
     retry: 'after-operator',
     status: 'RESOURCE_EXHAUSTED',
-    message: (m: { what: string }) =>
+    message: (m: { what: string; freeBytes?: number; neededBytes?: number }) =>
       `The repository has no space left (${m.what}). Free some space or remove old points; nothing was lost.`,
   },
   REPOSITORY_IO: {

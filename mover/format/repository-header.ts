@@ -15,7 +15,7 @@ const common = z.object({
   createdAt: z.iso.datetime(),
   requestId: z.string(),
   blockSizeBytes: z.number().refine((n) => isBlockSize(n)),
-  codec: z.enum(['none', 'zstd']),
+  codec: z.enum(['none', 'zstd', 'lz4']),
   codecLevel: z.number().int(),
 });
 

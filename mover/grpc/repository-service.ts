@@ -7,7 +7,6 @@ import { serve, type ServeOptions } from '../../common/rpc/serve';
 import { loadService } from '../../proto/loader';
 import type { Repository as RepositoryMessage } from '../../proto/gen/tidemark/mover/v1/Repository';
 import type { RepositoryServiceDefinition } from '../../proto/gen/tidemark/mover/v1/RepositoryService';
-import type { RepositorySettings__Output } from '../../proto/gen/tidemark/mover/v1/RepositorySettings';
 import type { StoreAccess__Output } from '../../proto/gen/tidemark/mover/v1/StoreAccess';
 import type { VerifyFinding } from '../../proto/gen/tidemark/mover/v1/VerifyFinding';
 import { RepositoryErrors } from '../errors/mover-errors';
@@ -15,11 +14,12 @@ import { FORMAT_VERSION } from '../format/repository-header';
 import type { Finding } from '../maintenance/verifier';
 import type { VerifyOperation, VerifyOperations } from '../maintenance/verify-operations';
 import type { AttachedRepositories } from '../repository/attached-repositories';
-import { defaultSettings, type Repository, type RepositorySettings } from '../repository/repository';
+import type { Repository } from '../repository/repository';
 import type { SessionManager } from '../sessions/session-manager';
 import type { S3Access } from '../stores/s3/bucket';
 import { isUuid } from './identifiers';
 import { pointToWire } from './point-message';
+import { changeFromWire, newSettingsFromWire, settingsToWire } from './repository-settings';
 import { firstKeyFromWire, keyFromWire, keyHandlers } from './repository-keys';
 
 const definition = loadService('tidemark/mover/v1/repository_service.proto', 'tidemark.mover.v1.RepositoryService').service;
@@ -44,7 +44,8 @@ export function serveRepositories(
         unary: async (request) => {
           const { location, requestId, settings, access } = request;
           const key = firstKeyFromWire(request.key);
-          const made = await repositories.create(location, requestId, settingsFromWire(settings), accessFromWire(access), key);
+          const { fixed, change } = newSettingsFromWire(settings);
+          const made = await repositories.create(location, requestId, fixed, accessFromWire(access), key, change);
           return { repository: await describe(made.repository), recoveryKey: made.recoveryKey?.reveal() ?? '' };
         },
       },
@@ -71,6 +72,14 @@ export function serveRepositories(
       GetRepository: {
         roles,
         unary: async (request) => ({ repository: await describe(repositories.get(request.repositoryId)) }),
+      },
+      UpdateRepository: {
+        roles,
+        unary: async (request) => {
+          const repository = repositories.get(request.repositoryId);
+          await repository.updateSettings(changeFromWire(request));
+          return { repository: await describe(repository) };
+        },
       },
       ListPoints: {
         roles,
@@ -130,30 +139,16 @@ function accessFromWire(access: StoreAccess__Output | null): S3Access | undefine
   return { accessKeyId, secretAccessKey: new Secret(secretAccessKey), ...(caPem === '' ? {} : { caPem }) };
 }
 
-function settingsFromWire(settings: RepositorySettings__Output | null): RepositorySettings {
-  if (!settings) return defaultSettings;
-  return {
-    blockSizeBytes: settings.blockSizeBytes === 0 ? defaultSettings.blockSizeBytes : settings.blockSizeBytes,
-    codec: settings.compression === 'COMPRESSION_NONE' ? 'none' : 'zstd',
-    codecLevel: settings.compressionLevel === 0 ? defaultSettings.codecLevel : settings.compressionLevel,
-  };
-}
-
 async function repositoryToWire(repository: Repository, openSessionCount: number): Promise<RepositoryMessage> {
   const { header, index, points, store } = repository;
   return {
+    ...(await settingsToWire(repository)),
     repositoryId: header.repositoryId,
     location: store.location,
-    settings: {
-      blockSizeBytes: header.blockSizeBytes,
-      compression: header.codec === 'zstd' ? 'COMPRESSION_ZSTD' : 'COMPRESSION_NONE',
-      compressionLevel: header.codecLevel,
-    },
     formatVersion: FORMAT_VERSION,
     createdAt: timestampToWire(new Date(header.createdAt)),
     pointCount: points.count,
     storedBytes: index.packs.totalBytes,
-    freeBytes: (await store.freeBytes()) ?? 0,
     blockCount: index.packs.totalEntries,
     openSessionCount,
     encrypted: header.encryption !== undefined,

@@ -14,6 +14,7 @@ import type { S3Access } from '../stores/s3/bucket';
 import type { Store } from '../stores/store';
 import { canonicalLocation, openLocation, prepareLocation, type Opener } from './locations';
 import { createEncryptedRepository } from './create-encrypted';
+import { assertValidSettings, type SettingsChange } from './live-settings';
 import { openKeys } from './open-keys';
 import { createRepository, readHeader, Repository, type RepositorySettings } from './repository';
 import type { SlotSecret } from './repository-keys';
@@ -86,9 +87,11 @@ export class AttachedRepositories implements Service {
     settings: RepositorySettings,
     access?: S3Access,
     key?: SlotSecret,
+    change: SettingsChange = {},
   ): Promise<{ repository: Repository; recoveryKey?: Secret }> {
     return this.steps.run(async () => {
       checkSettings(settings);
+      assertValidSettings(change);
       let recoveryKey: Secret | undefined;
       const { store, isEmpty } = await prepareLocation(location, this.opener(access));
       const repository = await this.closingAtFailure(store, async () => {
@@ -107,6 +110,7 @@ export class AttachedRepositories implements Service {
         else await createRepository(store, requestId, settings, new Date());
         return this.open(store, { access, key });
       });
+      if (Object.keys(change).length > 0) await repository.updateSettings(change);
       return recoveryKey ? { repository, recoveryKey } : { repository };
     });
   }

@@ -13,8 +13,7 @@ export class PageStore {
   constructor(
     private readonly blocks: BlockStore,
     private readonly digestKey: Buffer,
-    private readonly codec: BlockCodec,
-    private readonly codecLevel: number,
+    private readonly settings: { readonly codec: BlockCodec; readonly codecLevel: number },
   ) {}
 
   /** A page by its digest, which is not zero; not to be written to. Throws INDEX_PAGE_DAMAGED, REPOSITORY_IO. */
@@ -51,7 +50,7 @@ export class PageStore {
     if (isZero(page)) return { digest: ZERO_DIGEST, storedBytes: 0 };
     const digest = blockDigest(this.digestKey, page);
     if (this.blocks.isPresent(digest)) return { digest, storedBytes: 0 };
-    const { codec, payload } = storeForm(page, this.codec, this.codecLevel);
+    const { codec, payload } = storeForm(page, this.settings.codec, this.settings.codecLevel);
     await this.blocks.putBlock({ digest, codec, kind: BlockKind.page, rawLength: PAGE_BYTES, payload });
     return { digest, storedBytes: payload.length };
   }

@@ -7,9 +7,10 @@ import path from 'node:path';
 import { hasCode } from '../../common/errors/tidemark-error';
 import type { Logger } from '../../common/log/logger';
 import { RepositoryErrors } from '../errors/mover-errors';
-import { BlockCodec } from '../format/block';
+import type { BlockCodec } from '../format/block';
 import { decodeHeaderDocument, encodeHeaderDocument, HEADER_NAME, type RepositoryHeader } from '../format/repository-header';
 import type { RepositoryKey } from '../format/key-slot';
+import { SETTINGS_NAME } from '../format/settings-document';
 import type { PointDiskRecord, PointRecord } from '../format/manifest';
 import { blockCount } from '../format/index-page';
 import type { Store } from '../stores/store';
@@ -20,6 +21,7 @@ import { defaultIndexLimits, PackIndex, type PackIndexLimits } from './pack-inde
 import { PageStore } from './page-store';
 import { PointCatalog } from './point-catalog';
 import { Journal, type Announced } from './journal';
+import { LiveSettings, type SettingsChange } from './live-settings';
 import { openKeys } from './open-keys';
 import { PackCiphers } from './pack-ciphers';
 import type { RepositoryKeys } from './repository-keys';
@@ -30,7 +32,7 @@ const maxHeaderBytes = 64 * 1024;
 
 export interface RepositorySettings {
   readonly blockSizeBytes: number;
-  readonly codec: 'none' | 'zstd';
+  readonly codec: 'none' | 'zstd' | 'lz4';
   readonly codecLevel: number;
 }
 
@@ -85,7 +87,6 @@ export async function createRepository(
 
 export class Repository {
   readonly digestKey: Buffer;
-  readonly codec: BlockCodec;
   /** Everybody who writes here. */
   readonly writers: Writers;
   private readonly follower: CollectionFollower;
@@ -97,6 +98,8 @@ export class Repository {
     readonly blocks: BlockStore,
     readonly pages: PageStore,
     readonly points: PointCatalog,
+    /** What may change while the repository is open. */
+    readonly settings: LiveSettings,
     private readonly journal: Journal,
     private readonly lease: WriterLease | undefined,
     /** Of an encrypted repository. */
@@ -104,7 +107,6 @@ export class Repository {
     private readonly logger: Logger,
   ) {
     this.digestKey = digestKeyOf(header, keys);
-    this.codec = codecOf(header);
     this.writers = new Writers(store);
     this.follower = new CollectionFollower(store, index, keys);
     blocks.refreshBy(() => this.refresh());
@@ -126,6 +128,7 @@ export class Repository {
       const journal = await Journal.open(store, lease?.instanceId, keys, logger);
       // Points before packs: whatever a manifest that is seen reaches was durable before it.
       const points = await PointCatalog.load(store, keys);
+      const settings = await LiveSettings.open(store, header, keys, logger);
       const folder = path.join(options.cacheFolder, header.repositoryId);
       const ciphers = keys && new PackCiphers(keys);
       const index = await PackIndex.open(store, folder, logger, options.indexLimits ?? defaultIndexLimits, ciphers);
@@ -135,8 +138,8 @@ export class Repository {
         ...(options.packTargetBytes === undefined ? {} : { packTargetBytes: options.packTargetBytes }),
         ...(ciphers && { ciphers }),
       });
-      const pages = new PageStore(blocks, digestKeyOf(header, keys), codecOf(header), header.codecLevel);
-      const repository = new Repository(store, header, index, blocks, pages, points, journal, lease, keys, logger);
+      const pages = new PageStore(blocks, digestKeyOf(header, keys), settings);
+      const repository = new Repository(store, header, index, blocks, pages, points, settings, journal, lease, keys, logger);
       // Before the first question is answered, so that nothing condemned is referred to.
       const obeyed = await repository.follower.obey();
       await lease?.acknowledge(obeyed);
@@ -154,6 +157,22 @@ export class Repository {
 
   get blockSizeBytes(): number {
     return this.header.blockSizeBytes;
+  }
+
+  /** How new blocks are stored, now. */
+  get codec(): BlockCodec {
+    return this.settings.codec;
+  }
+
+  /** zstd's level, now. */
+  get codecLevel(): number {
+    return this.settings.codecLevel;
+  }
+
+  /** Changes what may change, here and on the other movers. Throws ARGUMENT_INVALID, and as `Store.swap`. */
+  async updateSettings(change: SettingsChange): Promise<void> {
+    await this.settings.update(change, new Date());
+    await this.announce({ changed: SETTINGS_NAME });
   }
 
   /** Index tree of a disk of a point. */
@@ -247,14 +266,11 @@ export class Repository {
     else for (const name of manifests) this.points.note(name);
     await this.index.addAnnounced(everything ? await this.index.listed() : packs);
     await this.points.look(changed);
+    if (everything || changed.has(SETTINGS_NAME)) await this.settings.reload();
     if (changed.size > 0) for (const listener of this.changeListeners) await listener(changed);
   }
 }
 
 function digestKeyOf(header: RepositoryHeader, keys: RepositoryKeys | undefined): Buffer {
   return keys ? keys.digestKey : Buffer.from(header.digestKey ?? '', 'hex');
-}
-
-function codecOf(header: RepositoryHeader): BlockCodec {
-  return header.codec === 'zstd' ? BlockCodec.zstd : BlockCodec.none;
 }

@@ -172,7 +172,7 @@ export class DiskDraft {
     const raw = Buffer.alloc(rawLengthOf(tail, this.request.sizeBytes, repository.blockSizeBytes));
     short.copy(raw);
     const grown = blockDigest(repository.digestKey, raw);
-    const { codec, payload } = storeForm(raw, repository.codec, repository.header.codecLevel);
+    const { codec, payload } = storeForm(raw, repository.codec, repository.codecLevel);
     await repository.blocks.putBlock({ digest: grown, codec, kind: BlockKind.data, rawLength: raw.length, payload });
     this.storedBytes += payload.length;
     this.overlay.set(tail, grown);

@@ -5,6 +5,7 @@ import type { Logger } from '../../common/log/logger';
 import { RepositoryErrors, SessionErrors } from '../errors/mover-errors';
 import { decodeSession, SESSION_PREFIX, sessionIdOf, type SessionRecord } from '../format/session-record';
 import type { Repository } from '../repository/repository';
+import { assertSpace } from '../repository/space';
 import { PageBudget } from './overlay-pages';
 import { Session } from './session';
 
@@ -22,7 +23,7 @@ export interface SessionRequest {
 
 export interface SessionManagerOptions {
   readonly scratchFolder: string;
-  /** A backup session is refused when less than this is free. */
+  /** A backup session is refused when less than this is free, whatever the repository's own mark is. */
   readonly minimumFreeBytes: number;
   readonly now?: () => number;
 }
@@ -133,9 +134,7 @@ export class SessionManager {
 
   private async create(repository: Repository, request: SessionRequest): Promise<Session> {
     for (const pointId of request.pointIds) if (!repository.points.has(pointId)) throw RepositoryErrors.POINT_NOT_FOUND({ pointId });
-    const free = request.kind === 'backup' ? await repository.store.freeBytes() : undefined;
-    if (free !== undefined && free < this.options.minimumFreeBytes)
-      throw RepositoryErrors.REPOSITORY_FULL({ what: `${Math.floor(free / 1048576)} MiB free` });
+    if (request.kind === 'backup') await assertSpace(repository, this.options.minimumFreeBytes);
     const session = this.construct(repository, {
       sessionId: request.sessionId,
       repositoryId: repository.id,

@@ -73,7 +73,7 @@ export class TestRepository {
   async send(draft: DiskDraft, block: number, raw: Buffer, owner: object): Promise<void> {
     const digest = this.digestOf(raw);
     if (draft.offer(block, digest, owner) !== 'put') return;
-    const { codec, payload } = storeForm(raw, 1, 1);
+    const { codec, payload } = storeForm(raw, this.repository.codec, this.repository.codecLevel);
     await this.repository.blocks.putBlock({ digest, codec, kind: BlockKind.data, rawLength: raw.length, payload });
     draft.noteStored(payload.length);
   }
