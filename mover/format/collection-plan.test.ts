@@ -6,7 +6,6 @@ import {
   decodePlan,
   encodePlan,
   MAX_PLAN_BYTES,
-  MAX_PLAN_ORPHANS,
   MAX_PLAN_PACKS,
   MAX_PLAN_POINTS,
   planName,
@@ -31,7 +30,6 @@ const plan: CollectionPlan = {
     { id: id('2'), length: 96 },
   ],
   points: [id('3')],
-  orphans: [id('4'), id('5')],
 };
 const tombstone = { pointId: id('3'), removedAt: '2026-11-21T04:30:43.000Z' };
 
@@ -69,7 +67,6 @@ test('the longest plan can be replaced by swap, and no longer one is written', (
     ...plan,
     journals,
     points: ids(MAX_PLAN_POINTS),
-    orphans: ids(MAX_PLAN_ORPHANS),
     packs: ids(MAX_PLAN_PACKS).map((one) => ({ id: one, length: 1 })),
   };
   expect(encodePlan(longest).length).toBeLessThan(MAX_PLAN_BYTES - 1024);

@@ -6,10 +6,9 @@ import { openDocument, sealDocument } from './sealed-document';
 
 const kind = { magic: 'TDMKPLAN', version: 1, encryptedVersion: 2 };
 export const PLAN_PREFIX = 'collections/';
-/** Plans are replaced by `swap`, which takes 1 MiB: these many packs, points and orphans stay below that. */
-export const MAX_PLAN_PACKS = 24_576;
-export const MAX_PLAN_POINTS = 8_192;
-export const MAX_PLAN_ORPHANS = 8_192;
+/** Plans are replaced by `swap`, which takes 1 MiB: so many packs and points stay below that. */
+export const MAX_PLAN_PACKS = 32_768;
+export const MAX_PLAN_POINTS = 16_384;
 export const MAX_PLAN_BYTES = 1024 * 1024;
 
 const idBytes = 16;
@@ -23,6 +22,8 @@ const schema = z.object({
   deleteAfter: z.iso.datetime(),
   /** When it became `done` or `undone`. */
   endedAt: z.iso.datetime().optional(),
+  /** Number of the newest plan when it ended: who has acknowledged a later one has seen that this one ended. */
+  endedAfter: z.number().int().optional(),
   /** Newest announcement of each writer that was there before the plan: who acknowledged the plan has read it. */
   journals: z.array(z.object({ instanceId: z.string(), sequence: z.number().int().min(1) })).default([]),
 });
@@ -39,20 +40,17 @@ export interface CollectionPlan extends z.infer<typeof schema> {
   readonly packs: readonly CondemnedPack[];
   /** Ids of removed points whose manifests go. */
   readonly points: readonly string[];
-  /** Packs that nobody had announced when the plan was made. They are not condemned; one that still is not announced a day later will be. */
-  readonly orphans: readonly string[];
 }
 
 /** `cipher` is that of the plan's name in an encrypted repository. */
-export function encodePlan({ packs, points, orphans, ...rest }: CollectionPlan, cipher?: DocumentCipher): Buffer {
-  if (packs.length > MAX_PLAN_PACKS || points.length > MAX_PLAN_POINTS || orphans.length > MAX_PLAN_ORPHANS)
-    throw new RangeError(`plan ${rest.number} is too long`);
+export function encodePlan({ packs, points, ...rest }: CollectionPlan, cipher?: DocumentCipher): Buffer {
+  if (packs.length > MAX_PLAN_PACKS || points.length > MAX_PLAN_POINTS) throw new RangeError(`plan ${rest.number} is too long`);
   const packList = Buffer.alloc(packs.length * packBytes);
   packs.forEach(({ id, length }, i) => {
     packList.write(id.replaceAll('-', ''), i * packBytes, 'hex');
     packList.writeUInt32BE(length, i * packBytes + idBytes);
   });
-  const contents = [Buffer.from(JSON.stringify(rest)), packList, encodeIds(points), encodeIds(orphans)];
+  const contents = [Buffer.from(JSON.stringify(rest)), packList, encodeIds(points)];
   return sealDocument(
     kind,
     contents.map((content) => ({ codec: 'none' as const, content })),
@@ -62,14 +60,14 @@ export function encodePlan({ packs, points, orphans, ...rest }: CollectionPlan, 
 
 /** Throws OBJECT_DAMAGED, REPOSITORY_FORMAT_UNKNOWN. */
 export function decodePlan(bytes: Buffer, name: string, cipher?: DocumentCipher): CollectionPlan {
-  const [json, packList, points, orphans] = openDocument(kind, bytes, name, undefined, cipher);
+  const [json, packList, points] = openDocument(kind, bytes, name, undefined, cipher);
   const parsed = schema.safeParse(jsonOf(json as Buffer));
-  if (!parsed.success || !packList || !points || !orphans || packList.length % packBytes !== 0 || planNumberOf(name) !== parsed.data.number)
+  if (!parsed.success || !packList || !points || packList.length % packBytes !== 0 || planNumberOf(name) !== parsed.data.number)
     throw RepositoryErrors.OBJECT_DAMAGED({ object: name, problem: 'it is not a collection plan' });
   const packs: CondemnedPack[] = [];
   for (let at = 0; at < packList.length; at += packBytes)
     packs.push({ id: idAt(packList, at), length: packList.readUInt32BE(at + idBytes) });
-  return { ...parsed.data, packs, points: decodeIds(points), orphans: decodeIds(orphans) };
+  return { ...parsed.data, packs, points: decodeIds(points) };
 }
 
 /** Numbers ascend from 1; names sort as they do. */

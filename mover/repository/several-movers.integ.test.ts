@@ -118,7 +118,6 @@ describe.each([
         journals: [],
         packs: packs.map((id) => ({ id, length: 1 })),
         points: [],
-        orphans: [],
       };
       expect(await putPlan(one.repository.store, plan, one.repository.keys)).toBe(true);
       await lease.announce(number);
