@@ -61,9 +61,9 @@ export class Journal {
   }
 
   /** Makes packs noted, and objects named here, known to other movers. Durable when it resolves. Throws as `Store.put`; then it can be repeated. */
-  announce(what: { readonly manifest?: string; readonly changed?: string } = {}): Promise<void> {
+  announce(what: { readonly manifest?: string; readonly changed?: string | readonly string[] } = {}): Promise<void> {
     if (what.manifest !== undefined) this.manifests.push(what.manifest);
-    if (what.changed !== undefined) this.changed.push(what.changed);
+    if (what.changed !== undefined) this.changed.push(...[what.changed].flat());
     return this.writing.run(async () => {
       const { instanceId, packs, manifests, changed } = this;
       if (instanceId === undefined || packs.length + manifests.length + changed.length === 0) return;

@@ -208,8 +208,16 @@ export class Repository {
     await this.journal.announce();
   }
 
+  /** Takes in packs that nobody announced, and announces them with its own. Those that are known are left alone. Throws as `Store.put`. */
+  async adopt(packIds: readonly string[]): Promise<void> {
+    const unknown = packIds.filter((id) => this.index.packs.numberOf(id) === undefined);
+    await this.index.addAnnounced(unknown);
+    for (const id of unknown) this.journal.notePack(id);
+    await this.announcePacks();
+  }
+
   /** Tells other movers of an object that was made, changed or deleted. Not fatal: what could not be told is told with the next announcement. */
-  async announce(what: { readonly manifest?: string; readonly changed?: string }): Promise<void> {
+  async announce(what: { readonly manifest?: string; readonly changed?: string | readonly string[] }): Promise<void> {
     try {
       await this.journal.announce(what);
     } catch (error) {
