@@ -11,6 +11,7 @@ import type { ProcessInfo } from '../proto/gen/tidemark/common/v1/ProcessInfo';
 import type { MoverConfig } from './config';
 import { DataPortServer } from './data-port/data-port-server';
 import { ControlServer } from './grpc/control-server';
+import { serveDocuments } from './grpc/document-service';
 import { serveHealth } from '../common/rpc/health-service';
 import { serveRepositories } from './grpc/repository-service';
 import { serveSessions } from './grpc/session-service';
@@ -65,7 +66,7 @@ export function composeMover(
         logger,
       ),
   );
-  once(tokens.verifications, () => new VerifyOperations(logger));
+  once(tokens.verifications, () => new VerifyOperations(logger, path.join(config.dataFolder, 'cache')));
   once(tokens.repositories, (c) => {
     const sessions = c.resolve(tokens.sessions);
     const verifications = c.resolve(tokens.verifications);
@@ -106,6 +107,7 @@ export function composeMover(
     const sessions = c.resolve(tokens.sessions);
     serveRepositories(control.server, repositories, sessions, c.resolve(tokens.verifications), options);
     serveSessions(control.server, repositories, sessions, options);
+    serveDocuments(control.server, repositories, options);
     serveHealth(control.server, ['host'], options);
     return control;
   });

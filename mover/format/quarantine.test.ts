@@ -52,7 +52,10 @@ test('every flipped bit and every cut is found, and no record is taken for anoth
 
 test('the longest record can be read, and no longer one is written', () => {
   const [block] = record.blocks as [QuarantineRecord['blocks'][number]];
-  const longest = { ...record, blocks: Array.from({ length: MAX_QUARANTINE_BLOCKS }, () => ({ ...block, offset: 0xffffffff })) };
+  const longest = {
+    ...record,
+    blocks: Array.from({ length: MAX_QUARANTINE_BLOCKS }, () => ({ ...block, offset: 0xffffffff, code: 'A'.repeat(64) })),
+  };
   const bytes = encodeQuarantine(longest);
   expect(bytes.length).toBeLessThan(MAX_QUARANTINE_BYTES);
   expect(decodeQuarantine(bytes, name).blocks).toHaveLength(MAX_QUARANTINE_BLOCKS);

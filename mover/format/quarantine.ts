@@ -6,10 +6,10 @@ import { openDocument, sealDocument } from './sealed-document';
 
 const kind = { magic: 'TDMKQUAR', version: 1, encryptedVersion: 2 };
 export const QUARANTINE_PREFIX = 'quarantine/';
-/** Blocks in one record; more go into another. */
-export const MAX_QUARANTINE_BLOCKS = 4096;
+/** Blocks in one record; more go into another. Records are replaced by `swap`, which takes 1 MiB. */
+export const MAX_QUARANTINE_BLOCKS = 2048;
 /** What a record of so many blocks takes at most. */
-export const MAX_QUARANTINE_BYTES = 2 * 1024 * 1024;
+export const MAX_QUARANTINE_BYTES = 1024 * 1024;
 
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
@@ -19,10 +19,10 @@ const schema = z.object({
   blocks: z
     .array(
       z.object({
-        /** 64 hexadecimal digits: what the place should hold. */
+        /** 64 hexadecimal digits: what the place should hold; all zero for a whole pack. */
         digest: z.string().regex(/^[0-9a-f]{64}$/),
         packId: z.string().regex(uuid),
-        /** In the pack, in bytes. */
+        /** In the pack, in bytes; 0, where no block lies: the whole pack. */
         offset: z.number().int().min(0).max(0xffffffff),
         /** Error code of what was found, e.g. BLOCK_CORRUPT. */
         code: z.string().regex(/^[A-Z][A-Z0-9_]{0,63}$/),
@@ -34,7 +34,7 @@ const schema = z.object({
 
 /** Who wrote it, its sequence of that writer (from 1), and the blocks. */
 export type QuarantineRecord = z.infer<typeof schema>;
-/** One place of a pack that does not hold what the pack's list says. */
+/** One place of a pack that does not hold what the pack's list says, or a pack that cannot be trusted as a whole. */
 export type QuarantinedBlock = QuarantineRecord['blocks'][number];
 
 /** `cipher` is that of the record's name in an encrypted repository. */

@@ -1,30 +1,24 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Server } from '@grpc/grpc-js';
 import { Secret } from '../../common/log/redact';
 import { timestampToWire } from '../../common/rpc/bytes';
-import { failureMessage } from '../../common/rpc/failure-message';
 import { serve, type ServeOptions } from '../../common/rpc/serve';
 import { loadService } from '../../proto/loader';
 import type { Repository as RepositoryMessage } from '../../proto/gen/tidemark/mover/v1/Repository';
 import type { RepositoryServiceDefinition } from '../../proto/gen/tidemark/mover/v1/RepositoryService';
 import type { StoreAccess__Output } from '../../proto/gen/tidemark/mover/v1/StoreAccess';
-import type { VerifyFinding } from '../../proto/gen/tidemark/mover/v1/VerifyFinding';
-import { RepositoryErrors } from '../errors/mover-errors';
 import { FORMAT_VERSION } from '../format/repository-header';
-import type { Finding } from '../maintenance/verifier';
-import type { VerifyOperation, VerifyOperations } from '../maintenance/verify-operations';
+import type { VerifyOperations } from '../maintenance/verify-operations';
 import type { AttachedRepositories } from '../repository/attached-repositories';
 import type { Repository } from '../repository/repository';
 import type { SessionManager } from '../sessions/session-manager';
 import type { S3Access } from '../stores/s3/bucket';
-import { isUuid } from './identifiers';
 import { pointToWire } from './point-message';
 import { changeFromWire, newSettingsFromWire, settingsToWire } from './repository-settings';
 import { firstKeyFromWire, keyFromWire, keyHandlers } from './repository-keys';
+import { verifyHandlers } from './verify-handlers';
 
 const definition = loadService('tidemark/mover/v1/repository_service.proto', 'tidemark.mover.v1.RepositoryService').service;
 const roles = ['host'] as const;
-const progressIntervalMs = 1_000;
 
 /** tidemark.mover.v1.RepositoryService; the contract with its conditions is in the .proto file. */
 export function serveRepositories(
@@ -34,7 +28,7 @@ export function serveRepositories(
   verifications: VerifyOperations,
   options: ServeOptions,
 ): void {
-  const describe = (repository: Repository) => repositoryToWire(repository, sessions.openCount(repository));
+  const describe = (repository: Repository) => repositoryToWire(repository, sessions.openCount(repository), verifications);
   serve<RepositoryServiceDefinition>(
     server,
     definition,
@@ -99,35 +93,8 @@ export function serveRepositories(
           return { point: pointToWire(point), configuration };
         },
       },
-      StartVerify: {
-        roles,
-        unary: async (request) => {
-          const repository = repositories.get(request.repositoryId);
-          const pointId = request.pointId === '' ? undefined : request.pointId;
-          if (pointId !== undefined && !(isUuid(pointId) && repository.points.has(pointId)))
-            throw RepositoryErrors.POINT_NOT_FOUND({ pointId });
-          return { operationId: verifications.start(request.requestId, repository, pointId).operationId };
-        },
-      },
-      WatchVerify: {
-        roles,
-        serverStream: async function* (request, { signal }) {
-          const operation = verifications.get(request.operationId);
-          while (!operation.ended && !signal.aborted) {
-            yield { progress: progressOf(operation) };
-            await Promise.race([operation.done, sleep(progressIntervalMs, undefined, { signal }).catch(() => undefined)]);
-          }
-          if (operation.ended) yield { result: resultOf(operation) };
-        },
-      },
+      ...verifyHandlers(repositories, verifications),
       ...keyHandlers(repositories),
-      CancelVerify: {
-        roles,
-        unary: async (request) => {
-          verifications.cancel(request.operationId);
-          return {};
-        },
-      },
     },
     options,
   );
@@ -139,7 +106,12 @@ function accessFromWire(access: StoreAccess__Output | null): S3Access | undefine
   return { accessKeyId, secretAccessKey: new Secret(secretAccessKey), ...(caPem === '' ? {} : { caPem }) };
 }
 
-async function repositoryToWire(repository: Repository, openSessionCount: number): Promise<RepositoryMessage> {
+async function repositoryToWire(
+  repository: Repository,
+  openSessionCount: number,
+  verifications: VerifyOperations,
+): Promise<RepositoryMessage> {
+  const verifiedSince = verifications.verifiedSince(repository);
   const { header, index, points, store } = repository;
   return {
     ...(await settingsToWire(repository)),
@@ -152,27 +124,7 @@ async function repositoryToWire(repository: Repository, openSessionCount: number
     blockCount: index.packs.totalEntries,
     openSessionCount,
     encrypted: header.encryption !== undefined,
+    quarantinedBlockCount: repository.quarantine.count().damaged,
+    ...(verifiedSince && { verifiedSince: timestampToWire(verifiedSince) }),
   };
-}
-
-function progressOf({ verifier }: VerifyOperation) {
-  const { checkedBlocks, totalBlocks, checkedBytes } = verifier.progress;
-  return { checkedBlocks, totalBlocks, checkedBytes };
-}
-
-function resultOf({ verifier, cancelled, failure }: VerifyOperation) {
-  const { checkedBlocks, checkedBytes, checkedPoints, findingCount } = verifier.progress;
-  return {
-    checkedBlocks,
-    checkedBytes,
-    checkedPoints,
-    findings: verifier.findings.map(findingToWire),
-    findingCount,
-    cancelled,
-    ...(failure ? { failure: failureMessage(failure) } : {}),
-  };
-}
-
-function findingToWire(finding: Finding): VerifyFinding {
-  return { ...finding };
 }

@@ -4,7 +4,8 @@ import { packName } from '../repository/pack-table';
 import { sampleBlock } from '../testing/test-disk';
 import { temporaryFolder } from '../testing/test-mover';
 import { TestRepository } from '../testing/test-repository';
-import { Verifier, type Finding } from './verifier';
+import type { Finding } from './verify-findings';
+import { Verifier } from './verifier';
 
 const block = 65_536;
 const size = 600 * block;
@@ -185,10 +186,15 @@ describe('a damaged repository', () => {
     await expect(TestRepository.open(fixture.folder)).rejects.toMatchObject({ code: 'REPOSITORY_FORMAT_UNKNOWN' });
   });
 
-  test('a damaged session record is a lost session and nothing else', async () => {
+  test('damaged session records are told, and no point is hurt', async () => {
     const folder = path.join(fixture.repositoryFolder, 'sessions');
     for (const name of fs.readdirSync(folder)) fs.truncateSync(path.join(folder, name), 20);
     await using test = await TestRepository.open(fixture.folder);
-    expect(await verify(test)).toEqual([]);
+    expect((await verify(test)).map((f) => [f.code, f.pointId])).toEqual([
+      ['OBJECT_DAMAGED', ''],
+      ['OBJECT_DAMAGED', ''],
+      ['OBJECT_DAMAGED', ''],
+    ]);
+    for (const name of ['a', 'b', 'c'] as const) expect((await test.read(fixture.points[name])).equals(fixture.images[name])).toBe(true);
   });
 });

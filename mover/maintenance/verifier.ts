@@ -1,209 +1,142 @@
 /**
- * Proves points readable: reads every index page and every block they reach, decompresses it and checks its digest. What is shared is read
- * once per run. Damage is a finding, not an error. Knows no operations, callers or network.
+ * Proves points readable. One point: every index page and every block it reaches is read and compared. All points: every pack is read once, from its
+ * start to its end, then the index pages of all points are walked and every other document is read. Damage is a finding, not an error, and goes into
+ * quarantine. Knows no operations, callers or network.
  */
-import { CommonErrors } from '../../common/errors/common-errors';
-import { isTidemarkError, type TidemarkError } from '../../common/errors/tidemark-error';
-import { BlockErrors, RepositoryErrors } from '../errors/mover-errors';
-import { isZero, verifiedRawForm, hexOf } from '../format/block';
-import { blockCount, levelCount, pageDigest, PAGE_FAN_OUT, rawLengthOf } from '../format/index-page';
-import type { PointDiskRecord, PointRecord } from '../format/manifest';
+import { RateLimit } from '../../common/flow/rate-limit';
+import type { Logger } from '../../common/log/logger';
+import { hexOf } from '../format/block';
+import type { QuarantinedBlock } from '../format/quarantine';
 import { packName } from '../repository/pack-table';
+import { wholePack } from '../repository/quarantine';
 import type { Repository } from '../repository/repository';
-import { DigestSet } from './digest-set';
+import { DocumentVerifier } from './verify-documents';
+import { Findings, type Finding } from './verify-findings';
+import type { VerifyLedger } from './verify-ledger';
+import { PackVerifier, wasCollected, type PackReport } from './verify-pack';
+import { isRemoved, PointVerifier } from './verify-points';
+import { VerifyRun, type VerifyProgress } from './verify-run';
 
-/** One damaged thing and whom it hurts; empty ids when it is of no point in particular. */
-export interface Finding {
-  readonly code: string;
-  readonly pointId: string;
-  readonly diskId: string;
-  readonly offsetBytes?: number;
-  readonly objectName: string;
-  readonly message: string;
-}
-
-export interface VerifyProgress {
-  checkedBlocks: number;
-  /** Of the points known so far. */
-  totalBlocks: number;
-  checkedBytes: number;
-  checkedPoints: number;
-  findingCount: number;
-}
-
-/** How many findings are kept; the rest is counted. */
-export const MAX_FINDINGS = 1000;
-/** Digests known to be bad that are remembered, so that they are not read again for each point. */
-const maxBad = 100_000;
-
-interface DiskPlace {
-  readonly point: PointRecord;
-  readonly disk: PointDiskRecord;
+export interface VerifierOptions {
+  /** 0: no limit. */
+  readonly bytesPerSecond?: number;
+  /** Packs verified less than this ago are left alone; 0: none are. */
+  readonly periodMs?: number;
+  /** Where it is noted which packs were verified; without it every pack is read. */
+  readonly ledger?: VerifyLedger;
+  readonly now?: () => number;
+  readonly logger?: Logger;
 }
 
 export class Verifier {
-  readonly progress: VerifyProgress = { checkedBlocks: 0, totalBlocks: 0, checkedBytes: 0, checkedPoints: 0, findingCount: 0 };
-  readonly findings: Finding[] = [];
-  private readonly goodBlocks = new DigestSet();
-  /** Pages whose whole subtree is good, by the level they were seen at. */
-  private readonly goodPages: DigestSet[] = [];
-  private readonly bad = new Map<string, { problem: TidemarkError; objectName: string }>();
-  private scratch = Buffer.alloc(0);
+  private readonly found = new Findings();
+  private readonly context: VerifyRun;
+  private readonly now: () => number;
 
   constructor(
     private readonly repository: Repository,
-    private readonly signal: AbortSignal,
-  ) {}
+    signal: AbortSignal,
+    private readonly options: VerifierOptions = {},
+  ) {
+    this.now = options.now ?? Date.now;
+    this.context = new VerifyRun(repository, this.found, signal, new RateLimit(options.bytesPerSecond ?? 0));
+  }
 
-  /**
-   * Verifies one point, or all and every pack's list. Throws CANCELLED when the signal fires, POINT_NOT_FOUND, and REPOSITORY_IO when the store
-   * fails as a whole.
-   */
+  get progress(): Readonly<VerifyProgress> {
+    return this.context.progress;
+  }
+
+  /** Findings kept, at most MAX_FINDINGS. */
+  get findings(): readonly Finding[] {
+    return this.found.kept;
+  }
+
+  get findingCount(): number {
+    return this.found.count;
+  }
+
+  /** Throws CANCELLED when the signal fires, POINT_NOT_FOUND, and REPOSITORY_IO when the store fails as a whole. */
   async run(pointId: string | undefined): Promise<void> {
-    if (pointId !== undefined) return this.verifyPoint(pointId);
+    const { quarantine } = this.repository;
+    const addedBefore = quarantine.added;
+    try {
+      if (pointId === undefined) await this.verifyAll();
+      else await new PointVerifier(this.context, true).verify(pointId);
+    } finally {
+      this.context.progress.quarantinedBlocks = quarantine.added - addedBefore;
+      this.context.progress.healedBlocks = quarantine.count().healed;
+    }
+  }
+
+  private async verifyAll(): Promise<void> {
+    // What others made is verified too, and what they took away is not missed.
+    await this.repository.refresh();
+    await this.verifyPacks();
+    const points = new PointVerifier(this.context, false);
     for (const id of this.repository.points.ids()) {
-      this.assertGoesOn();
-      await this.verifyPoint(id);
-    }
-    await this.verifyPackLists();
-  }
-
-  private async verifyPoint(pointId: string): Promise<void> {
-    let point: PointRecord;
-    try {
-      point = (await this.repository.points.readWhole(pointId)).point;
-    } catch (error) {
-      const problem = damage(error);
-      if (problem.code === 'POINT_NOT_FOUND') throw problem;
-      this.find({ code: problem.code, pointId, diskId: '', objectName: `points/${pointId}`, message: problem.message });
-      return;
-    }
-    for (const disk of point.disks) this.progress.totalBlocks += disk.allocatedBlocks;
-    for (const disk of point.disks) await this.verifyDisk({ point, disk });
-    this.progress.checkedPoints++;
-  }
-
-  private async verifyDisk(place: DiskPlace): Promise<void> {
-    const { disk, point } = place;
-    const root = Buffer.from(disk.indexRoot, 'hex');
-    if (isZero(root)) return;
-    const before = this.progress.checkedBlocks;
-    const good = await this.verifyPage(root, levelCount(blockCount(disk.sizeBytes, point.blockSizeBytes)) - 1, 0, place);
-    // Shared subtrees were looked at for another disk or point.
-    if (good) this.progress.checkedBlocks = before + disk.allocatedBlocks;
-  }
-
-  /** True when the page and all under it is good. */
-  private async verifyPage(digest: Buffer, level: number, number: number, place: DiskPlace): Promise<boolean> {
-    this.assertGoesOn();
-    const known = (this.goodPages[level] ??= new DigestSet());
-    if (known.has(digest)) return true;
-    const firstBlock = number * PAGE_FAN_OUT ** (level + 1);
-    let page: Buffer;
-    try {
-      const before = this.bad.get(hexOf(digest));
-      if (before) throw before.problem;
-      page = await this.repository.pages.load(digest);
-    } catch (error) {
-      const problem = damage(error);
-      this.remember(digest, problem, hexOf(digest));
-      this.find({
-        code: 'INDEX_PAGE_DAMAGED',
-        pointId: place.point.pointId,
-        diskId: place.disk.diskId,
-        offsetBytes: firstBlock * place.point.blockSizeBytes,
-        objectName: hexOf(digest),
-        message: problem.message,
-      });
-      return false;
-    }
-    let good = true;
-    for (let position = 0; position < PAGE_FAN_OUT; position++) {
-      const child = pageDigest(page, position);
-      if (isZero(child)) continue;
-      const ok =
-        level === 0
-          ? await this.verifyBlock(child, firstBlock + position, place)
-          : await this.verifyPage(child, level - 1, number * PAGE_FAN_OUT + position, place);
-      good &&= ok;
-    }
-    if (good) known.add(digest);
-    return good;
-  }
-
-  private async verifyBlock(digest: Buffer, block: number, place: DiskPlace): Promise<boolean> {
-    this.assertGoesOn();
-    this.progress.checkedBlocks++;
-    if (this.goodBlocks.has(digest)) return true;
-    const { blockSizeBytes } = place.point;
-    let objectName = hexOf(digest);
-    try {
-      const before = this.bad.get(hexOf(digest));
-      if (before) {
-        objectName = before.objectName;
-        throw before.problem;
-      }
-      const location = await this.repository.blocks.locate(digest);
-      objectName = this.repository.index.packNameOf(location);
-      if (location.rawLength !== rawLengthOf(block, place.disk.sizeBytes, blockSizeBytes))
-        throw BlockErrors.BLOCK_CORRUPT({ digest: hexOf(digest), problem: `it has ${location.rawLength} bytes` });
-      if (this.scratch.length < location.storedLength) this.scratch = Buffer.allocUnsafeSlow(location.storedLength);
-      const stored = await this.repository.blocks.readBlock(location, digest, this.scratch);
-      verifiedRawForm(this.repository.digestKey, stored, location.codec, location.rawLength, digest);
-      this.progress.checkedBytes += location.rawLength;
-      this.goodBlocks.add(digest);
-      return true;
-    } catch (error) {
-      const problem = damage(error);
-      this.remember(digest, problem, objectName);
-      this.find({
-        code: problem.code,
-        pointId: place.point.pointId,
-        diskId: place.disk.diskId,
-        offsetBytes: block * blockSizeBytes,
-        objectName,
-        message: problem.message,
-      });
-      return false;
-    }
-  }
-
-  private async verifyPackLists(): Promise<void> {
-    const { packs, damagedPacks } = this.repository.index;
-    for (const id of packs.ids()) {
-      this.assertGoesOn();
       try {
-        await this.repository.index.readList(id);
+        await points.verify(id);
       } catch (error) {
-        const problem = damage(error);
-        this.find({ code: problem.code, pointId: '', diskId: '', objectName: packName(id), message: problem.message });
-        damagedPacks.set(id, problem.message);
+        if (!isRemoved(error)) throw error;
       }
+    }
+    await new DocumentVerifier(this.context).verify();
+    const { packs } = this.repository.index;
+    // What lies in no pack any more cannot be damaged any more.
+    await this.repository.quarantine.settle(
+      ({ packId }) => packs.numberOf(packId) === undefined && !this.repository.index.damagedPacks.has(packId),
+    );
+  }
+
+  /** Those first that were not verified for longest, so that a run that never ends within its period still comes round. */
+  private async verifyPacks(): Promise<void> {
+    const { index } = this.repository;
+    const { ledger, periodMs = 0 } = this.options;
+    const { progress } = this.context;
+    const startedAt = this.now();
+    const ids = index.packs.ids();
+    const due = ids.filter((id) => startedAt - (ledger?.verifiedAt(id) ?? -Infinity) >= periodMs);
+    due.sort((a, b) => (ledger?.verifiedAt(a) ?? 0) - (ledger?.verifiedAt(b) ?? 0));
+    progress.skippedPacks = ids.length - due.length;
+    progress.totalPacks = due.length;
+    const entriesOf = (id: string) => index.packs.entryCountOf(index.packs.numberOf(id) ?? -1);
+    progress.totalBlocks = due.reduce((sum, id) => sum + entriesOf(id), 0);
+    const packs = new PackVerifier(this.context);
+    for (const id of due) {
+      this.context.assertGoesOn();
+      // Deleted since the run began.
+      if (index.packs.numberOf(id) === undefined) continue;
+      const report = await packs.verify(id);
+      if ((report.whole ?? report.damaged.length > 0) && (await wasCollected(this.context, id))) continue;
+      await this.judge(id, report);
+      progress.checkedPacks++;
     }
   }
 
-  private assertGoesOn(): void {
-    if (this.signal.aborted) throw CommonErrors.CANCELLED({ what: 'verification' });
+  private async judge(id: string, { list, whole, damaged, good }: PackReport): Promise<void> {
+    const { index, quarantine } = this.repository;
+    const foundAt = new Date(this.now()).toISOString();
+    const blocks: QuarantinedBlock[] = damaged.map(({ entry, problem }) => ({
+      digest: hexOf(entry.digest),
+      packId: id,
+      offset: entry.offset,
+      code: problem.code,
+      foundAt,
+    }));
+    if (whole) {
+      this.found.addObject(packName(id), whole);
+      index.damagedPacks.set(id, whole.message);
+      blocks.push(wholePack(id, foundAt));
+    }
+    if (blocks.length > 0) {
+      this.options.ledger?.forget(id);
+      await quarantine.add(blocks);
+    } else this.options.ledger?.note(id, this.now());
+    // A place that is good now was put back by somebody, or read badly then.
+    if (!whole && index.isQuarantined(id, 0)) await quarantine.settle(({ packId, offset }) => packId === id && offset === 0);
+    if ([...good].some((offset) => index.isQuarantined(id, offset)))
+      await quarantine.settle(({ packId, offset }) => packId === id && good.has(offset));
+    // Its list could not be read when the repository was opened, and can be now.
+    if (list && !whole && index.damagedPacks.delete(id)) index.addPack(id, list.fileLength, list.entries);
   }
-
-  private remember(digest: Buffer, problem: TidemarkError, objectName: string): void {
-    if (this.bad.size < maxBad) this.bad.set(hexOf(digest), { problem, objectName });
-  }
-
-  private find(finding: Finding): void {
-    this.progress.findingCount++;
-    if (this.findings.length < MAX_FINDINGS) this.findings.push(finding);
-  }
-}
-
-/** Damage as an error of ours; anything else, and trouble with the store as a whole, ends the run. */
-function damage(error: unknown): TidemarkError {
-  if (!isTidemarkError(error) || error.code === 'CANCELLED') throw error;
-  // A sector that cannot be read is damage of what lies there, not of the whole store.
-  if (error.code === 'REPOSITORY_IO') {
-    if (error.meta['reason'] === 'EIO')
-      return RepositoryErrors.PACK_DAMAGED({ pack: String(error.meta['what']), problem: 'it cannot be read' });
-    throw error;
-  }
-  return error;
 }

@@ -4,11 +4,12 @@
  * makes its digests unknown again. Only durable ones may count for a committed disk.
  */
 import { BlockErrors } from '../errors/mover-errors';
-import { hexOf } from '../format/block';
+import { hexOf, verifiedRawForm } from '../format/block';
 import { PACK_HEADER_BYTES, packKeyId, type PackEntry } from '../format/pack';
 import type { PackCipher } from '../format/pack-cipher';
 import type { Store } from '../stores/store';
-import { hasCode } from '../../common/errors/tidemark-error';
+import type { QuarantinedBlock } from '../format/quarantine';
+import { hasCode, type TidemarkError } from '../../common/errors/tidemark-error';
 import type { BlockLocation } from './block-location';
 import type { PackIndex } from './pack-index';
 import type { PackCiphers } from './pack-ciphers';
@@ -23,8 +24,19 @@ export type Answer = 'known' | 'pending' | 'put';
 /** Whoever promised to send blocks: a lane. Compared by identity. */
 export type ClaimOwner = object;
 
+/** A block as it was stored, decrypted, and as it was before that. */
+export interface CheckedBlock {
+  readonly location: BlockLocation;
+  readonly stored: Buffer;
+  readonly raw: Buffer;
+}
+
 export interface BlockStoreOptions {
   readonly now: () => number;
+  /** Key of the repository's digests. */
+  readonly digestKey: Buffer;
+  /** Told of each copy of a block that was read and is damaged. */
+  readonly damaged: (block: QuarantinedBlock) => void;
   /** Told of each pack that is durable. */
   readonly sealed: (id: string) => void;
   readonly packTargetBytes?: number;
@@ -43,6 +55,8 @@ export class BlockStore {
   private failures = 0;
   private readonly now: () => number;
   private readonly ciphers: PackCiphers | undefined;
+  private readonly digestKey: Buffer;
+  private readonly damaged: (block: QuarantinedBlock) => void;
   private refresh: () => Promise<void> = () => Promise.resolve();
 
   constructor(
@@ -53,6 +67,8 @@ export class BlockStore {
   ) {
     this.now = options.now;
     this.ciphers = options.ciphers;
+    this.digestKey = options.digestKey;
+    this.damaged = options.damaged;
     this.writer = new PackWriter(
       store,
       repositoryId,
@@ -209,10 +225,50 @@ export class BlockStore {
     return cipher ? cipher.openBlock({ ...location, digest }, location.offset, sealed) : sealed;
   }
 
-  /** Stored form of a block, in new memory; for index pages and single blocks. */
+  /** Stored form of a block, in new memory, unchecked, of the first copy; for who tells what damage there is. */
   async readStored(digest: Buffer): Promise<{ location: BlockLocation; stored: Buffer }> {
     const location = await this.locate(digest);
     return { location, stored: await this.readBlock(location, digest, Buffer.allocUnsafe(location.storedLength)) };
+  }
+
+  /**
+   * A block, checked, from the first of its copies that is good, in new memory. Copies that are not go into quarantine. Throws what is wrong with the
+   * first copy: BLOCK_MISSING, BLOCK_CORRUPT, REPOSITORY_IO.
+   */
+  async readChecked(digest: Buffer): Promise<CheckedBlock> {
+    const tried: BlockLocation[] = [];
+    let failure: unknown;
+    let refreshed = false;
+    for (let location: BlockLocation | undefined = await this.locate(digest); location;) {
+      try {
+        const stored = await this.readBlock(location, digest, Buffer.allocUnsafe(location.storedLength));
+        return { location, stored, raw: verifiedRawForm(this.digestKey, stored, location.codec, location.rawLength, digest) };
+      } catch (error) {
+        if (!isDamage(error)) throw error;
+        failure ??= error;
+        tried.push(location);
+        this.tell(digest, location, error);
+      }
+      const next = () =>
+        this.index.findAll(digest).find(({ pack, offset }) => !tried.some((other) => other.pack === pack && other.offset === offset));
+      location = next();
+      if (!location && !refreshed) {
+        // Its pack may have been rewritten by a collection, which announced where it lies now.
+        refreshed = true;
+        await this.refresh();
+        location = next();
+      }
+    }
+    throw failure;
+  }
+
+  private tell(digest: Buffer, { pack, offset }: BlockLocation, error: unknown): void {
+    const packId = this.index.packs.idOf(pack);
+    // A device that fails says nothing of what lies on it, and what a collection has deleted is not damaged.
+    if (hasCode(error, 'REPOSITORY_IO') || !this.index.packs.exists(pack) || this.index.packs.isCondemned(packId)) return;
+    if (this.index.isQuarantined(packId, offset)) return;
+    const { code } = error as TidemarkError;
+    this.damaged({ digest: hexOf(digest), packId, offset, code, foundAt: new Date(this.now()).toISOString() });
   }
 
   private endClaim(key: string): void {
@@ -225,4 +281,10 @@ export class BlockStore {
   private forget(entries: readonly PackEntry[]): void {
     for (const entry of entries) this.received.delete(entry.digest.toString('latin1'));
   }
+}
+
+/** True for what another copy of the block may be free of: damage, and a sector that cannot be read. */
+export function isDamage(error: unknown): boolean {
+  if (hasCode(error, 'REPOSITORY_IO')) return (error).meta['reason'] === 'EIO';
+  return hasCode(error, 'BLOCK_MISSING') || hasCode(error, 'BLOCK_CORRUPT');
 }

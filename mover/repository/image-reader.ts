@@ -6,6 +6,7 @@ import { RepositoryErrors } from '../errors/mover-errors';
 import { isZero } from '../format/block';
 import { pageDigest, PAGE_FAN_OUT } from '../format/index-page';
 import type { BlockLocation } from './block-location';
+import { isDamage } from './block-store';
 import type { DiskTree } from './disk-tree';
 import type { Repository } from './repository';
 import type { BufferPool } from './buffer-pool';
@@ -52,7 +53,7 @@ export class ImageReader {
 
   /**
    * Calls `send` with groups of blocks that are not zero, ascending, each group in one buffer of the pool. `send` owns the buffer from then on and gives it
-   * back when it is done. Throws BLOCK_MISSING, BLOCK_CORRUPT (encrypted ones), INDEX_PAGE_DAMAGED,
+   * back when it is done. What cannot be read in one copy is read from another. Throws BLOCK_MISSING, BLOCK_CORRUPT (encrypted ones), INDEX_PAGE_DAMAGED,
    * REPOSITORY_IO.
    */
   async read(
@@ -64,8 +65,43 @@ export class ImageReader {
     const wanted = await this.locate(firstBlock, Math.min(firstBlock + count, this.blocks));
     for (let from = 0; from < wanted.length;) {
       const to = endOfRun(wanted, from, pool.bufferBytes);
-      await this.readGroup(wanted.slice(from, to), pool, send);
+      const group = wanted.slice(from, to);
+      let read: { views: StoredBlockView[]; buffer: Buffer } | undefined;
+      try {
+        read = await this.readGroup(group, pool);
+      } catch (error) {
+        if (!isDamage(error)) throw error;
+      }
+      if (read) await send(read.views, read.buffer);
+      else await this.sendChecked(group, pool, send);
       from = to;
+    }
+  }
+
+  /**
+   * As `read`, and each block is checked against its digest before it is sent: for who was sent a block that is not what its digest says. Bad copies
+   * go into quarantine. Throws BLOCK_CORRUPT when there is no good one.
+   */
+  async readChecked(
+    firstBlock: number,
+    count: number,
+    pool: BufferPool,
+    send: (group: readonly StoredBlockView[], buffer: Buffer) => Promise<void>,
+  ): Promise<void> {
+    await this.sendChecked(await this.locate(firstBlock, Math.min(firstBlock + count, this.blocks)), pool, send);
+  }
+
+  private async sendChecked(
+    blocks: readonly Wanted[],
+    pool: BufferPool,
+    send: (group: readonly StoredBlockView[], buffer: Buffer) => Promise<void>,
+  ): Promise<void> {
+    for (const { block, digest } of blocks) {
+      const { location, stored } = await this.repository.blocks.readChecked(digest);
+      const buffer = await pool.acquire();
+      stored.copy(buffer);
+      const payload = buffer.subarray(0, stored.length);
+      await send([{ block, digest, codec: location.codec, rawLength: location.rawLength, payload }], buffer);
     }
   }
 
@@ -84,30 +120,25 @@ export class ImageReader {
     return wanted;
   }
 
-  private async readGroup(
-    group: readonly Wanted[],
-    pool: BufferPool,
-    send: (group: readonly StoredBlockView[], buffer: Buffer) => Promise<void>,
-  ): Promise<void> {
+  private async readGroup(group: readonly Wanted[], pool: BufferPool): Promise<{ views: StoredBlockView[]; buffer: Buffer }> {
     const first = group[0] as Wanted;
     const last = group[group.length - 1] as Wanted;
     const start = first.location.offset;
     const length = last.location.offset + last.location.storedLength - start;
     const buffer = await pool.acquire();
-    let views: StoredBlockView[];
     try {
       const cipher = await this.repository.blocks.cipherOf(first.location, first.digest);
       await this.repository.blocks.readPack(first.location, start, buffer.subarray(0, length), first.digest);
-      views = group.map(({ block, digest, location }) => {
+      const views = group.map(({ block, digest, location }) => {
         const stored = buffer.subarray(location.offset - start, location.offset - start + location.storedLength);
         const payload = cipher ? cipher.openBlock({ ...location, digest }, location.offset, stored) : stored;
         return { block, digest, codec: location.codec, rawLength: location.rawLength, payload };
       });
+      return { views, buffer };
     } catch (error) {
       pool.release(buffer);
       throw error;
     }
-    await send(views, buffer);
   }
 }
 

@@ -12,7 +12,7 @@ import { packTraits, type BlockLocation, type LocationTest } from './block-locat
 import { DigestTable } from './digest-table';
 import { IndexRun, IndexRunDamaged, writeIndexRun } from './index-run';
 import type { PackCiphers } from './pack-ciphers';
-import { readPackList } from './pack-reader';
+import { readPackList, type PackList } from './pack-reader';
 import { packIdOf, packName, PackTable } from './pack-table';
 
 export interface PackIndexLimits {
@@ -130,18 +130,23 @@ export class PackIndex {
     return this.search(digest, this.isUsable) !== undefined;
   }
 
-  /** Places known to be damaged, from now on. */
+  /** Places known to be damaged, from now on. Offset 0, where no block lies, stands for the whole pack. */
   quarantine(places: Iterable<{ readonly packId: string; readonly offset: number }>): void {
-    for (const { packId, offset } of places) this.damagedPlaces.add(placeName(packId, offset));
+    for (const { packId, offset } of places) {
+      if (offset === 0) this.packs.setDamaged(packId, true);
+      else this.damagedPlaces.add(placeName(packId, offset));
+    }
   }
 
-  /** Takes a place out of quarantine. */
+  /** Takes a place, or (offset 0) a pack, out of quarantine. */
   release(packId: string, offset: number): void {
-    this.damagedPlaces.delete(placeName(packId, offset));
+    if (offset === 0) this.packs.setDamaged(packId, false);
+    else this.damagedPlaces.delete(placeName(packId, offset));
   }
 
+  /** True also when the whole pack is in quarantine. */
   isQuarantined(packId: string, offset: number): boolean {
-    return this.damagedPlaces.has(placeName(packId, offset));
+    return this.packs.isDamaged(packId) || (offset !== 0 && this.damagedPlaces.has(placeName(packId, offset)));
   }
 
   /** Packs were deleted: nothing in them is found any more. */
@@ -176,7 +181,7 @@ export class PackIndex {
   }
 
   /** Entry list of a pack, from the pack itself. Throws PACK_DAMAGED (also when it is missing), REPOSITORY_IO. */
-  readList(id: string): Promise<{ entries: PackEntry[]; fileLength: number }> {
+  readList(id: string): Promise<PackList> {
     return readPackList(this.store, id, this.ciphers);
   }
 

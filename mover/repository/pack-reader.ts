@@ -1,6 +1,7 @@
 import { hasCode } from '../../common/errors/tidemark-error';
 import { RepositoryErrors } from '../errors/mover-errors';
 import { PACK_FOOTER_BYTES, readPackEntries, readPackFooter, type PackEntry } from '../format/pack';
+import type { PackCipher } from '../format/pack-cipher';
 import type { Store } from '../stores/store';
 import type { PackCiphers } from './pack-ciphers';
 import { packName, uuidBytes } from './pack-table';
@@ -8,8 +9,16 @@ import { packName, uuidBytes } from './pack-table';
 /** One read fetches the trailer of a pack of up to 680 blocks; larger lists take a second one. */
 const firstReadBytes = 32 * 1024;
 
+/** What a pack says of itself. */
+export interface PackList {
+  readonly entries: PackEntry[];
+  readonly fileLength: number;
+  /** Of an encrypted pack. */
+  readonly cipher: PackCipher | undefined;
+}
+
 /** Entry list of a pack, from its end; `ciphers` in an encrypted repository. Throws PACK_DAMAGED (also when it is missing), REPOSITORY_IO. */
-export async function readPackList(store: Store, id: string, ciphers?: PackCiphers): Promise<{ entries: PackEntry[]; fileLength: number }> {
+export async function readPackList(store: Store, id: string, ciphers?: PackCiphers): Promise<PackList> {
   const name = packName(id);
   try {
     const fileLength = await store.sizeOf(name);
@@ -28,7 +37,7 @@ export async function readPackList(store: Store, id: string, ciphers?: PackCiphe
       trailer = Buffer.alloc(trailerLength);
       await store.read(name, footer.entryListOffset, trailer);
     }
-    return { entries: readPackEntries(trailer, footer, name, cipher), fileLength };
+    return { entries: readPackEntries(trailer, footer, name, cipher), fileLength, cipher };
   } catch (error) {
     if (hasCode(error, 'OBJECT_NOT_FOUND')) throw RepositoryErrors.PACK_DAMAGED({ pack: name, problem: 'it is missing' }, { cause: error });
     throw error;

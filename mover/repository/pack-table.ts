@@ -1,5 +1,6 @@
 const goneFlag = 1;
 const condemnedFlag = 2;
+const damagedFlag = 4;
 
 /** Packs that exist, by number and by id, and which of them count. Numbers are this process's own and never given again. */
 export class PackTable {
@@ -7,6 +8,7 @@ export class PackTable {
   private readonly packs: { id: string; fileLength: number; entryCount: number }[] = [];
   private flags = new Uint8Array(1024);
   private condemned = new Set<string>();
+  private readonly damaged = new Set<string>();
   private bytes = 0;
   private entries = 0;
 
@@ -38,7 +40,7 @@ export class PackTable {
       this.numbers.set(id, number);
       this.packs.push({ id, fileLength: 0, entryCount: 0 });
       if (number >= this.flags.length) this.flags = grown(this.flags);
-      if (this.condemned.has(id)) this.flags[number] = condemnedFlag;
+      this.flags[number] = this.flagsOf(id);
     }
     return number;
   }
@@ -57,7 +59,7 @@ export class PackTable {
     return ((this.flags[number] as number) & goneFlag) === 0;
   }
 
-  /** False also for a condemned pack: no new reference to it may be made. */
+  /** False also for a condemned or damaged pack: no new reference to it may be made. */
   counts(number: number): boolean {
     return this.flags[number] === 0;
   }
@@ -65,7 +67,23 @@ export class PackTable {
   /** Says which packs are condemned from now on, known to the table or not; those of before that are not named count again. */
   setCondemned(ids: ReadonlySet<string>): void {
     this.condemned = new Set(ids);
-    for (const [id, number] of this.numbers) this.flags[number] = ids.has(id) ? condemnedFlag : 0;
+    for (const [id, number] of this.numbers) this.flags[number] = this.flagsOf(id);
+  }
+
+  isCondemned(id: string): boolean {
+    return this.condemned.has(id);
+  }
+
+  /** Says of a pack, known to the table or not, that it is damaged as a whole, or is not. */
+  setDamaged(id: string, isDamaged: boolean): void {
+    if (isDamaged) this.damaged.add(id);
+    else this.damaged.delete(id);
+    const number = this.numbers.get(id);
+    if (number !== undefined) this.flags[number] = this.flagsOf(id);
+  }
+
+  isDamaged(id: string): boolean {
+    return this.damaged.has(id);
   }
 
   /** A pack was deleted. */
@@ -86,6 +104,10 @@ export class PackTable {
     const pack = this.packs[number];
     if (!pack) throw new RangeError(`pack ${number}`);
     return pack.id;
+  }
+
+  private flagsOf(id: string): number {
+    return (this.condemned.has(id) ? condemnedFlag : 0) | (this.damaged.has(id) ? damagedFlag : 0);
   }
 
   lengthOf(number: number): number {

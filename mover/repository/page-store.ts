@@ -1,6 +1,6 @@
 import { isTidemarkError } from '../../common/errors/tidemark-error';
 import { RepositoryErrors } from '../errors/mover-errors';
-import { BlockKind, blockDigest, hexOf, isZero, storeForm, verifiedRawForm, ZERO_DIGEST, type BlockCodec } from '../format/block';
+import { BlockKind, blockDigest, hexOf, isZero, storeForm, ZERO_DIGEST, type BlockCodec } from '../format/block';
 import { PAGE_BYTES } from '../format/index-page';
 import type { BlockStore } from './block-store';
 
@@ -34,8 +34,7 @@ export class PageStore {
   /** As `read`, past the cache: what is on the disk now. */
   async load(digest: Buffer): Promise<Buffer> {
     try {
-      const { location, stored } = await this.blocks.readStored(digest);
-      const page = verifiedRawForm(this.digestKey, stored, location.codec, location.rawLength, digest);
+      const { raw: page } = await this.blocks.readChecked(digest);
       if (page.length === PAGE_BYTES) return page;
       throw RepositoryErrors.INDEX_PAGE_DAMAGED({ digest: hexOf(digest), problem: `it has ${page.length} bytes` });
     } catch (error) {

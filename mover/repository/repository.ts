@@ -20,6 +20,7 @@ import { DiskTree } from './disk-tree';
 import { defaultIndexLimits, PackIndex, type PackIndexLimits } from './pack-index';
 import { PageStore } from './page-store';
 import { PointCatalog } from './point-catalog';
+import { Quarantine } from './quarantine';
 import { Journal, type Announced } from './journal';
 import { LiveSettings, type SettingsChange } from './live-settings';
 import { openKeys } from './open-keys';
@@ -100,6 +101,8 @@ export class Repository {
     readonly points: PointCatalog,
     /** What may change while the repository is open. */
     readonly settings: LiveSettings,
+    /** Blocks known to be damaged. */
+    readonly quarantine: Quarantine,
     private readonly journal: Journal,
     private readonly lease: WriterLease | undefined,
     /** Of an encrypted repository. */
@@ -132,14 +135,17 @@ export class Repository {
       const folder = path.join(options.cacheFolder, header.repositoryId);
       const ciphers = keys && new PackCiphers(keys);
       const index = await PackIndex.open(store, folder, logger, options.indexLimits ?? defaultIndexLimits, ciphers);
+      const quarantine = await Quarantine.open({ store, index, keys, journal, writerId: lease?.instanceId, logger });
       const blocks = new BlockStore(store, index, header.repositoryId, {
         now: options.now ?? Date.now,
+        digestKey: digestKeyOf(header, keys),
+        damaged: (block) => quarantine.report(block),
         sealed: (id) => journal.notePack(id),
         ...(options.packTargetBytes === undefined ? {} : { packTargetBytes: options.packTargetBytes }),
         ...(ciphers && { ciphers }),
       });
       const pages = new PageStore(blocks, digestKeyOf(header, keys), settings);
-      const repository = new Repository(store, header, index, blocks, pages, points, settings, journal, lease, keys, logger);
+      const repository = new Repository(store, header, index, blocks, pages, points, settings, quarantine, journal, lease, keys, logger);
       // Before the first question is answered, so that nothing condemned is referred to.
       const obeyed = await repository.follower.obey();
       await lease?.acknowledge(obeyed);
@@ -274,6 +280,8 @@ export class Repository {
     else for (const name of manifests) this.points.note(name);
     await this.index.addAnnounced(everything ? await this.index.listed() : packs);
     await this.points.look(changed);
+    if (everything) await this.quarantine.reload();
+    else await this.quarantine.look(changed);
     if (everything || changed.has(SETTINGS_NAME)) await this.settings.reload();
     if (changed.size > 0) for (const listener of this.changeListeners) await listener(changed);
   }
