@@ -7,6 +7,7 @@ import type { Logger } from '../common/log/logger';
 import { RpcClient } from '../common/rpc/call';
 import { CertificateKeeper } from '../common/tls/certificate-keeper';
 import { mutualClientCredentials } from '../common/tls/credentials';
+import { diagnoseCertificates } from '../common/tls/diagnose';
 import type { ProcessIdentity } from '../common/tls/identity';
 import { trustStateOf } from '../common/tls/trust-state';
 import { DATA_MOVER_ALPN } from '../proto/data-mover/frame-types';
@@ -117,6 +118,7 @@ export function composeWorker(
       {
         hello: () => ({ process, taskSlots, platformId, clusterId, imageVersion, ...describeMachine(config) }),
         trust: () => trustStateOf(identity),
+        diagnose: () => diagnoseCertificates(config.plugin.endpoint, identity),
         updateTrust: (update) => c.resolve(tokens.issuer).take(update, c.resolve(tokens.keeper)),
         selfTests: c.resolve(tokens.selfTests),
         logLines,

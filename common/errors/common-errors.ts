@@ -90,7 +90,7 @@ export const CommonErrors = defineErrors({
     retry: 'after-operator',
     status: 'UNAUTHENTICATED',
     message: (m: { peer: string; why: string }) =>
-      `TLS with ${m.peer} fails (${m.why}): one side's certificate is over, or its CA is not trusted (any more), as after a CA rotation that this process slept through. See "tidemark cert list"; if it is this process, make a token for it ("tidemark mover enrol --again ID", or plugin), remove its folder "identity" and start it with the token.`,
+      `TLS with ${m.peer} fails (${m.why}): one side's certificate is over, or its CA is not trusted (any more), as after a CA rotation that this process slept through. See "tidemark cert list"; if it is this process, make a token for it ("tidemark mover enrol --again ID", or plugin; "tidemark worker enrol"), remove its folder "identity" and start it with the token.`,
   },
   ENROLMENT_TOKEN_INVALID: {
     kind: 'failure',

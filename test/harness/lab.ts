@@ -1,7 +1,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { request } from 'undici';
-import { eventually, startNode } from './child';
+import { childrenOf, eventually, startNode } from './child';
 import type { Child } from './child';
 
 const script = path.resolve(__dirname, '..', '..', 'lab', 'main.js');
@@ -36,6 +36,12 @@ export interface LabOptions {
 /** The oVirt lab as a child process. */
 export class Lab {
   #child: Child | undefined;
+
+  /** Pids of its image daemons. */
+  get imageDaemons(): number[] {
+    return childrenOf(this.#child?.pid ?? 0, 'ovirt-imageio');
+  }
+
   #access: LabAccess | undefined;
 
   constructor(private readonly options: LabOptions) {}

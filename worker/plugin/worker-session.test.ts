@@ -21,6 +21,7 @@ let plugin: PluginDouble;
 let identity: ProcessIdentity;
 let lifecycle: Lifecycle | undefined;
 const refusals: string[] = [];
+const logged: { text: string; fields: Record<string, unknown> }[] = [];
 
 beforeAll(async () => {
   [authority, next] = await Promise.all([createAuthority('first'), createAuthority('second')]);
@@ -31,6 +32,7 @@ beforeEach(async () => {
   const material = await issueIdentity(authority, { role: 'worker', id: 'w1' }, [], 7 * 86_400_000);
   identity = ProcessIdentity.store(path.join(folder, 'identity'), material);
   refusals.length = 0;
+  logged.length = 0;
 });
 afterEach(async () => {
   await lifecycle?.stop();
@@ -50,7 +52,7 @@ async function startWorker(settings: Record<string, unknown> = {}) {
   const info = processInfo(folder, workerProtocols, workerCapabilities);
   const worker = composeWorker(
     config,
-    loggerTo(() => undefined),
+    loggerTo((_level, text, fields) => logged.push({ text, fields: { ...fields } })),
     info,
     identity,
     (code) => refusals.push(code),
@@ -219,6 +221,23 @@ describe('a worker that is not wanted any more', () => {
     await startWorker();
     await eventually('it is told', () => refusals.length > 0);
     expect(refusals[0]).toBe('IDENTITY_REVOKED');
+  });
+
+  it.each([
+    ['of a CA that the plug-in does not trust any more', 'it hangs up when it sees our certificate', () => authority],
+    ['and with trust of a CA that is gone', 'SELF_SIGNED_CERT_IN_CHAIN', () => next],
+  ])('says with a code and advice that it comes with a certificate %s, and goes on asking', async (_what, why, trusted) => {
+    const material = await issueIdentity(next, { role: 'worker', id: 'w1' }, []);
+    identity = new ProcessIdentity({ ...material, trustBundlePem: bundleOf(trusted()) }, undefined);
+    await startWorker();
+    await eventually('it says so', () => logged.some(({ text }) => text === 'the plug-in refuses this worker'));
+    const refusal = logged.find(({ text }) => text === 'the plug-in refuses this worker');
+    expect(refusal?.fields).toMatchObject({ code: 'CERTIFICATE_NOT_ACCEPTED', error: { meta: { why } } });
+    expect(String((refusal?.fields['error'] as Error).message)).toContain('tidemark worker enrol');
+    // It may have been a plug-in that was just going down.
+    expect(refusals).toEqual([]);
+    identity.replace(await issueIdentity(authority, { role: 'worker', id: 'w1' }, []));
+    await plugin.hear('Hello', (message) => message.hello);
   });
 
   it('knows so by itself when its certificate has ended', async () => {

@@ -45,6 +45,8 @@ export interface SessionParts {
   readonly selfTests: { start(request: RunSelfTest__Output): void; onReport: (report: SelfTestReport) => void };
   /** Only of workers that keep no log of their own. */
   readonly logLines: LogBuffer | undefined;
+  /** Why the plug-in, which cannot be reached, may never be: a certificate that one side refuses. Undefined when that is not it. */
+  diagnose(): Promise<TidemarkError | undefined>;
   /** The plug-in will not have this worker any more, or its identity expired; told again with each try. */
   refused(code: string): void;
 }
@@ -106,7 +108,9 @@ export class WorkerSession implements Service {
       } catch (error) {
         if (signal.aborted) return;
         const final = this.finalOf(error);
-        this.logger[final ? 'error' : 'warn'](final ? 'the plug-in refuses this worker' : 'connection to the plug-in ended', { error });
+        const refusal = final ?? (await this.notAccepted(error, attempt));
+        if (refusal) this.logger.error('the plug-in refuses this worker', { code: refusal.code, error: refusal });
+        else this.logger.warn('connection to the plug-in ended', { error });
         if (final) {
           // Nothing will change by itself; a process that is to stay asks slowly, so that a supervisor need not.
           this.tasks.cancelAll();
@@ -125,6 +129,12 @@ export class WorkerSession implements Service {
     // With a certificate that is too old no stream comes about, and none to renew it either.
     const expiresAt = timestampFromWire(this.parts.trust().expiresAt as WireTimestamp)?.getTime() ?? Infinity;
     return expiresAt < this.now().getTime() ? WorkerErrors.IDENTITY_EXPIRED({}, { cause: error }) : undefined;
+  }
+
+  /** Looked for now and then: a plug-in that is just going down looks like one that refuses our certificate, so the worker goes on asking. */
+  private async notAccepted(error: unknown, attempt: number): Promise<TidemarkError | undefined> {
+    if (!hasCode(error, 'PEER_UNAVAILABLE') || attempt % 10 !== 0) return undefined;
+    return this.parts.diagnose().catch(() => undefined);
   }
 
   /** One stream from Hello to its end. */
