@@ -285,6 +285,6 @@ export class BlockStore {
 
 /** True for what another copy of the block may be free of: damage, and a sector that cannot be read. */
 export function isDamage(error: unknown): boolean {
-  if (hasCode(error, 'REPOSITORY_IO')) return (error).meta['reason'] === 'EIO';
+  if (hasCode(error, 'REPOSITORY_IO')) return error.meta['reason'] === 'EIO';
   return hasCode(error, 'BLOCK_MISSING') || hasCode(error, 'BLOCK_CORRUPT');
 }
