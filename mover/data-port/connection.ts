@@ -14,11 +14,20 @@ import type { Logger } from '../../common/log/logger';
 import type { PeerIdentity } from '../../common/rpc/peer';
 import type { TicketClaims, TicketRight } from '../../common/tickets/ticket';
 import { decodeHeader, encodeFrame, encodeFrameHead, FrameViolation } from '../../proto/data-mover/frame-codec';
-import { encodeBlockList, newPutBitmap, offerBlock, offerDigest, offerEntryCount, setPutBit } from '../../proto/data-mover/frame-payloads';
+import {
+  encodeBlockList,
+  encodeBlockRanges,
+  newPutBitmap,
+  offerBlock,
+  offerDigest,
+  offerEntryCount,
+  setPutBit,
+} from '../../proto/data-mover/frame-payloads';
 import { FrameReader, type FrameSink } from '../../proto/data-mover/frame-reader';
 import {
   DATA_MOVER_VERSION,
   FrameType,
+  MAX_MAPPED_RANGES,
   MAX_PROBE_BYTES,
   PAYLOAD_SLACK_BYTES,
   type FrameHeaders,
@@ -198,6 +207,7 @@ export class Connection implements Lane, FrameSink {
         this.draft(header.handle).zero(header.firstBlock, header.blockCount);
         this.send(encodeFrame(FrameType.zeroReply, { sequence: header.sequence }));
       },
+      [FrameType.listMapped]: (header) => this.onListMapped(header),
       [FrameType.commitDisk]: (header) => this.onCommitDisk(header),
       [FrameType.openImage]: (header) => this.onOpenImage(header),
       [FrameType.read]: (header) => this.onRead(header),
@@ -272,12 +282,21 @@ export class Connection implements Lane, FrameSink {
 
   private async onOpenDisk(open: FrameHeaders[typeof FrameType.openDisk]): Promise<void> {
     const session = this.mustWrite();
-    const { sequence, diskId, sizeBytes, basePointId, baseDiskId } = open;
+    const { sequence, diskId, sizeBytes, basePointId, baseDiskId, contentId = '' } = open;
     if (diskId === '' || diskId.length > 256) throw CommonErrors.ARGUMENT_INVALID({ field: 'disk_id', problem: 'it is empty or too long' });
-    const draft = await session.openDisk({ diskId, sizeBytes, basePointId, baseDiskId });
+    if (contentId.length > 256) throw CommonErrors.ARGUMENT_INVALID({ field: 'content_id', problem: 'it is too long' });
+    const draft = await session.openDisk({ diskId, sizeBytes, basePointId, baseDiskId, contentId });
     if (draft === 'committed') return this.send(encodeFrame(FrameType.diskOpened, { sequence, handle: 0, committed: true }));
     this.drafts.set(draft.handle, draft);
-    this.send(encodeFrame(FrameType.diskOpened, { sequence, handle: draft.handle, committed: false }));
+    const { handle, hasMapped } = draft;
+    this.send(encodeFrame(FrameType.diskOpened, { sequence, handle, committed: false, hasMapped }));
+  }
+
+  private onListMapped(list: FrameHeaders[typeof FrameType.listMapped]): void {
+    this.mustWrite();
+    const { sequence, handle, firstBlock } = list;
+    const { ranges, nextBlock } = this.draft(handle).listMapped(firstBlock, MAX_MAPPED_RANGES);
+    this.send(encodeFrame(FrameType.mapped, { sequence, nextBlock }, encodeBlockRanges(ranges)));
   }
 
   private onOffer(offer: FrameHeaders[typeof FrameType.offer], payload: Buffer): void {

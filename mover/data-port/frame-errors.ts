@@ -26,6 +26,7 @@ const closing: ReadonlySet<string> = new Set([
   'CONNECTION_IDLE',
   'SESSION_ENDED',
   'SESSION_NOT_FOUND',
+  'SESSION_ELSEWHERE',
   'PROBE_LIMIT_REACHED',
 ]);
 

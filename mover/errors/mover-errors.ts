@@ -178,6 +178,13 @@ export const SessionErrors = defineErrors({
     status: 'FAILED_PRECONDITION',
     message: (m: { sessionId: string; state: string }) => `Session ${m.sessionId} has ended (${m.state}). Open a new one.`,
   },
+  SESSION_ELSEWHERE: {
+    kind: 'operational',
+    retry: 'after-delay',
+    status: 'FAILED_PRECONDITION',
+    message: (m: { sessionId: string }) =>
+      `Session ${m.sessionId} belongs to another mover of the repository now. Go on there; nothing was lost.`,
+  },
   SESSION_DISK_INCOMPLETE: {
     kind: 'failure',
     retry: 'never',

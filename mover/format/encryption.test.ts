@@ -6,6 +6,7 @@ import { Secret } from '../../common/log/redact';
 import { protoRoot } from '../../proto/loader';
 import * as made from '../testing/golden-encrypted';
 import { DocumentCipher } from './document-cipher';
+import { decodeDraft } from './draft-record';
 import { findSlot, secretBytes, unwrapFromSlot } from './key-slot';
 import { decodeKeys, encodeKeys, unwrapKey } from './keys-document';
 import { decodeManifest, decodePointSection, encodeManifest, pointSectionLength } from './manifest';
@@ -54,7 +55,7 @@ describe('golden bytes of encrypted objects', () => {
     });
   });
 
-  test('manifest and session record (read only: nonces are random)', () => {
+  test('manifest, session record and draft (read only: nonces are random)', () => {
     const cipher = document(made.goldenManifestName);
     const manifest = golden('manifest-2.bin');
     expect(decodeManifest(manifest, made.goldenPoint.pointId, cipher)).toEqual({ point: made.goldenPoint, configuration: '{"ovf":"…"}' });
@@ -62,6 +63,9 @@ describe('golden bytes of encrypted objects', () => {
     expect(decodePointSection(manifest.subarray(0, length), made.goldenPoint.pointId, cipher)).toEqual(made.goldenPoint);
     const name = sessionName(made.goldenSession.sessionId);
     expect(decodeSession(golden('session-2.bin'), name, document(name))).toEqual(made.goldenSession);
+    const draft = golden('draft-2.bin');
+    expect(decodeDraft(draft, made.goldenDraftName, document(made.goldenDraftName))).toEqual(made.goldenDraft);
+    expect(() => decodeDraft(draft, 'another', document('another'))).toThrow(code('OBJECT_DAMAGED'));
   });
 
   test('keys: each of three secrets leads to all of them', async () => {

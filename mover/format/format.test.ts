@@ -1,7 +1,9 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { protoRoot } from '../../proto/loader';
+import { goldenDraft } from '../testing/golden-encrypted';
 import { blockDigest, isZero, payloadCheck, rawForm, storeForm, verifiedRawForm } from './block';
+import { decodeDraft, draftName, draftPlaceOf, encodeDraft } from './draft-record';
 import { blockCount, blocksPerPage, levelCount, rawLengthOf } from './index-page';
 import {
   decodeManifest,
@@ -84,6 +86,7 @@ const point: PointRecord = {
     },
   ],
 };
+const draft = goldenDraft;
 const packId = bytes(16, 1);
 const entries = [
   { digest: bytes(32), offset: 64, storedLength: 10, rawLength: 65_536, codec: 1, kind: 0 },
@@ -100,6 +103,32 @@ describe('golden bytes of format version 1', () => {
   test('session record', () => {
     expect(encodeSession(session).equals(golden('session-1.bin'))).toBe(true);
     expect(decodeSession(golden('session-1.bin'), 'session')).toEqual(session);
+  });
+
+  test('session record with its owner', () => {
+    const owned = { ...session, owner: 'mover-1', generation: 2 };
+    expect(decodeSession(encodeSession(owned), 'session')).toEqual(owned);
+    const endless = { ...session, pointIds: Array.from({ length: 30_000 }, () => id('1')) };
+    expect(() => encodeSession(endless)).toThrow(expect.objectContaining({ code: 'ARGUMENT_INVALID' }) as Error);
+  });
+
+  test('draft', () => {
+    expect(encodeDraft(draft.head, draft.pages).equals(golden('draft-1.bin'))).toBe(true);
+    expect(decodeDraft(golden('draft-1.bin'), 'draft')).toEqual(draft);
+    const whole = golden('draft-1.bin');
+    for (let at = 0; at < whole.length; at++) {
+      const damaged = Buffer.from(whole);
+      damaged[at] = (damaged[at] as number) ^ 1;
+      expect(() => decodeDraft(damaged, 'draft')).toThrow();
+    }
+  });
+
+  test('names of drafts', () => {
+    const place = { sessionId: id('1'), diskKey: '0123456789abcdef', generation: 2, sequence: 17 };
+    expect(draftName(place)).toBe(`drafts/${id('1')}.0123456789abcdef.000002-000017.draft`);
+    for (const each of [place, { ...place, sequence: 12_345_678 }]) expect(draftPlaceOf(draftName(each))).toEqual(each);
+    for (const foreign of ['drafts/README', `drafts/${id('1')}.draft`, `sessions/${id('1')}.session`])
+      expect(draftPlaceOf(foreign)).toBeUndefined();
   });
 
   test('pack', () => {

@@ -1,11 +1,14 @@
 /** Session records, as docs/formats/session.md has them. */
 import { z } from 'zod';
+import { CommonErrors } from '../../common/errors/common-errors';
 import { RepositoryErrors } from '../errors/mover-errors';
 import type { DocumentCipher } from './document-cipher';
 import { openDocument, sealDocument } from './sealed-document';
 
 const kind = { magic: 'TDMKSESS', version: 1, encryptedVersion: 2 };
 export const SESSION_PREFIX = 'sessions/';
+/** What a store can replace atomically. */
+export const MAX_SESSION_BYTES = 1024 * 1024;
 
 const committedDisk = z.object({
   diskId: z.string(),
@@ -30,14 +33,20 @@ const schema = z.object({
   disks: z.array(committedDisk),
   intent: z.object({ pointId: z.string(), manifestName: z.string() }).optional(),
   pointId: z.string().optional(),
+  /** Instance id of the mover that it belongs to; absent in records of before: whoever finds it. */
+  owner: z.string().optional(),
+  /** Counts the owners, from 1 on. */
+  generation: z.int().optional(),
 });
 
 export type SessionRecord = z.infer<typeof schema>;
 export type CommittedDisk = z.infer<typeof committedDisk>;
 
-/** `cipher` is that of the record's name in an encrypted repository. */
+/** `cipher` is that of the record's name in an encrypted repository. Throws ARGUMENT_INVALID when it is longer than MAX_SESSION_BYTES. */
 export function encodeSession(record: SessionRecord, cipher?: DocumentCipher): Buffer {
-  return sealDocument(kind, [{ codec: 'none', content: Buffer.from(JSON.stringify(record)) }], cipher);
+  const bytes = sealDocument(kind, [{ codec: 'none', content: Buffer.from(JSON.stringify(record)) }], cipher);
+  if (bytes.length <= MAX_SESSION_BYTES) return bytes;
+  throw CommonErrors.ARGUMENT_INVALID({ field: 'session', problem: `its disks and points take ${bytes.length} bytes to write down` });
 }
 
 /** Throws OBJECT_DAMAGED, REPOSITORY_FORMAT_UNKNOWN. */

@@ -41,8 +41,10 @@ export function serveSessions(
             kind,
             pointIds: request.pointIds,
             leaseDurationMs: leaseOf(request.leaseDuration),
+            takeOver: request.takeOver,
           });
-          return { state: states[session.state], leaseExpiresAt: timestampToWire(session.leaseExpiresAt) };
+          const { state, leaseExpiresAt, wasTakenOver } = session;
+          return { state: states[state], leaseExpiresAt: timestampToWire(leaseExpiresAt), takenOver: wasTakenOver };
         },
       },
       RenewSession: {

@@ -21,7 +21,9 @@ async function checkAndFinish(folder: string, told: string): Promise<void> {
   expect(verifier.findings).toEqual([]);
   expect(test.repository.index.damagedPacks.size).toBe(0);
   const unfinished = path.join(folder, 'repository', 'tmp');
-  expect(fs.existsSync(unfinished) ? fs.readdirSync(unfinished) : []).toEqual([]);
+  // A lock on a name is broken by whoever wants the name next; nobody has to remove it.
+  const left = fs.existsSync(unfinished) ? fs.readdirSync(unfinished) : [];
+  expect(left.filter((name) => !name.endsWith('.lock'))).toEqual([]);
   if (!points.has(firstPoint)) return;
   // The caller repeats itself, and the next run succeeds.
   await makeSecondPoint(test);

@@ -4,7 +4,6 @@
  */
 import { randomInt } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
-import { CommonErrors } from '../../common/errors/common-errors';
 import { BlockErrors, SessionErrors } from '../errors/mover-errors';
 import { BlockKind, blockDigest, isZero, storeForm, verifiedRawForm, ZERO_DIGEST } from '../format/block';
 import {
@@ -17,11 +16,13 @@ import {
   PAGE_FAN_OUT,
   rawLengthOf,
 } from '../format/index-page';
+import type { DraftHead, MappedPage } from '../format/draft-record';
 import type { PointDiskRecord } from '../format/manifest';
 import type { CommittedDisk } from '../format/session-record';
 import type { Answer, ClaimOwner } from '../repository/block-store';
 import type { DiskTree } from '../repository/disk-tree';
 import type { Repository } from '../repository/repository';
+import { mappedRanges, type MappedRanges } from './mapped-ranges';
 import { OverlayPages, type PageBudget } from './overlay-pages';
 
 /** What OpenDisk says; all lanes must say the same. */
@@ -30,6 +31,8 @@ export interface DiskRequest {
   readonly sizeBytes: number;
   readonly basePointId: string;
   readonly baseDiskId: string;
+  /** Names what is read, as of one moment. */
+  readonly contentId: string;
 }
 
 /** The disk is durable, or these blocks (ascending, not all perhaps) must be offered and put again. */
@@ -42,7 +45,7 @@ interface Base {
 }
 
 export class DiskDraft {
-  /** The same for all lanes, another one whenever the disk is started anew: that is how a worker notices that the mover forgot it. */
+  /** The same for all lanes, another one in each life of the mover: that is how a worker notices that it must ask what is mapped. */
   readonly handle = randomInt(1, 0xffffffff);
   readonly blocks: number;
   private readonly overlay: OverlayPages;
@@ -78,9 +81,67 @@ export class DiskDraft {
 
   /** Throws DISK_MISMATCH when another lane opened the disk with other values. */
   assertSame(request: DiskRequest): void {
-    const { diskId, sizeBytes, basePointId, baseDiskId } = this.request;
-    if (request.sizeBytes !== sizeBytes || request.basePointId !== basePointId || request.baseDiskId !== baseDiskId)
+    const { diskId } = this.request;
+    if (!this.isSame(request))
       throw SessionErrors.DISK_MISMATCH({ diskId, problem: 'another connection opened it with another size or base' });
+  }
+
+  /** True when `other` asks for, or tells of, the same content over the same base. */
+  isSame(other: DiskRequest): boolean {
+    const { diskId, sizeBytes, basePointId, baseDiskId, contentId } = this.request;
+    return (
+      other.diskId === diskId &&
+      other.sizeBytes === sizeBytes &&
+      other.basePointId === basePointId &&
+      other.baseDiskId === baseDiskId &&
+      other.contentId === contentId
+    );
+  }
+
+  /** What a draft tells of the disk beside its pages. */
+  get head(): Omit<DraftHead, 'sessionId'> {
+    const { diskId, sizeBytes, basePointId, baseDiskId, contentId } = this.request;
+    const { storedBytes, deduplicatedBytes } = this;
+    return { diskId, sizeBytes, basePointId, baseDiskId, contentId, storedBytes, deduplicatedBytes };
+  }
+
+  /** Some of the disk is mapped. */
+  get hasMapped(): boolean {
+    return this.overlay.isUsed;
+  }
+
+  /** Grows with everything that is mapped. */
+  get changeCount(): number {
+    return this.overlay.changeCount;
+  }
+
+  /** What was mapped to durable blocks since the last call: pages and entries up to about `limit`. Take none twice; they are this caller's now. */
+  takeDurable(limit: number): MappedPage[] {
+    const pages: MappedPage[] = [];
+    if (this.closed) return pages;
+    let size = 0;
+    for (let number = this.overlay.nextUntaken(0); number < this.overlay.pageCount; number = this.overlay.nextUntaken(number + 1)) {
+      if (size >= limit) break;
+      const page = this.overlay.take(number, (digest) => this.repository.blocks.isDurable(digest));
+      if (!page) continue;
+      pages.push(page);
+      size += 1 + page.positions.length;
+    }
+    return pages;
+  }
+
+  /** Maps what an earlier life of the session wrote down; drafts in the order in which they were written. */
+  restore(head: DraftHead, pages: readonly MappedPage[]): void {
+    for (const page of pages) if (page.number < this.overlay.pageCount) this.overlay.restore(page);
+    this.storedBytes = Math.max(this.storedBytes, head.storedBytes);
+    this.deduplicatedBytes = Math.max(this.deduplicatedBytes, head.deduplicatedBytes);
+  }
+
+  /** Ranges from `firstBlock` on that are mapped to blocks which are here, at most `limit`, and where the next question goes on. Throws BLOCK_OUT_OF_RANGE. */
+  listMapped(firstBlock: number, limit: number): MappedRanges {
+    this.assertOpen();
+    if (!(firstBlock <= this.blocks)) throw BlockErrors.BLOCK_OUT_OF_RANGE({ block: firstBlock, blocks: this.blocks });
+    return mappedRanges(this.overlay, this.blocks, firstBlock, limit, (digest) => this.repository.blocks.isPresent(digest));
   }
 
   /** Maps a block and says whether it must be put. Throws BLOCK_OUT_OF_RANGE. */
@@ -111,6 +172,7 @@ export class DiskDraft {
    * serialises. Throws REPOSITORY_FULL, REPOSITORY_IO, INDEX_PAGE_DAMAGED (of the base); then nothing was committed and it can be repeated.
    */
   async commit(missingLimit: number): Promise<DiskCommit> {
+    this.assertOpen();
     const { blocks } = this.repository;
     const failuresBefore = blocks.failureCount;
     await this.adjustTail();
@@ -142,7 +204,7 @@ export class DiskDraft {
   }
 
   private assertOpen(): void {
-    if (this.closed) throw CommonErrors.CANCELLED({ what: `disk ${this.request.diskId}` });
+    if (this.closed) throw SessionErrors.DISK_NOT_OPEN({ handle: this.handle });
   }
 
   private async findMissing(limit: number): Promise<number[]> {

@@ -6,13 +6,23 @@ import { randomUUID } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { RepositoryErrors } from '../errors/mover-errors';
-import { DIGEST_BYTES } from '../format/block';
+import { DIGEST_BYTES, isZero } from '../format/block';
+import type { MappedPage } from '../format/draft-record';
 import { PAGE_BYTES, PAGE_FAN_OUT } from '../format/index-page';
 
-/** Digests, then one bit per digest that is set. */
-const overlayBytes = PAGE_BYTES + PAGE_FAN_OUT / 8;
+const bitmapBytes = PAGE_FAN_OUT / 8;
+/** Digests, then one bit per digest that is set, then one per digest that was taken for a draft. */
+const setBits = PAGE_BYTES;
+const takenBits = PAGE_BYTES + bitmapBytes;
+const overlayBytes = PAGE_BYTES + 2 * bitmapBytes;
+/** Positions of it are set. */
 const dirtyFlag = 1;
+/** All that is not set is zero, whatever the base has. */
 const zeroedFlag = 2;
+/** Not all of it was taken. */
+const untakenFlag = 4;
+/** That it is zero was not taken. */
+const zeroUntakenFlag = 8;
 
 interface Page {
   readonly owner: OverlayPages;
@@ -49,6 +59,8 @@ export class OverlayPages {
   private readonly flags: Uint8Array;
   private readonly inMemory = new Map<number, Page>();
   private descriptor: number | undefined;
+  /** Counts what was mapped since the disk was opened. */
+  private changed = 0;
 
   constructor(
     readonly pageCount: number,
@@ -63,11 +75,64 @@ export class OverlayPages {
     const number = Math.floor(block / PAGE_FAN_OUT);
     const position = block % PAGE_FAN_OUT;
     const page = this.page(number);
-    page.bytes.set(digest, position * DIGEST_BYTES);
-    const bit = PAGE_BYTES + (position >> 3);
-    page.bytes[bit] = (page.bytes[bit] as number) | (1 << (position & 7));
+    const { bytes } = page;
+    // Lanes repeat what they offered on a connection that broke.
+    if (hasBit(bytes, setBits, position) && digestAt(bytes, position).equals(digest)) return;
+    bytes.set(digest, position * DIGEST_BYTES);
+    putBit(bytes, setBits, position, true);
+    putBit(bytes, takenBits, position, false);
     page.changed = true;
-    this.flags[number] = (this.flags[number] as number) | dirtyFlag;
+    this.addFlags(number, dirtyFlag | untakenFlag);
+    this.changed++;
+  }
+
+  /** Grows with everything that is mapped. */
+  get changeCount(): number {
+    return this.changed;
+  }
+
+  /** True when something was mapped. */
+  get isUsed(): boolean {
+    return this.flags.some((flags) => flags !== 0);
+  }
+
+  /** First page at or after `from` of which not all was taken; the page count when there is none. */
+  nextUntaken(from: number): number {
+    const mask = untakenFlag | zeroUntakenFlag;
+    let number = from;
+    while (number < this.pageCount && ((this.flags[number] as number) & mask) === 0) number++;
+    return number;
+  }
+
+  /**
+   * Takes what was mapped on a page and not taken before, as far as `isDurable` says that its block is; zeroes always are. What is mapped to something else
+   * later is taken again. Undefined when there is nothing now.
+   */
+  take(number: number, isDurable: (digest: Buffer) => boolean): MappedPage | undefined {
+    const isZeroed = this.hasFlag(number, zeroUntakenFlag);
+    const page = this.hasFlag(number, dirtyFlag) ? this.page(number) : undefined;
+    const open = page ? positionsOf(page.bytes).filter((position) => !hasBit(page.bytes, takenBits, position)) : [];
+    const taken = open.filter((position) => {
+      const digest = digestAt((page as Page).bytes, position);
+      return isZero(digest) || isDurable(digest);
+    });
+    // Without the blocks that came after it the zeroed page would hide that they are missing.
+    if (isZeroed && taken.length < open.length) return undefined;
+    this.flags[number] = (this.flags[number] as number) & ~(untakenFlag | zeroUntakenFlag);
+    if (taken.length < open.length) this.addFlags(number, untakenFlag);
+    if (!isZeroed && taken.length === 0) return undefined;
+    const digests = taken.map((position) => Buffer.from(digestAt((page as Page).bytes, position)));
+    for (const position of taken) putBit((page as Page).bytes, takenBits, position, true);
+    if (page && taken.length > 0) page.changed = true;
+    return { number, isZeroed, positions: taken, digests };
+  }
+
+  /** Maps again what was taken in another life. */
+  restore({ number, isZeroed, positions, digests }: MappedPage): void {
+    const firstBlock = number * PAGE_FAN_OUT;
+    if (isZeroed) this.zero(firstBlock, PAGE_FAN_OUT);
+    positions.forEach((position, i) => this.set(firstBlock + position, digests[i] as Buffer));
+    this.take(number, () => true);
   }
 
   /** Maps a range of blocks to zero; whole pages cost one byte each. */
@@ -77,8 +142,11 @@ export class OverlayPages {
     for (let block = firstBlock; block < end;) {
       const number = Math.floor(block / PAGE_FAN_OUT);
       if (block % PAGE_FAN_OUT === 0 && block + PAGE_FAN_OUT <= end) {
-        this.dropPage(number);
-        this.flags[number] = zeroedFlag;
+        if (this.flags[number] !== zeroedFlag) {
+          this.dropPage(number);
+          this.flags[number] = zeroedFlag | zeroUntakenFlag;
+          this.changed++;
+        }
         block += PAGE_FAN_OUT;
       } else {
         this.set(block++, zero);
@@ -95,23 +163,22 @@ export class OverlayPages {
 
   /** True when nothing of the page's base counts any more. */
   isZeroed(number: number): boolean {
-    return ((this.flags[number] as number) & zeroedFlag) !== 0;
+    return this.hasFlag(number, zeroedFlag);
   }
 
   /** True when the block was mapped since the disk was opened. */
   isSet(block: number): boolean {
     const number = Math.floor(block / PAGE_FAN_OUT);
     if (this.isZeroed(number)) return true;
-    if (((this.flags[number] as number) & dirtyFlag) === 0) return false;
-    return hasBit(this.page(number).bytes, block % PAGE_FAN_OUT);
+    if (!this.hasFlag(number, dirtyFlag)) return false;
+    return hasBit(this.page(number).bytes, setBits, block % PAGE_FAN_OUT);
   }
 
   /** Calls `visit` with each position of a page that was mapped and its digest (a view). */
   forEachSet(number: number, visit: (position: number, digest: Buffer) => void): void {
-    if (((this.flags[number] as number) & dirtyFlag) === 0) return;
+    if (!this.hasFlag(number, dirtyFlag)) return;
     const { bytes } = this.page(number);
-    for (let position = 0; position < PAGE_FAN_OUT; position++)
-      if (hasBit(bytes, position)) visit(position, bytes.subarray(position * DIGEST_BYTES, (position + 1) * DIGEST_BYTES));
+    for (const position of positionsOf(bytes)) visit(position, digestAt(bytes, position));
   }
 
   /** Forgets everything and removes the scratch file. */
@@ -134,12 +201,20 @@ export class OverlayPages {
     if (!page) {
       page = { owner: this, number, bytes: Buffer.alloc(overlayBytes), changed: false };
       const { bytes } = page;
-      if (((this.flags[number] as number) & dirtyFlag) !== 0)
+      if (this.hasFlag(number, dirtyFlag))
         this.scratch((descriptor) => fs.readSync(descriptor, bytes, 0, overlayBytes, number * overlayBytes));
       this.inMemory.set(number, page);
     }
     this.budget.use(page);
     return page;
+  }
+
+  private hasFlag(number: number, flag: number): boolean {
+    return ((this.flags[number] as number) & flag) !== 0;
+  }
+
+  private addFlags(number: number, flags: number): void {
+    this.flags[number] = (this.flags[number] as number) | flags;
   }
 
   private dropPage(number: number): void {
@@ -167,6 +242,23 @@ export class OverlayPages {
   }
 }
 
-function hasBit(bytes: Buffer, position: number): boolean {
-  return (((bytes[PAGE_BYTES + (position >> 3)] as number) >> (position & 7)) & 1) === 1;
+function digestAt(bytes: Buffer, position: number): Buffer {
+  return bytes.subarray(position * DIGEST_BYTES, (position + 1) * DIGEST_BYTES);
+}
+
+/** Positions that are set, ascending. */
+function positionsOf(bytes: Buffer): number[] {
+  const positions: number[] = [];
+  for (let position = 0; position < PAGE_FAN_OUT; position++) if (hasBit(bytes, setBits, position)) positions.push(position);
+  return positions;
+}
+
+function hasBit(bytes: Buffer, bitmap: number, position: number): boolean {
+  return (((bytes[bitmap + (position >> 3)] as number) >> (position & 7)) & 1) === 1;
+}
+
+function putBit(bytes: Buffer, bitmap: number, position: number, value: boolean): void {
+  const at = bitmap + (position >> 3);
+  const bit = 1 << (position & 7);
+  bytes[at] = value ? (bytes[at] as number) | bit : (bytes[at] as number) & ~bit;
 }

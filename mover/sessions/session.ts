@@ -6,13 +6,16 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { CommonErrors } from '../../common/errors/common-errors';
 import { DataPortErrors, RepositoryErrors, SessionErrors } from '../errors/mover-errors';
 import type { PointRecord } from '../format/manifest';
-import { encodeSession, sessionName, type CommittedDisk, type SessionRecord } from '../format/session-record';
+import type { CommittedDisk, SessionRecord } from '../format/session-record';
 import type { Repository } from '../repository/repository';
-import { DiskDraft, type DiskCommit, type DiskRequest } from './disk-draft';
-import type { PageBudget } from './overlay-pages';
 import { SerialQueue } from '../repository/serial-queue';
+import type { DiskCommit, DiskDraft, DiskRequest } from './disk-draft';
+import type { FoundDraft } from './drafts';
+import type { RecordFile } from './record-file';
+import { SessionDisks, type SessionSurroundings } from './session-disks';
 
-const maxDisks = 1024;
+/** How long a session that is let go of may take to make durable what it has. */
+const suspendMs = 5_000;
 
 /** A connection of the session, as the session sees it. */
 export interface Lane {
@@ -27,19 +30,23 @@ export type PointDraft = Omit<PointRecord, 'repositoryId' | 'committedAt' | 'blo
 
 export class Session {
   private leaseEndsAt: number;
-  private readonly drafts = new Map<string, DiskDraft>();
-  private readonly opening = new Map<string, Promise<DiskDraft>>();
+  private readonly disks: SessionDisks;
   private readonly lanes = new Set<Lane>();
   private readonly steps = new SerialQueue();
+  private elsewhere = false;
+  private isKeeping = false;
 
   constructor(
     readonly repository: Repository,
+    private readonly file: RecordFile,
     private record: SessionRecord,
-    private readonly now: () => number,
-    private readonly scratchFolder: string,
-    private readonly budget: PageBudget,
+    /** Of earlier lives. */
+    found: readonly FoundDraft[],
+    private readonly around: SessionSurroundings,
   ) {
-    this.leaseEndsAt = now() + record.leaseDurationMs;
+    const { sessionId, generation = 1 } = record;
+    this.disks = new SessionDisks(repository, sessionId, generation, found, this.steps, around, () => this.assertOpen());
+    this.leaseEndsAt = around.now() + record.leaseDurationMs;
   }
 
   get id(): string {
@@ -76,7 +83,17 @@ export class Session {
   }
 
   get isExpired(): boolean {
-    return this.record.state === 'open' && this.now() >= this.leaseEndsAt;
+    return this.record.state === 'open' && !this.elsewhere && this.around.now() >= this.leaseEndsAt;
+  }
+
+  /** Another mover has taken it over. */
+  get isElsewhere(): boolean {
+    return this.elsewhere;
+  }
+
+  /** It was another mover's before. */
+  get wasTakenOver(): boolean {
+    return (this.record.generation ?? 1) > 1;
   }
 
   get laneCount(): number {
@@ -87,7 +104,7 @@ export class Session {
   renew(leaseDurationMs: number): void {
     this.assertOpen();
     this.record = { ...this.record, leaseDurationMs };
-    this.leaseEndsAt = this.now() + leaseDurationMs;
+    this.leaseEndsAt = this.around.now() + leaseDurationMs;
   }
 
   /** Throws SESSION_ENDED. */
@@ -101,9 +118,9 @@ export class Session {
     this.repository.blocks.release(lane);
   }
 
-  /** Writes the record as it stands; for a new session. */
-  async persist(): Promise<void> {
-    await this.save(this.record);
+  /** Finds out whether somebody else took it over or ended it, and lets go of it then. Throws as `Store.readWhole`. */
+  async look(): Promise<void> {
+    if (this.record.state === 'open' && !this.elsewhere && !(await this.file.isOurs())) await this.lose();
   }
 
   /**
@@ -120,28 +137,7 @@ export class Session {
     }
     if (request.basePointId !== '' && !this.record.pointIds.includes(request.basePointId))
       throw RepositoryErrors.POINT_NOT_FOUND({ pointId: request.basePointId });
-    let draft = this.drafts.get(request.diskId);
-    if (!draft) {
-      if (this.opening.size + this.drafts.size >= maxDisks)
-        throw CommonErrors.ARGUMENT_INVALID({ field: 'disk_id', problem: `a session has at most ${maxDisks} disks` });
-      let opening = this.opening.get(request.diskId);
-      if (!opening) {
-        opening = DiskDraft.open(this.repository, request, this.scratchFolder, this.budget);
-        this.opening.set(request.diskId, opening);
-        opening.then(
-          (opened) => {
-            this.opening.delete(request.diskId);
-            if (this.record.state === 'open') this.drafts.set(request.diskId, opened);
-            else opened.dispose();
-          },
-          () => this.opening.delete(request.diskId),
-        );
-      }
-      draft = await opening;
-      this.assertOpen();
-    }
-    draft.assertSame(request);
-    return draft;
+    return this.disks.open(request);
   }
 
   /** Makes a disk durable and notes it, or names what is missing. Repeating it after success gives the same answer. */
@@ -151,14 +147,38 @@ export class Session {
       const { diskId } = draft.request;
       const done = this.record.disks.find((d) => d.diskId === diskId);
       if (done) return { committed: done };
-      const result = await draft.commit(missingLimit);
+      const { repository } = this;
+      const result = await repository.referencing(async () => {
+        const committed = await draft.commit(missingLimit);
+        if ('missing' in committed) return committed;
+        await repository.announcePacks();
+        await repository.assertWritable();
+        await this.save({ ...this.record, disks: [...this.record.disks, committed.committed] });
+        return committed;
+      });
       if ('missing' in result) return result;
-      await this.repository.assertWritable();
-      await this.save({ ...this.record, disks: [...this.record.disks, result.committed] });
-      this.drafts.delete(diskId);
-      draft.dispose();
+      await this.disks.drop(diskId);
       return result;
     });
+  }
+
+  /**
+   * Writes down what became durable of the disks, when it is time, so that the session can go on after this mover is gone. Never rejects: what could not be
+   * written is written the next time, or read again.
+   */
+  async keep(): Promise<void> {
+    if (this.isKeeping || this.record.state !== 'open' || this.elsewhere || !this.disks.isDue) return;
+    this.isKeeping = true;
+    try {
+      await this.steps.run(async () => {
+        await this.look();
+        if (this.record.state === 'open' && !this.elsewhere) await this.disks.write(false);
+      });
+    } catch (error) {
+      this.around.logger.warn('what a session has could not be written down; it is tried again', { sessionId: this.id, error });
+    } finally {
+      this.isKeeping = false;
+    }
   }
 
   /**
@@ -180,7 +200,7 @@ export class Session {
         await this.finish(existing.pointId);
         return existing;
       }
-      const point = this.completePoint(draft, new Date(this.now()));
+      const point = this.completePoint(draft, new Date(this.around.now()));
       const name = record.intent?.manifestName ?? repository.points.nameFor(point);
       await this.save({ ...record, intent: { pointId: point.pointId, manifestName: name } });
       await repository.publish(point, configuration, name);
@@ -196,24 +216,35 @@ export class Session {
 
   /** Ends the session without a point; its blocks become garbage. Nothing for an aborted one. Throws SESSION_ENDED for a committed one. */
   abort(why: string): Promise<void> {
+    if (this.elsewhere) return Promise.reject(SessionErrors.SESSION_ELSEWHERE({ sessionId: this.id }));
     // Cut the lanes first: a step that waits for one of them must not hold up the abort.
     if (this.record.state === 'open') this.closeLanes(SessionErrors.SESSION_ENDED({ sessionId: this.id, state: why }));
     return this.steps.run(async () => {
       if (this.record.state === 'aborted') return;
       if (this.record.state === 'committed') throw SessionErrors.SESSION_ENDED({ sessionId: this.id, state: 'committed' });
-      await this.save({ ...this.record, state: 'aborted', endedAt: new Date(this.now()).toISOString() });
-      this.release(SessionErrors.SESSION_ENDED({ sessionId: this.id, state: why }));
+      await this.save({ ...this.record, state: 'aborted', endedAt: new Date(this.around.now()).toISOString() });
+      await this.end(SessionErrors.SESSION_ENDED({ sessionId: this.id, state: why }));
     });
   }
 
   /** Lets go of memory and connections, leaving the record: the mover stops, or detaches the repository. */
   async suspend(): Promise<void> {
-    this.closeLanes(DataPortErrors.MOVER_STOPPING({ sessionId: this.id }));
-    await Promise.race([this.steps.run(() => Promise.resolve()), sleep(5_000, undefined, { ref: false })]);
-    this.release(DataPortErrors.MOVER_STOPPING({ sessionId: this.id }));
+    const stopping = DataPortErrors.MOVER_STOPPING({ sessionId: this.id });
+    this.closeLanes(stopping);
+    const last = this.steps.run(async () => {
+      if (this.disks.count === 0 || this.record.state !== 'open' || this.elsewhere || this.repository.isLost) return;
+      await this.repository.blocks.flush();
+      await this.disks.write(true);
+    });
+    last.catch((error: unknown) =>
+      this.around.logger.warn('a session was let go of without its newest blocks', { sessionId: this.id, error }),
+    );
+    await Promise.race([last.catch(() => undefined), sleep(suspendMs, undefined, { ref: false })]);
+    this.release(stopping);
   }
 
   private assertOpen(): void {
+    if (this.elsewhere) throw SessionErrors.SESSION_ELSEWHERE({ sessionId: this.id });
     if (this.record.state !== 'open') throw SessionErrors.SESSION_ENDED({ sessionId: this.id, state: this.record.state });
   }
 
@@ -246,15 +277,37 @@ export class Session {
   }
 
   private async finish(pointId: string): Promise<void> {
-    await this.save({ ...this.record, state: 'committed', pointId, endedAt: new Date(this.now()).toISOString() });
-    this.release(SessionErrors.SESSION_ENDED({ sessionId: this.id, state: 'committed' }));
+    await this.save({ ...this.record, state: 'committed', pointId, endedAt: new Date(this.around.now()).toISOString() });
+    await this.end(SessionErrors.SESSION_ENDED({ sessionId: this.id, state: 'committed' }));
   }
 
+  /** Throws SESSION_ELSEWHERE or SESSION_ENDED when it is not ours any more, and as `Store.swap`. */
   private async save(record: SessionRecord): Promise<void> {
-    const { store, keys } = this.repository;
-    const name = sessionName(record.sessionId);
-    await store.put(name, encodeSession(record, keys?.document(name)));
+    if (!(await this.file.replace(record))) throw await this.lose();
     this.record = record;
+  }
+
+  /** The record is another one than this mover left: nothing more is written for the session here. */
+  private async lose(): Promise<Error> {
+    const sessionId = this.id;
+    const found = await this.file.read();
+    let error: Error;
+    if (found && found.state !== 'aborted') {
+      this.elsewhere = true;
+      error = SessionErrors.SESSION_ELSEWHERE({ sessionId });
+    } else {
+      const endedAt = new Date(this.around.now()).toISOString();
+      this.record = { ...this.record, endedAt, ...found, state: 'aborted' };
+      error = SessionErrors.SESSION_ENDED({ sessionId, state: 'aborted' });
+    }
+    this.around.logger.warn('a session was taken over or ended by another mover', { sessionId, owner: found?.owner, state: found?.state });
+    this.release(error);
+    return error;
+  }
+
+  private async end(error: Error): Promise<void> {
+    this.closeLanes(error);
+    await this.disks.end();
   }
 
   private closeLanes(error: Error): void {
@@ -263,7 +316,6 @@ export class Session {
 
   private release(error: Error): void {
     this.closeLanes(error);
-    for (const draft of this.drafts.values()) draft.dispose();
-    this.drafts.clear();
+    this.disks.release();
   }
 }

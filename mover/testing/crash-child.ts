@@ -42,7 +42,13 @@ export function crashImage(second: boolean): Buffer {
 export async function makeSecondPoint(test: TestRepository): Promise<void> {
   const session = test.sessions.find(secondSession) ?? (await test.openSession([firstPoint], secondSession));
   if (session.state === 'open') {
-    const opened = await session.openDisk({ diskId: 'disk', sizeBytes: crashSize, basePointId: firstPoint, baseDiskId: 'disk' });
+    const opened = await session.openDisk({
+      diskId: 'disk',
+      sizeBytes: crashSize,
+      basePointId: firstPoint,
+      baseDiskId: 'disk',
+      contentId: '',
+    });
     if (opened !== 'committed') {
       const base = crashContent(false);
       const owner = {};

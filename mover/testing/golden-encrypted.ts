@@ -85,3 +85,22 @@ export const goldenPoint: PointRecord = {
   disks: [],
 };
 export const goldenManifestName = `points/20261121T043043000Z-${id('3')}.manifest`;
+
+/** The same in a repository in the clear. */
+export const goldenDraft = {
+  head: {
+    sessionId: id('2'),
+    diskId: id('4'),
+    sizeBytes: 2 ** 40,
+    basePointId: '',
+    baseDiskId: '',
+    contentId: id('7'),
+    storedBytes: 500,
+    deduplicatedBytes: 1000,
+  },
+  pages: [
+    { number: 0, isZeroed: true, positions: [], digests: [] },
+    { number: 4095, isZeroed: false, positions: [0, 9, 255], digests: [bytes(32), Buffer.alloc(32), bytes(32, 100)] },
+  ],
+};
+export const goldenDraftName = `drafts/${id('2')}.0123456789abcdef.000001-000001.draft`;

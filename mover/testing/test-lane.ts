@@ -1,6 +1,6 @@
 import tls from 'node:tls';
 import { decodeHeader, encodeFrame } from '../../proto/data-mover/frame-codec';
-import { decodeBlockList, hasPutBit, OFFER_ENTRY_BYTES, writeOfferEntry } from '../../proto/data-mover/frame-payloads';
+import { decodeBlockList, decodeBlockRanges, hasPutBit, OFFER_ENTRY_BYTES, writeOfferEntry } from '../../proto/data-mover/frame-payloads';
 import { FrameReader } from '../../proto/data-mover/frame-reader';
 import {
   DATA_MOVER_ALPN,
@@ -92,9 +92,26 @@ export class TestLane {
     return answer;
   }
 
-  async openDisk(diskId: string, sizeBytes: number, basePointId = '', baseDiskId = ''): Promise<{ handle: number; committed: boolean }> {
-    const { header } = await this.request(FrameType.openDisk, { diskId, sizeBytes, basePointId, baseDiskId });
-    return header as FrameHeaders[typeof FrameType.diskOpened];
+  async openDisk(
+    diskId: string,
+    sizeBytes: number,
+    basePointId = '',
+    baseDiskId = '',
+    contentId = '',
+  ): Promise<{ handle: number; committed: boolean; hasMapped: boolean }> {
+    const { header } = await this.request(FrameType.openDisk, { diskId, sizeBytes, basePointId, baseDiskId, contentId });
+    return header as Required<FrameHeaders[typeof FrameType.diskOpened]>;
+  }
+
+  /** Blocks that are mapped, by as many questions as it takes. */
+  async listMapped(handle: number, diskBlocks: number): Promise<Set<number>> {
+    const mapped = new Set<number>();
+    for (let next = 0; next < diskBlocks;) {
+      const { header, payload } = await this.request(FrameType.listMapped, { handle, firstBlock: next });
+      for (const { firstBlock, blockCount } of decodeBlockRanges(payload)) for (let i = 0; i < blockCount; i++) mapped.add(firstBlock + i);
+      next = (header as FrameHeaders[typeof FrameType.mapped]).nextBlock;
+    }
+    return mapped;
   }
 
   /** Positions that are to be put. */

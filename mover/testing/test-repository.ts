@@ -10,7 +10,7 @@ import { writerName } from '../repository/writer-lease';
 import { createRepository, readHeader, Repository, type OpenOptions } from '../repository/repository';
 import type { DiskDraft } from '../sessions/disk-draft';
 import type { PointDraft, Session } from '../sessions/session';
-import { SessionManager } from '../sessions/session-manager';
+import { SessionManager, type SessionManagerOptions } from '../sessions/session-manager';
 import { makeFolder } from '../stores/make-folder';
 import type { RepositoryKey } from '../format/key-slot';
 import { DirectoryStore, type StepObserver } from '../stores/directory-store';
@@ -23,6 +23,7 @@ export const quiet: Logger = loggerTo(() => undefined);
 export interface TestRepositoryOptions extends Partial<OpenOptions> {
   readonly step?: StepObserver;
   readonly blockSizeBytes?: number;
+  readonly sessions?: Partial<SessionManagerOptions>;
 }
 
 /** A repository with its sessions, without network; for tests of what lies on the disk. */
@@ -50,7 +51,8 @@ export class TestRepository {
       ...options,
     });
     if (made.repositoryId !== repository.id) throw new Error('another repository was there');
-    const sessions = new SessionManager({ scratchFolder: path.join(folder, 'scratch'), minimumFreeBytes: 0 }, quiet);
+    const scratchFolder = path.join(folder, 'scratch');
+    const sessions = new SessionManager({ scratchFolder, minimumFreeBytes: 0, ...options.sessions }, quiet);
     await sessions.load(repository);
     return new TestRepository(repository, sessions);
   }
@@ -60,7 +62,7 @@ export class TestRepository {
   }
 
   async openDisk(session: Session, diskId: string, sizeBytes: number, basePointId = ''): Promise<DiskDraft> {
-    const draft = await session.openDisk({ diskId, sizeBytes, basePointId, baseDiskId: basePointId === '' ? '' : diskId });
+    const draft = await session.openDisk({ diskId, sizeBytes, basePointId, baseDiskId: basePointId === '' ? '' : diskId, contentId: '' });
     if (draft === 'committed') throw new Error('committed already');
     return draft;
   }

@@ -12,7 +12,9 @@ import {
 } from './frame-codec';
 import {
   decodeBlockList,
+  decodeBlockRanges,
   encodeBlockList,
+  encodeBlockRanges,
   hasPutBit,
   newPutBitmap,
   offerBlock,
@@ -38,7 +40,7 @@ describe('frame codec', () => {
     const prefix = decodePrefix(bytes, 0, 1 << 20);
     expect(prefix.type).toBe(golden.type);
     const headerEnd = FRAME_PREFIX_BYTES + prefix.headerLength;
-    expect(decodeHeader(prefix.type, bytes.subarray(FRAME_PREFIX_BYTES, headerEnd))).toEqual(golden.header);
+    expect(decodeHeader(prefix.type, bytes.subarray(FRAME_PREFIX_BYTES, headerEnd))).toEqual({ ...golden.laterFields, ...golden.header });
     expect(bytes.subarray(headerEnd).equals(golden.payload)).toBe(true);
     const told = JSON.parse(JSON.stringify({ type: golden.type, header: golden.header, payload: golden.payload }, hex)) as unknown;
     expect(JSON.parse(fs.readFileSync(path.join(folder, `${name}.json`), 'utf8'))).toEqual(told);
@@ -109,6 +111,12 @@ describe('frame codec', () => {
     expect(Array.from({ length: 10 }, (_, i) => hasPutBit(bitmap, i)).filter(Boolean)).toHaveLength(2);
     expect(decodeBlockList(encodeBlockList([0, 7, 2 ** 40]))).toEqual([0, 7, 2 ** 40]);
     expect(() => decodeBlockList(Buffer.alloc(9))).toThrow(FrameViolation);
+    const ranges = [
+      { firstBlock: 3, blockCount: 1 },
+      { firstBlock: 2 ** 40, blockCount: 2 ** 33 },
+    ];
+    expect(decodeBlockRanges(encodeBlockRanges(ranges))).toEqual(ranges);
+    expect(() => decodeBlockRanges(Buffer.alloc(24))).toThrow(FrameViolation);
   });
 });
 

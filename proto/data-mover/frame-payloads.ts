@@ -1,4 +1,4 @@
-/** Payloads with a structure of their own: offers, answers to them, and lists of missing blocks. Big endian, as the frames. */
+/** Payloads with a structure of their own: offers, answers to them, lists of missing blocks, ranges of mapped ones. Big endian, as the frames. */
 import { FrameViolation } from './frame-codec';
 import { DIGEST_BYTES } from './frame-types';
 
@@ -55,6 +55,27 @@ export function encodeBlockList(blocks: readonly number[]): Buffer {
 export function decodeBlockList(payload: Buffer): number[] {
   if (payload.length % 8 !== 0) throw new FrameViolation(`block list of ${payload.length} bytes`);
   return Array.from({ length: payload.length / 8 }, (_, position) => readUint64(payload, position * 8));
+}
+
+/** Blocks that follow each other. */
+export interface BlockRange {
+  readonly firstBlock: number;
+  readonly blockCount: number;
+}
+
+/** Ranges as Mapped carries them. */
+export function encodeBlockRanges(ranges: readonly BlockRange[]): Buffer {
+  return encodeBlockList(ranges.flatMap(({ firstBlock, blockCount }) => [firstBlock, blockCount]));
+}
+
+/** Reads what `encodeBlockRanges` wrote. Throws FrameViolation when the payload is not a whole number of ranges. */
+export function decodeBlockRanges(payload: Buffer): BlockRange[] {
+  if (payload.length % 16 !== 0) throw new FrameViolation(`block ranges of ${payload.length} bytes`);
+  const numbers = decodeBlockList(payload);
+  return Array.from({ length: numbers.length / 2 }, (_, i) => ({
+    firstBlock: numbers[2 * i] as number,
+    blockCount: numbers[2 * i + 1] as number,
+  }));
 }
 
 function writeUint64(target: Buffer, at: number, value: number): void {

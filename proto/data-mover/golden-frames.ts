@@ -6,16 +6,27 @@ export interface GoldenFrame<T extends FrameType = FrameType> {
   readonly type: T;
   readonly header: FrameHeaders[T];
   readonly payload: Buffer;
+  /** How fields read that came to the header after these bytes were written. */
+  readonly laterFields?: Partial<FrameHeaders[T]>;
 }
 
 const bytes = (length: number, start: number) => Buffer.from(Array.from({ length }, (_, i) => (start + i) & 0xff));
 const none = Buffer.alloc(0);
-const frame = <T extends FrameType>(name: string, type: T, header: FrameHeaders[T], payload: Buffer = none): GoldenFrame => ({
-  name,
-  type,
-  header,
-  payload,
-});
+const frame = <T extends FrameType>(
+  name: string,
+  type: T,
+  header: FrameHeaders[T],
+  payload: Buffer = none,
+  laterFields: Partial<FrameHeaders[T]> = {},
+): GoldenFrame => ({ name, type, header, payload, laterFields });
+
+const openDisk = {
+  sequence: 1,
+  diskId: '7d0f5c1a-1111-4222-8333-444455556666',
+  sizeBytes: 43_980_465_111_040,
+  basePointId: 'e0a1b2c3-aaaa-4bbb-8ccc-ddddeeeeffff',
+  baseDiskId: '7d0f5c1a-1111-4222-8333-444455556666',
+};
 
 /** Every type once, with values that show byte order and field numbers. The files were written once and are never rewritten. */
 export const goldenFrames: readonly GoldenFrame[] = [
@@ -30,14 +41,10 @@ export const goldenFrames: readonly GoldenFrame[] = [
     maxPutsInFlight: 16,
     maxBatch: 64,
   }),
-  frame('03-open-disk', FrameType.openDisk, {
-    sequence: 1,
-    diskId: '7d0f5c1a-1111-4222-8333-444455556666',
-    sizeBytes: 43_980_465_111_040,
-    basePointId: 'e0a1b2c3-aaaa-4bbb-8ccc-ddddeeeeffff',
-    baseDiskId: '7d0f5c1a-1111-4222-8333-444455556666',
-  }),
-  frame('04-disk-opened', FrameType.diskOpened, { sequence: 1, handle: 3, committed: false }),
+  frame('03-open-disk', FrameType.openDisk, openDisk, none, { contentId: '' }),
+  frame('03-open-disk-content', FrameType.openDisk, { ...openDisk, contentId: '0c0ffee0-5555-4666-8777-888899990000' }),
+  frame('04-disk-opened', FrameType.diskOpened, { sequence: 1, handle: 3, committed: false }, none, { hasMapped: false }),
+  frame('04-disk-opened-mapped', FrameType.diskOpened, { sequence: 1, handle: 3, committed: false, hasMapped: true }),
   frame(
     '05-offer',
     FrameType.offer,
@@ -81,5 +88,12 @@ export const goldenFrames: readonly GoldenFrame[] = [
   frame('20-bye', FrameType.bye, { reason: 'done' }),
   frame('21-probe', FrameType.probe, { sequence: 10 }, bytes(7, 0x60)),
   frame('22-probe-reply', FrameType.probeReply, { sequence: 10, receivedBytes: 67_108_871 }),
+  frame('23-list-mapped', FrameType.listMapped, { sequence: 11, handle: 3, firstBlock: 4294967296 }),
+  frame(
+    '24-mapped',
+    FrameType.mapped,
+    { sequence: 11, nextBlock: 4294967400 },
+    Buffer.from('00000001000000000000000000000011000000010000002a0000000000000001', 'hex'),
+  ),
   frame('31-error', FrameType.error, { sequence: 0, code: 'FRAME_MALFORMED', message: 'wrong magic', retry: 1 }),
 ];

@@ -1,0 +1,94 @@
+/**
+ * A session's record in the store. Every change replaces the very bytes that were written last, so that of two movers which both think they own a
+ * session one finds out before it does anything that counts.
+ */
+import { hasCode } from '../../common/errors/tidemark-error';
+import { decodeSession, encodeSession, MAX_SESSION_BYTES, sessionName, type SessionRecord } from '../format/session-record';
+import type { Repository } from '../repository/repository';
+
+/** Writes that failed and may have come through all the same. */
+const unsureKept = 4;
+
+export class RecordFile {
+  private unsure: Buffer[] = [];
+
+  private constructor(
+    private readonly repository: Repository,
+    private readonly name: string,
+    private bytes: Buffer | undefined,
+  ) {}
+
+  /** For a session that is not in the store yet. */
+  static forNew(repository: Repository, sessionId: string): RecordFile {
+    return new RecordFile(repository, sessionName(sessionId), undefined);
+  }
+
+  /** Undefined when there is none. Throws OBJECT_DAMAGED, REPOSITORY_FORMAT_UNKNOWN, and as `Store.readWhole`. */
+  static async open(repository: Repository, sessionId: string): Promise<{ file: RecordFile; record: SessionRecord } | undefined> {
+    const name = sessionName(sessionId);
+    const bytes = await readBytes(repository, name);
+    if (!bytes) return undefined;
+    const file = new RecordFile(repository, name, bytes);
+    return { file, record: file.decode(bytes) };
+  }
+
+  /** False when the session exists. Throws as `Store.putNew`, ARGUMENT_INVALID when the record is too long. */
+  async create(record: SessionRecord): Promise<boolean> {
+    const content = this.encode(record);
+    if (!(await this.repository.store.putNew(this.name, content))) return false;
+    this.bytes = content;
+    return true;
+  }
+
+  /** False when somebody else replaced or removed it: then nothing was written. Throws as `Store.swap`; then it can be repeated. */
+  async replace(record: SessionRecord): Promise<boolean> {
+    const content = this.encode(record);
+    for (;;) {
+      try {
+        if (this.bytes && (await this.repository.store.swap(this.name, this.bytes, content))) break;
+      } catch (error) {
+        this.unsure = [...this.unsure.slice(1 - unsureKept), content];
+        throw error;
+      }
+      const current = await readBytes(this.repository, this.name);
+      if (current?.equals(content)) break;
+      // A write of before that was answered with an error.
+      const own = current && this.unsure.find((bytes) => bytes.equals(current));
+      if (!own) return false;
+      this.bytes = own;
+      this.unsure = this.unsure.filter((bytes) => bytes !== own);
+    }
+    this.bytes = content;
+    this.unsure = [];
+    return true;
+  }
+
+  /** True when the record is as this mover left it. Throws as `Store.readWhole`. */
+  async isOurs(): Promise<boolean> {
+    const current = await readBytes(this.repository, this.name);
+    return current !== undefined && [this.bytes, ...this.unsure].some((bytes) => bytes?.equals(current));
+  }
+
+  /** As it is now; undefined when it is gone. Throws as `open`. */
+  async read(): Promise<SessionRecord | undefined> {
+    const current = await readBytes(this.repository, this.name);
+    return current && this.decode(current);
+  }
+
+  private encode(record: SessionRecord): Buffer {
+    return encodeSession(record, this.repository.keys?.document(this.name));
+  }
+
+  private decode(bytes: Buffer): SessionRecord {
+    return decodeSession(bytes, this.name, this.repository.keys?.document(this.name));
+  }
+}
+
+async function readBytes({ store }: Repository, name: string): Promise<Buffer | undefined> {
+  try {
+    return await store.readWhole(name, MAX_SESSION_BYTES);
+  } catch (error) {
+    if (hasCode(error, 'OBJECT_NOT_FOUND')) return undefined;
+    throw error;
+  }
+}
