@@ -40,6 +40,10 @@ import { Enrolment } from './identity/enrolment';
 import { Rotation } from './identity/rotation';
 import { Throttle } from './identity/throttle';
 import { Users } from './identity/users';
+import { Candidates, namedGateways } from './data-paths/candidates';
+import { MoverLoads } from './data-paths/mover-loads';
+import { PathKeeper } from './data-paths/path-keeper';
+import { SessionPaths } from './data-paths/session-paths';
 import { observedCertificates } from './inventory/observed-certificates';
 import { Platforms } from './inventory/platforms';
 import { VirtualMachines } from './inventory/virtual-machines';
@@ -59,10 +63,12 @@ import { PluginConnections } from './registry/plugin-connections';
 import { PluginRegistry } from './registry/plugin-registry';
 import { MoverSessions } from './repositories/mover-sessions';
 import { Repositories } from './repositories/repositories';
+import { RepositorySecrets } from './repositories/repository-secrets';
 import { RestoreFlow } from './restores/restore-flow';
 import { RestorePlanner } from './restores/restore-planner';
 import { AllInOne } from './supervision/all-in-one';
 import { Fleet } from './workers/fleet';
+import { MoverReach } from './workers/mover-reach';
 import { WorkerFlow } from './workers/worker-flow';
 import { WorkerPlanner } from './workers/worker-planner';
 import { WorkerPreparation } from './workers/worker-preparation';
@@ -92,6 +98,9 @@ const tokens = {
   vms: token<VirtualMachines>('vms'),
   repositories: token<Repositories>('repositories'),
   moverSessions: token<MoverSessions>('moverSessions'),
+  moverLoads: token<MoverLoads>('moverLoads'),
+  candidates: token<Candidates>('candidates'),
+  paths: token<SessionPaths>('paths'),
   follower: token<OperationFollower>('follower'),
   selection: token<JobSelection>('selection'),
   preparation: token<WorkerPreparation>('preparation'),
@@ -177,12 +186,42 @@ export async function composeServer(config: ServerConfig, given?: Logger): Promi
   once(tokens.moverConnections, (c) => new MoverConnections(c.resolve(tokens.movers), authority.own));
   once(tokens.platforms, (c) => new Platforms(platformStore, c.resolve(tokens.pluginConnections)));
   once(tokens.vms, (c) => new VirtualMachines(c.resolve(tokens.pluginConnections), c.resolve(tokens.platforms)));
-  once(tokens.repositories, (c) => new Repositories(repositoryStore, c.resolve(tokens.points), c.resolve(tokens.moverConnections), logger));
+  once(tokens.moverLoads, () => new MoverLoads());
+  once(tokens.candidates, (c) => {
+    const reach = new MoverReach(c.resolve(tokens.fleet), logger, now);
+    return new Candidates(c.resolve(tokens.movers), c.resolve(tokens.moverLoads), reach, c.resolve(tokens.sessions));
+  });
+  once(
+    tokens.repositories,
+    (c) =>
+      new Repositories(
+        repositoryStore,
+        c.resolve(tokens.points),
+        c.resolve(tokens.moverConnections),
+        c.resolve(tokens.movers),
+        c.resolve(tokens.candidates),
+        new RepositorySecrets(path.join(dataFolder, 'repositories.key')),
+        logger,
+      ),
+  );
   once(
     tokens.moverSessions,
     (c) => new MoverSessions(c.resolve(tokens.repositories), c.resolve(tokens.moverConnections), () => authority.ticketSigningKey, now),
   );
-  once(tokens.follower, (c) => new OperationFollower(c.resolve(tokens.moverSessions), logger));
+  once(
+    tokens.paths,
+    (c) =>
+      new SessionPaths(
+        c.resolve(tokens.repositories),
+        c.resolve(tokens.candidates),
+        c.resolve(tokens.moverSessions),
+        c.resolve(tokens.moverLoads),
+      ),
+  );
+  once(tokens.follower, (c) => {
+    const keeper = new PathKeeper(c.resolve(tokens.paths), c.resolve(tokens.moverSessions), c.resolve(tokens.movers), logger);
+    return new OperationFollower(keeper, logger);
+  });
   once(tokens.selection, (c) => new JobSelection(c.resolve(tokens.platforms), c.resolve(tokens.vms)));
   once(tokens.preparation, (c) => new WorkerPreparation(c.resolve(tokens.platforms), c.resolve(tokens.selection), logger));
   once(tokens.fleet, (c) => new Fleet(c.resolve(tokens.pluginConnections), c.resolve(tokens.platforms)));
@@ -205,12 +244,14 @@ export async function composeServer(config: ServerConfig, given?: Logger): Promi
     const repositories = c.resolve(tokens.repositories);
     const follower = c.resolve(tokens.follower);
     const moverSessions = c.resolve(tokens.moverSessions);
+    const paths = c.resolve(tokens.paths);
     const slots = c.resolve(tokens.slots);
     const flows = {
       backup: new BackupFlow(
         c.resolve(tokens.platforms),
         repositories,
         moverSessions,
+        paths,
         follower,
         c.resolve(tokens.jobs),
         c.resolve(tokens.points),
@@ -218,7 +259,7 @@ export async function composeServer(config: ServerConfig, given?: Logger): Promi
         slots,
         logger,
       ),
-      restore: new RestoreFlow(c.resolve(tokens.pluginConnections), repositories, moverSessions, follower, slots, logger),
+      restore: new RestoreFlow(c.resolve(tokens.pluginConnections), repositories, moverSessions, paths, follower, slots, logger),
       verify: new VerifyFlow(repositories),
       worker: new WorkerFlow(c.resolve(tokens.pluginConnections), follower, logger),
     };
@@ -295,7 +336,7 @@ export async function composeServer(config: ServerConfig, given?: Logger): Promi
         watch: c.resolve(tokens.watch),
         enrolment: c.resolve(tokens.enrolment),
         mustNotNeed: async (id) => {
-          const repository = (await repositoryStore.all()).find((row) => row.moverId === id);
+          const repository = (await repositoryStore.all()).find((row) => row.moverId === id || namedGateways(row)?.includes(id));
           const platform = (await platformStore.all()).find((row) => row.pluginId === id);
           const usedBy = repository ? `repository ${repository.name}` : platform && `platform ${platform.name}`;
           if (usedBy !== undefined) throw HostErrors.IN_USE({ what: id, usedBy });

@@ -197,4 +197,16 @@ export const migrations: Record<string, Migration> = {
       await db.schema.createIndex('certificateBySubject').on('certificate').columns(['subjectId', 'issuedAt']).execute();
     },
   },
+  '0003-gateways': {
+    async up(db: Kysely<unknown>): Promise<void> {
+      await db.schema.alterTable('repository').addColumn('gatewaysJson', 'text').execute();
+      await db.schema.alterTable('repository').addColumn('sealedJson', 'text').execute();
+      await db.schema
+        .createTable('moverRule')
+        .addColumn('id', 'text', (c) => c.primaryKey())
+        .addColumn('gateway', 'integer')
+        .addColumn('drainingSince', 'text')
+        .execute();
+    },
+  },
 };

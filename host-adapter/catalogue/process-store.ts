@@ -3,6 +3,7 @@ import type { Tables } from './tables';
 
 export type PluginRow = Tables['plugin'];
 export type MoverRow = Tables['mover'];
+export type MoverRule = Tables['moverRule'];
 
 /** Registrations of plug-ins and movers. */
 export class ProcessStore {
@@ -46,6 +47,19 @@ export class ProcessStore {
       .insertInto('mover')
       .values(row)
       .onConflict((c) => c.column('id').doUpdateSet(row))
+      .execute();
+  }
+
+  moverRules(): Promise<MoverRule[]> {
+    return this.db.selectFrom('moverRule').selectAll().execute();
+  }
+
+  /** Changes some of what was ruled of a mover, which may not have registered yet. */
+  async ruleMover(id: string, change: Partial<Omit<MoverRule, 'id'>>): Promise<void> {
+    await this.db
+      .insertInto('moverRule')
+      .values({ id, gateway: null, drainingSince: null, ...change })
+      .onConflict((c) => c.column('id').doUpdateSet(change))
       .execute();
   }
 

@@ -105,6 +105,25 @@ export class SessionStore {
     return new Set([...last].filter(([, state]) => state === 'failed').map(([vm]) => vm));
   }
 
+  /** The mover that carried the newest task on a VM in a repository, if that is known. */
+  async lastMover(repositoryId: string, platformId: string, vmId: string): Promise<string | undefined> {
+    const rows = await this.db
+      .selectFrom('task')
+      .innerJoin('session', 'session.id', 'task.sessionId')
+      .select('task.recordJson')
+      .where('task.platformId', '=', platformId)
+      .where('task.vmId', '=', vmId)
+      .where('session.repositoryId', '=', repositoryId)
+      .orderBy('session.startedAt', 'desc')
+      .limit(5)
+      .execute();
+    for (const row of rows) {
+      const moverId = (JSON.parse(row.recordJson) as TaskRecord).path?.moverId;
+      if (moverId !== undefined) return moverId;
+    }
+    return undefined;
+  }
+
   async saveSession(record: SessionRecord): Promise<void> {
     await this.db.transaction().execute(async (tx) => {
       const sequence = await this.#next(tx, record.id);

@@ -76,7 +76,20 @@ export interface Tables {
     lastSeenAt: string;
   };
   platform: { id: string; name: string; pluginId: string };
-  repository: { id: string; name: string; location: string; moverId: string; lastKnownJson: string };
+  /** What the administrator ruled of a mover; no row: nothing. */
+  moverRule: { id: string; gateway: number | null; drainingSince: string | null };
+  repository: {
+    id: string;
+    name: string;
+    location: string;
+    /** The mover on its own machine; empty where only gateways carry data to it. */
+    moverId: string;
+    /** Ids of the gateways that may carry data to it; empty list: every gateway; null: none. */
+    gatewaysJson: string | null;
+    /** What a gateway needs to open it (`RepositorySecrets`), secrets sealed. */
+    sealedJson: string | null;
+    lastKnownJson: string;
+  };
   job: {
     id: string;
     name: string;

@@ -209,6 +209,34 @@ export const HostErrors = defineErrors({
     status: 'UNAVAILABLE',
     message: (m: { repository: string; reason: string }) => `Repository ${m.repository} cannot be used now (${m.reason}).`,
   },
+  DATA_PATH_UNAVAILABLE: {
+    kind: 'operational',
+    retry: 'same-request',
+    status: 'UNAVAILABLE',
+    message: (m: { repository: string; reason: string; text: string }) =>
+      `Repository ${m.repository} cannot be reached now (${m.reason}). ${m.text} Check those movers, or add a gateway with "tidemark gateway enrol".`,
+  },
+  GATEWAY_MISSING: {
+    kind: 'failure',
+    retry: 'after-operator',
+    status: 'FAILED_PRECONDITION',
+    message: (m: { repository: string }) =>
+      `No mover may carry data to repository ${m.repository}: its gateways were removed, or none was ever there. Add one with "tidemark gateway enrol".`,
+  },
+  REPOSITORY_KEY_OF_SERVER: {
+    kind: 'failure',
+    retry: 'never',
+    status: 'FAILED_PRECONDITION',
+    message: (m: { slotId: string }) =>
+      `Key ${m.slotId} is the server's own: with it gateways open the repository. It goes with the repository ("tidemark repository remove").`,
+  },
+  BASE_POINT_DAMAGED: {
+    kind: 'operational',
+    retry: 'full-backup',
+    status: 'DATA_LOSS',
+    message: (m: { code: string; pointId: string }) =>
+      `The restore point that the backup builds on is damaged (${m.code}, point ${m.pointId}). Everything is read again now; verify the repository.`,
+  },
   // jobs and sessions
   JOB_NOT_FOUND: {
     kind: 'failure',

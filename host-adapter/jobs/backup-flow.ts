@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { toTidemarkError } from '../../common/errors/common-errors';
-import { hasCode } from '../../common/errors/tidemark-error';
+import { hasCode, isTidemarkError } from '../../common/errors/tidemark-error';
 import type { TidemarkError } from '../../common/errors/tidemark-error';
 import type { Logger } from '../../common/log/logger';
 import { pause } from '../../common/rpc/call';
@@ -11,9 +11,10 @@ import type { Point } from '../../proto/gen/tidemark/mover/v1/Point';
 import type { JobStore } from '../catalogue/job-store';
 import type { PointStore } from '../catalogue/point-store';
 import type { SessionStore } from '../catalogue/session-store';
+import type { SessionPaths } from '../data-paths/session-paths';
 import { HostErrors } from '../errors/host-errors';
 import type { Platforms } from '../inventory/platforms';
-import type { MoverSessions, OpenedSession } from '../repositories/mover-sessions';
+import type { MoverSessions } from '../repositories/mover-sessions';
 import { pointFrom } from '../repositories/point-mapping';
 import { Repositories } from '../repositories/repositories';
 import type { FlowEnd, TaskFlow } from './flow';
@@ -36,6 +37,7 @@ export class BackupFlow implements TaskFlow {
     private readonly platforms: Platforms,
     private readonly repositories: Repositories,
     private readonly moverSessions: MoverSessions,
+    private readonly paths: SessionPaths,
     private readonly follower: OperationFollower,
     private readonly jobs: JobStore,
     private readonly points: PointStore,
@@ -49,7 +51,8 @@ export class BackupFlow implements TaskFlow {
     const job = (await this.jobs.find(context.session.jobId ?? ''))?.definition;
     const release = await this.#takeSlots(context, job);
     try {
-      if (context.task.step === 'waiting') {
+      if (context.task.step !== 'waiting') this.paths.adopt(context);
+      else {
         await this.#takeVm(context);
         const skipped = await this.#preflight(context);
         if (skipped) return skipped;
@@ -57,10 +60,12 @@ export class BackupFlow implements TaskFlow {
       }
       return await this.#follow(context);
     } catch (error) {
+      this.paths.learnFrom(context, error);
       if (!context.shutdown.aborted) await this.#giveUp(context);
-      throw error;
+      throw asBaseDamage(context, error);
     } finally {
       if (!context.shutdown.aborted) await this.sessions.releaseVm(context.task.id);
+      this.paths.release(context);
       release();
     }
   }
@@ -128,10 +133,7 @@ export class BackupFlow implements TaskFlow {
   /** Opens the mover session and starts the operation. What may exist from here on is written down first. */
   async #start(context: TaskContext, job: JobDefinition | undefined): Promise<void> {
     const { task, session } = context;
-    const base = await context.patiently(
-      () => this.repositories.pointsOf(session.repositoryId, task.vmId),
-      (error) => (isTransient(error) || error.code === 'REPOSITORY_LOCKED' ? Repositories.reasonOf(error) : undefined),
-    );
+    const base = await context.patiently(() => this.repositories.pointsOf(session.repositoryId, task.vmId), repositoryReason);
     const newest = base
       .filter((point) => !point.damaged && point.platformId === task.platformId)
       .reduce<(typeof base)[number] | undefined>(
@@ -145,15 +147,11 @@ export class BackupFlow implements TaskFlow {
     task.disks = [];
     task.step = 'started';
     await context.save();
-    const opened: OpenedSession = await context.patiently(
-      () =>
-        this.moverSessions.open({
-          sessionId: task.moverSessionId ?? '',
-          repositoryId: session.repositoryId,
-          kind: 'backup',
-          pointIds: newest ? [newest.id] : [],
-        }),
-      (error) => (isTransient(error) || error.code === 'REPOSITORY_LOCKED' ? Repositories.reasonOf(error) : undefined),
+    task.path = null;
+    const dataPath = await context.patiently(
+      () => this.paths.open(context, { kind: 'backup', pointIds: newest ? [newest.id] : [] }),
+      // Running sessions end well in a repository without room; new ones wait for it.
+      (error) => (error.code === 'REPOSITORY_FULL' ? Repositories.reasonOf(error) : repositoryReason(error)),
     );
     const full = task.forceFull || (session.order.kind === 'backup' && session.order.full);
     const request = {
@@ -161,7 +159,7 @@ export class BackupFlow implements TaskFlow {
       vm: { platformId: task.platformId, vmId: task.vmId },
       jobName: session.jobName,
       sessionId: session.id,
-      dataPath: opened.dataPath,
+      dataPath,
       ...(newest
         ? { base: { pointId: newest.id, checkpointId: newest.checkpointId, diskIds: newest.disks.map((disk) => disk.diskId) } }
         : {}),
@@ -250,7 +248,7 @@ export class BackupFlow implements TaskFlow {
       }
       try {
         const content = { point: pointOf(context, event), configuration: event.configuration };
-        const made = await this.moverSessions.commit(session.repositoryId, task.moverSessionId ?? '', content, context.shutdown);
+        const made = await this.moverSessions.commit(task.path?.moverId ?? '', task.moverSessionId ?? '', content, context.shutdown);
         await this.points.put(pointFrom(session.repositoryId, made));
         task.pointId = made.pointId;
         task.step = 'committed';
@@ -259,7 +257,8 @@ export class BackupFlow implements TaskFlow {
       } catch (thrown) {
         if (context.shutdown.aborted) throw thrown;
         const error = toTidemarkError(thrown, 'committing');
-        const again = error.retry === 'same-request' || error.retry === 'after-delay';
+        // Elsewhere: the session is just going over to another mover.
+        const again = error.retry === 'same-request' || error.retry === 'after-delay' || error.code === 'SESSION_ELSEWHERE';
         if (!again || context.now().getTime() - began > commitPatienceMs) {
           failure = error;
           break;
@@ -300,10 +299,7 @@ export class BackupFlow implements TaskFlow {
     if (task.step === 'committed' || task.step === 'concluded') return true;
     if (task.moverSessionId === null) return false;
     const { moverSessionId } = task;
-    const committed = await context.patiently(
-      () => this.moverSessions.isCommitted(session.repositoryId, moverSessionId),
-      (error) => (isTransient(error) ? Repositories.reasonOf(error) : undefined),
-    );
+    const committed = await context.patiently(() => this.#isCommitted(context, moverSessionId), repositoryReason);
     if (committed) {
       task.step = 'concluded';
       await context.save();
@@ -314,9 +310,19 @@ export class BackupFlow implements TaskFlow {
     return committed;
   }
 
+  /** Asks the session's mover; when that is gone, whether the repository has the point. */
+  async #isCommitted({ task, session }: TaskContext, moverSessionId: string): Promise<boolean> {
+    try {
+      return await this.moverSessions.isCommitted(task.path?.moverId ?? '', moverSessionId);
+    } catch (error) {
+      if (!isTransient(error)) throw error;
+      return (await this.repositories.pointsOf(session.repositoryId, task.vmId)).some(({ id }) => id === task.pointId);
+    }
+  }
+
   /** Ends what a try left on the mover, and makes the task ready for another try. Never rejects. */
   async #giveUp(context: TaskContext): Promise<void> {
-    const { task, session } = context;
+    const { task } = context;
     if (task.step !== 'started') return;
     try {
       const plugin = await this.platforms.pluginOf(task.platformId);
@@ -326,7 +332,7 @@ export class BackupFlow implements TaskFlow {
       this.logger.debug('an operation was not cancelled', { operationId: task.operationId, error });
     }
     try {
-      await this.moverSessions.abort(session.repositoryId, task.moverSessionId ?? '');
+      if (task.path) await this.moverSessions.abort(task.path.moverId, task.moverSessionId ?? '');
     } catch (error) {
       // Its lease ends by itself.
       this.logger.warn('a mover session could not be aborted', { sessionId: task.moverSessionId, error });
@@ -338,6 +344,24 @@ export class BackupFlow implements TaskFlow {
     task.watchedSequence = 0;
     await context.save();
   }
+}
+
+/** A repository that waiting may help. */
+function repositoryReason(error: TidemarkError): string | undefined {
+  return isTransient(error) || error.code === 'REPOSITORY_LOCKED' ? Repositories.reasonOf(error) : undefined;
+}
+
+/** Codes by which a mover says that it cannot build on what is there. */
+const damageCodes = ['INDEX_PAGE_DAMAGED', 'BLOCK_MISSING', 'BLOCK_DAMAGED', 'MANIFEST_DAMAGED', 'OBJECT_DAMAGED'] as const;
+
+/** A backup whose base is damaged is run again and reads everything; one that did so already fails with what it met. */
+function asBaseDamage(context: TaskContext, thrown: unknown): unknown {
+  const { task } = context;
+  const [pointId] = task.path?.pointIds ?? [];
+  if (pointId === undefined || task.forceFull || !isTidemarkError(thrown) || !hasCode(thrown, ...damageCodes)) return thrown;
+  const error = HostErrors.BASE_POINT_DAMAGED({ code: thrown.code, pointId }, { cause: thrown });
+  context.note({ code: 'base-damaged', severity: 'warning', message: error.message, diskId: '' });
+  return error;
 }
 
 const consistencies: Readonly<Record<string, NonNullable<Point['consistency']>>> = {

@@ -1,6 +1,6 @@
 /**
  * Follows an operation of a plug-in to its end, over broken streams and restarts of either side: events are taken in order and each just
- * once (the last sequence is kept with the task), the mover session's lease is renewed meanwhile, and a cancel is passed on.
+ * once (the last sequence is kept with the task), the mover session is kept meanwhile, and a cancel is passed on.
  */
 import { toTidemarkError } from '../../common/errors/common-errors';
 import { hasCode } from '../../common/errors/tidemark-error';
@@ -13,10 +13,10 @@ import type { AwaitingCommit__Output } from '../../proto/gen/tidemark/plugin/v1/
 import type { DiskOutcome__Output } from '../../proto/gen/tidemark/plugin/v1/DiskOutcome';
 import type { OperationResult__Output } from '../../proto/gen/tidemark/plugin/v1/OperationResult';
 import type { WatchOperationResponse__Output } from '../../proto/gen/tidemark/plugin/v1/WatchOperationResponse';
+import type { PathKeeper } from '../data-paths/path-keeper';
 import { HostErrors } from '../errors/host-errors';
 import type { PluginClient } from '../registry/plugin-connections';
 import { countersFrom, readModeOf } from '../repositories/point-mapping';
-import type { MoverSessions } from '../repositories/mover-sessions';
 import { isTransient } from './task-context';
 import type { TaskContext } from './task-context';
 import { mayEnter } from './task-machine';
@@ -32,16 +32,14 @@ export interface FollowOptions {
 
 export interface FollowTimes {
   readonly idleTimeoutMs: number;
-  readonly renewEveryMs: number;
   readonly retryEveryMs: number;
   /** How long a cancelled task waits for a plug-in that does not answer. */
   readonly cancelPatienceMs: number;
 }
 
-/** The plug-in sends at least every 10 s; a mover lease lasts 5 minutes. */
+/** The plug-in sends at least every 10 s. */
 export const defaultFollowTimes: FollowTimes = {
   idleTimeoutMs: 30_000,
-  renewEveryMs: 60_000,
   retryEveryMs: 1000,
   cancelPatienceMs: 60_000,
 };
@@ -55,7 +53,7 @@ export type Followed =
 
 export class OperationFollower {
   constructor(
-    private readonly moverSessions: MoverSessions,
+    private readonly keeper: Pick<PathKeeper, 'keep'>,
     private readonly logger: Logger,
     private readonly times: FollowTimes = defaultFollowTimes,
   ) {}
@@ -66,7 +64,7 @@ export class OperationFollower {
     const moverLost = new AbortController();
     const background = AbortSignal.any([over.signal, context.shutdown]);
     const beside = [
-      this.#renew(context, background, moverLost),
+      this.keeper.keep(context, () => options.plugin(), background, moverLost),
       this.#passCancelOn(context, options, AbortSignal.any([context.cancel, moverLost.signal]), background),
     ].map((work) => work.catch(() => undefined));
     try {
@@ -171,24 +169,6 @@ export class OperationFollower {
     } catch (error) {
       // Their ids have to do.
       this.logger.debug('names of workers could not be read', { error });
-    }
-  }
-
-  /** Keeps the mover session's lease. When the mover has ended it, the operation is of no use any more. */
-  async #renew(context: TaskContext, signal: AbortSignal, lost: AbortController): Promise<void> {
-    const { task, session } = context;
-    while (!signal.aborted) {
-      await pause(this.times.renewEveryMs, signal);
-      if (task.moverSessionId === null || task.step !== 'started') continue;
-      try {
-        await this.moverSessions.renew(session.repositoryId, task.moverSessionId);
-      } catch (error) {
-        if (hasCode(error, 'SESSION_NOT_FOUND', 'SESSION_ENDED') && task.state !== 'committing') {
-          lost.abort(HostErrors.MOVER_SESSION_LOST({ sessionId: task.moverSessionId }, { cause: error }));
-          return;
-        }
-        this.logger.warn('a mover session could not be renewed', { sessionId: task.moverSessionId, error });
-      }
     }
   }
 

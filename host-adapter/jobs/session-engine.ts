@@ -284,10 +284,10 @@ function again(order: WorkerOrder): WorkerOrder {
 
 function taskOf(
   session: SessionRecord,
-  vm: Pick<TaskRecord, 'platformId' | 'vmId' | 'vmName'>,
+  vm: Pick<TaskRecord, 'platformId' | 'vmId' | 'vmName' | 'clusterId'>,
   ordinal: number,
   pointId: string | null,
 ): TaskRecord {
-  const { platformId, vmId, vmName } = vm;
-  return newTask({ id: randomUUID(), sessionId: session.id, ordinal, platformId, vmId, vmName }, pointId);
+  const { platformId, vmId, vmName, clusterId } = vm;
+  return newTask({ id: randomUUID(), sessionId: session.id, ordinal, platformId, vmId, vmName, clusterId }, pointId);
 }

@@ -60,6 +60,22 @@ export interface StoredFailure {
   readonly correlationId?: string | undefined;
 }
 
+/** The mover that carries a task's session, and why it does. */
+export interface TaskPath {
+  readonly moverId: string;
+  readonly moverName: string;
+  /** `ChoiceReason` of data-paths/resolve.ts. */
+  readonly reason: string;
+  readonly message: string;
+  /** What the session was opened for; the same at every mover. */
+  readonly kind: 'backup' | 'restore';
+  readonly pointIds: readonly string[];
+  /** Names of the movers that had the session before, oldest first. */
+  readonly before: readonly string[];
+  /** False until the plug-in knows of a change of movers. */
+  told: boolean;
+}
+
 /** How far an attempt is; written before the step is taken, so that a server that starts again knows what may exist. */
 export type TaskStep =
   /** Nothing of this attempt exists anywhere. */
@@ -88,6 +104,12 @@ export interface TaskRecord {
   nextAttemptAt: string | null;
   /** The next try reads everything. */
   forceFull: boolean;
+  /** Where the VM runs; absent when unknown. */
+  readonly clusterId?: string | undefined;
+  /** Null or absent: no session was opened yet. Kept after the end. */
+  path?: TaskPath | null;
+  /** Movers that a worker could not reach in a try before. */
+  unreachedMovers?: string[];
   operationId: string | null;
   moverSessionId: string | null;
   /** Chosen before the commit, so that a repeated commit names the same point. */
@@ -113,7 +135,7 @@ export interface TaskRecord {
 }
 
 export function newTask(
-  at: Pick<TaskRecord, 'id' | 'sessionId' | 'ordinal' | 'platformId' | 'vmId' | 'vmName'>,
+  at: Pick<TaskRecord, 'id' | 'sessionId' | 'ordinal' | 'platformId' | 'vmId' | 'vmName' | 'clusterId'>,
   pointId: string | null = null,
 ): TaskRecord {
   return {

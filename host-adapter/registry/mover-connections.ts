@@ -30,6 +30,11 @@ export class MoverConnections {
     return this.#client(await this.registry.find(moverId));
   }
 
+  /** One that may have lost its lease, by where it was last: to find out whether it is really gone. Throws MOVER_NOT_FOUND, MOVER_LOST. */
+  async lastKnown(moverId: string): Promise<MoverClient> {
+    return this.#client(await this.registry.find(moverId), true);
+  }
+
   /** The only mover, or the one named. Throws as {@link of}, and MOVER_AMBIGUOUS. */
   async one(reference: string | undefined): Promise<MoverClient> {
     if (reference !== undefined) return this.of(reference);
@@ -46,9 +51,9 @@ export class MoverConnections {
     this.#open.clear();
   }
 
-  #client(mover: RegisteredMover): MoverClient {
+  #client(mover: RegisteredMover, evenLost = false): MoverClient {
     const { id } = mover.identity;
-    if (!mover.connected || !mover.registration) throw HostErrors.MOVER_LOST({ mover: id });
+    if (!mover.registration || !(mover.connected || evenLost)) throw HostErrors.MOVER_LOST({ mover: id });
     const { controlEndpoint, dataEndpointsJson } = mover.registration;
     const key = `${controlEndpoint} ${dataEndpointsJson}`;
     const known = this.#open.get(id);

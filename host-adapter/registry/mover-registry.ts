@@ -13,7 +13,14 @@ export interface RegisteredMover {
   readonly registration: MoverRow | undefined;
   readonly process: StoredProcess | undefined;
   readonly connected: boolean;
+  /** Carries data to repositories that no mover of their own serves. */
+  readonly gateway: boolean;
+  /** Since when it takes no new sessions; null: it takes them. */
+  readonly drainingSince: string | null;
 }
+
+/** What a mover says of itself when it was set up as a gateway; an administrator's word goes before it. */
+const gatewayCapability = 'gateway';
 
 /** Movers and their leases. */
 export class MoverRegistry {
@@ -56,15 +63,21 @@ export class MoverRegistry {
 
   async list(): Promise<RegisteredMover[]> {
     const rows = new Map((await this.processes.movers()).map((row) => [row.id, row]));
+    const rules = new Map((await this.processes.moverRules()).map((rule) => [rule.id, rule]));
     return (await this.identities.identities('mover'))
       .filter((identity) => identity.revokedAt === null)
       .map((identity) => {
         const registration = rows.get(identity.id);
+        const rule = rules.get(identity.id);
+        const process = registration && (JSON.parse(registration.processJson) as StoredProcess);
+        const ruled = rule?.gateway ?? null;
         return {
           identity,
           registration,
-          process: registration && (JSON.parse(registration.processJson) as StoredProcess),
+          process,
           connected: registration !== undefined && leaseHolds(registration, this.now()),
+          gateway: ruled === null ? process?.capabilities.includes(gatewayCapability) === true : ruled !== 0,
+          drainingSince: rule?.drainingSince ?? null,
         };
       });
   }
@@ -80,6 +93,25 @@ export class MoverRegistry {
     if (similar.length > 1) throw HostErrors.MOVER_AMBIGUOUS({ count: similar.length });
     if (!similar[0]) throw HostErrors.MOVER_NOT_FOUND({ mover: reference });
     return similar[0];
+  }
+
+  /** True while a mover keeps its lease. */
+  async isConnected(id: string): Promise<boolean> {
+    const row = await this.processes.mover(id);
+    return row !== undefined && leaseHolds(row, this.now());
+  }
+
+  /** By id, also of one that has a token and did not enrol yet. */
+  async setGateway(id: string, gateway: boolean): Promise<void> {
+    await this.processes.ruleMover(id, { gateway: gateway ? 1 : 0 });
+  }
+
+  /** No new sessions, or sessions again. Idempotent. Throws as {@link find}. */
+  async setDraining(reference: string, draining: boolean): Promise<RegisteredMover> {
+    const { identity, drainingSince } = await this.find(reference);
+    const since = draining ? (drainingSince ?? this.now().toISOString()) : null;
+    await this.processes.ruleMover(identity.id, { drainingSince: since });
+    return this.find(identity.id);
   }
 
   /** Called when a mover registered. */

@@ -8,7 +8,7 @@ import type { Point } from '../../proto/gen/tidemark/mover/v1/Point';
 import type { Point__Output } from '../../proto/gen/tidemark/mover/v1/Point';
 import { HostErrors } from '../errors/host-errors';
 import { longestTicketMs } from '../identity/authority-file';
-import type { MoverConnections } from '../registry/mover-connections';
+import type { MoverClient, MoverConnections } from '../registry/mover-connections';
 import type { Repositories } from './repositories';
 
 /** A mover session that nobody renews ends after this. */
@@ -16,9 +16,12 @@ export const moverLeaseMs = 300_000;
 /** A ticket only helps while its session is open, which the host ends; it must outlive the longest backup. */
 const ticketLifetimeMs = longestTicketMs;
 
-export interface OpenedSession {
-  readonly moverId: string;
-  readonly dataPath: DataPath;
+/** What a session is opened for; the same at every mover that carries it. */
+export interface SessionTerms {
+  readonly sessionId: string;
+  readonly repositoryId: string;
+  readonly kind: 'backup' | 'restore';
+  readonly pointIds: readonly string[];
 }
 
 /** Sessions on movers, and the tickets for them. */
@@ -31,15 +34,13 @@ export class MoverSessions {
     private readonly now: () => Date,
   ) {}
 
-  /** Opens a session and signs its ticket. Throws what SessionService.OpenSession says. */
-  async open(request: {
-    readonly sessionId: string;
-    readonly repositoryId: string;
-    readonly kind: 'backup' | 'restore';
-    readonly pointIds: readonly string[];
-  }): Promise<OpenedSession> {
-    const { sessionId, repositoryId, kind, pointIds } = request;
-    const mover = await this.repositories.mover(repositoryId);
+  /**
+   * Opens a session on a mover, which attaches the repository first where it has to, and signs its ticket. With `takeOver` the session goes on
+   * there, whichever mover had it. Throws what SessionService.OpenSession and RepositoryService.AttachRepository say.
+   */
+  async open(moverId: string, terms: SessionTerms, takeOver: boolean): Promise<DataPath> {
+    const { sessionId, repositoryId, kind, pointIds } = terms;
+    const mover = await this.repositories.at(repositoryId, moverId);
     await mover.sessions.call(
       'OpenSession',
       {
@@ -48,47 +49,40 @@ export class MoverSessions {
         kind: kind === 'backup' ? 'SESSION_KIND_BACKUP' : 'SESSION_KIND_RESTORE',
         pointIds: [...pointIds],
         leaseDuration: durationToWire(moverLeaseMs),
+        takeOver,
       },
       { deadlineMs: 15_000, attempts: 3 },
     );
-    const expiresAt = new Date(this.now().getTime() + ticketLifetimeMs);
-    const rights: TicketRight[] = kind === 'backup' ? ['write'] : ['read'];
-    const ticket = signTicket({ sessionId, repositoryId, rights, expiresAt, pointIds }, this.ticketKey());
-    return {
-      moverId: mover.id,
-      dataPath: {
-        endpoints: [...mover.dataEndpoints],
-        serverName: '',
-        ticket,
-        sessionId,
-        repositoryId,
-        expiresAt: timestampToWire(expiresAt),
-      },
-    };
+    return this.#pathTo(mover, terms);
   }
 
-  /** Throws SESSION_NOT_FOUND, SESSION_ENDED … */
-  async renew(repositoryId: string, sessionId: string): Promise<void> {
-    const mover = await this.#of(repositoryId);
+  /** The way to a session that is open, with a new ticket. Throws MOVER_LOST, MOVER_NOT_FOUND. */
+  async pathTo(moverId: string, terms: SessionTerms): Promise<DataPath> {
+    return this.#pathTo(await this.movers.of(moverId), terms);
+  }
+
+  /** Asks also a mover that lost its lease: it may have been the server that was away. Throws SESSION_NOT_FOUND, SESSION_ENDED, SESSION_ELSEWHERE … */
+  async renew(moverId: string, sessionId: string): Promise<void> {
+    const mover = await this.movers.lastKnown(moverId);
     await mover.sessions.call('RenewSession', { sessionId, leaseDuration: durationToWire(moverLeaseMs) }, { deadlineMs: 5_000 });
   }
 
   /** Makes the point visible; can be repeated. */
   async commit(
-    repositoryId: string,
+    moverId: string,
     sessionId: string,
     content: { readonly point: Point; readonly configuration: string },
     signal: AbortSignal,
   ): Promise<Point__Output> {
-    const mover = await this.#of(repositoryId);
+    const mover = await this.movers.of(moverId);
     const reply = await mover.sessions.call('CommitSession', { sessionId, ...content }, { deadlineMs: 120_000, signal });
     if (!reply.point) throw HostErrors.MOVER_SESSION_LOST({ sessionId });
     return reply.point;
   }
 
   /** True when the session is committed. */
-  async isCommitted(repositoryId: string, sessionId: string): Promise<boolean> {
-    const mover = await this.#of(repositoryId);
+  async isCommitted(moverId: string, sessionId: string): Promise<boolean> {
+    const mover = await this.movers.of(moverId);
     try {
       return (await mover.sessions.call('GetSession', { sessionId }, { deadlineMs: 5_000 })).state === 'SESSION_STATE_COMMITTED';
     } catch (error) {
@@ -97,17 +91,27 @@ export class MoverSessions {
     }
   }
 
-  /** Throws the session away; a committed one is left alone. */
-  async abort(repositoryId: string, sessionId: string): Promise<void> {
-    const mover = await this.#of(repositoryId);
+  /** Throws the session away; a committed one is left alone, and one that another mover has. */
+  async abort(moverId: string, sessionId: string): Promise<void> {
+    const mover = await this.movers.lastKnown(moverId);
     try {
       await mover.sessions.call('AbortSession', { sessionId }, { deadlineMs: 15_000, attempts: 2 });
     } catch (error) {
-      if (!hasCode(error, 'SESSION_ENDED', 'SESSION_NOT_FOUND')) throw error;
+      if (!hasCode(error, 'SESSION_ENDED', 'SESSION_NOT_FOUND', 'SESSION_ELSEWHERE')) throw error;
     }
   }
 
-  async #of(repositoryId: string) {
-    return this.movers.of((await this.repositories.row(repositoryId)).moverId);
+  #pathTo(mover: MoverClient, { sessionId, repositoryId, kind, pointIds }: SessionTerms): DataPath {
+    const expiresAt = new Date(this.now().getTime() + ticketLifetimeMs);
+    const rights: TicketRight[] = kind === 'backup' ? ['write'] : ['read'];
+    const ticket = signTicket({ sessionId, repositoryId, rights, expiresAt, pointIds }, this.ticketKey());
+    return {
+      endpoints: [...mover.dataEndpoints],
+      serverName: '',
+      ticket,
+      sessionId,
+      repositoryId,
+      expiresAt: timestampToWire(expiresAt),
+    };
   }
 }

@@ -1,18 +1,28 @@
 /**
- * Repositories: where restore points are stored, and which mover serves each. The repository is the truth; points and sizes kept here
- * are a cache. Knows nothing of jobs or plug-ins. The format is the mover's.
+ * Repositories: where restore points are stored, and which movers serve each: its own, gateways, or both. The repository is the truth; points and
+ * sizes kept here are a cache. Knows nothing of jobs or plug-ins. The format is the mover's.
  */
 import { randomUUID } from 'node:crypto';
+import { Secret } from '../../common/log/redact';
 import { toTidemarkError } from '../../common/errors/common-errors';
 import { hasCode } from '../../common/errors/tidemark-error';
+import type { TidemarkError } from '../../common/errors/tidemark-error';
 import type { Logger } from '../../common/log/logger';
 import type { Repository__Output } from '../../proto/gen/tidemark/mover/v1/Repository';
 import type { PointStore, StoredPoint } from '../catalogue/point-store';
 import type { RepositoryRow, RepositoryStore } from '../catalogue/repository-store';
+import { namedGateways, serves } from '../data-paths/candidates';
+import type { Candidates } from '../data-paths/candidates';
+import { resolvePath } from '../data-paths/resolve';
+import type { Resolution } from '../data-paths/resolve';
 import { HostErrors } from '../errors/host-errors';
+import { isTransient } from '../jobs/task-context';
 import type { MoverClient, MoverConnections } from '../registry/mover-connections';
+import type { MoverRegistry } from '../registry/mover-registry';
 import { listedPoint } from './point-mapping';
 import { keyToWire, type GivenKey } from './key-message';
+import { RepositorySecrets } from './repository-secrets';
+import type { OpeningSecrets } from './repository-secrets';
 
 export interface RepositoryRequest {
   readonly name: string;
@@ -20,7 +30,10 @@ export interface RepositoryRequest {
   readonly access?: { readonly accessKeyId: string; readonly secretAccessKey: string; readonly caPem?: string | undefined } | undefined;
   /** For an encrypted repository. */
   readonly key?: GivenKey | undefined;
+  /** The mover on the repository's own machine. */
   readonly mover?: string | undefined;
+  /** The gateways that may carry data to it; empty: every gateway. */
+  readonly gateways?: readonly string[] | undefined;
   readonly attach: boolean;
   readonly blockSizeBytes?: number | undefined;
   readonly compression?: 'none' | 'zstd' | undefined;
@@ -35,18 +48,25 @@ export interface RepositoryView {
   readonly unavailable: { readonly reason: string; readonly message: string } | undefined;
 }
 
+/** Nobody's own disk: any gateway may carry data to it. */
+const sharedKinds = /^(s3|nfs|smb):/;
+
 export class Repositories {
   constructor(
     private readonly store: RepositoryStore,
     private readonly points: PointStore,
     private readonly movers: MoverConnections,
+    private readonly registry: MoverRegistry,
+    private readonly candidates: Candidates,
+    private readonly secrets: RepositorySecrets,
     private readonly logger: Logger,
   ) {}
 
   /** Makes a repository or takes one over. Throws NAME_TAKEN, MOVER_… and what the mover says. */
   async add(request: RepositoryRequest): Promise<RepositoryView & { readonly recoveryKey: string | undefined }> {
     if (await this.store.find(request.name)) throw HostErrors.NAME_TAKEN({ what: 'repository', name: request.name });
-    const mover = await this.movers.one(request.mover);
+    const route = await this.#route(request);
+    const mover = await this.#first(request.name, route);
     const location = request.location.startsWith('/') ? `directory:${request.location}` : request.location;
     const access = request.access && { ...request.access, caPem: request.access.caPem ?? '' };
     const given = { location, ...(access && { access }), ...(request.key && { key: keyToWire(request.key) }) };
@@ -72,11 +92,13 @@ export class Repositories {
       throw HostErrors.REPOSITORY_UNAVAILABLE({ repository: request.name, reason: 'repository-not-encrypted' });
     const taken = await this.store.find(known.repositoryId);
     if (taken) throw HostErrors.NAME_TAKEN({ what: 'repository', name: taken.name });
+    const secrets = await this.#secretsFor(request, known, mover, route);
     const row = {
       id: known.repositoryId,
       name: request.name,
       location: known.location,
-      moverId: mover.id,
+      ...route,
+      sealedJson: this.secrets.seal(known.repositoryId, secrets),
       lastKnownJson: JSON.stringify(known),
     };
     await this.store.add(row);
@@ -95,8 +117,13 @@ export class Repositories {
   /** Stops serving it; its data stays. Throws what the mover says while sessions are open. */
   async remove(reference: string): Promise<void> {
     const row = await this.row(reference);
-    const mover = await this.movers.of(row.moverId);
-    await mover.repositories.call('DetachRepository', { repositoryId: row.id }, { deadlineMs: 30_000 });
+    const all = (await this.registry.list()).filter((mover) => serves(mover, row));
+    // Its own mover has to let go of it; a gateway that is away has nothing that anybody else needs.
+    for (const { identity, connected } of all) {
+      if (!connected && identity.id !== row.moverId) continue;
+      const mover = await this.movers.of(identity.id);
+      await mover.repositories.call('DetachRepository', { repositoryId: row.id }, { deadlineMs: 30_000 });
+    }
     await this.store.remove(row.id);
   }
 
@@ -108,12 +135,17 @@ export class Repositories {
   }
 
   /**
-   * The mover through which a repository can be used now; attaches it when the mover does not serve it (any more).
-   * Throws MOVER_LOST, MOVER_NOT_FOUND, or what the mover says.
+   * A mover through which a repository can be used now, for calls that open no session; attaches it when the mover does not serve it (any more).
+   * Throws MOVER_LOST, DATA_PATH_UNAVAILABLE, GATEWAY_MISSING, or what the mover says.
    */
   async mover(repositoryId: string): Promise<MoverClient> {
+    return (await this.#reach(await this.row(repositoryId))).mover;
+  }
+
+  /** A certain mover, which attaches the repository when it does not serve it (any more). Throws MOVER_LOST, or what the mover says. */
+  async at(repositoryId: string, moverId: string): Promise<MoverClient> {
     const row = await this.row(repositoryId);
-    const mover = await this.movers.of(row.moverId);
+    const mover = await this.movers.of(moverId);
     await this.#known(row, mover);
     return mover;
   }
@@ -121,6 +153,7 @@ export class Repositories {
   /** Why a repository cannot be used, as a waiting reason. */
   static reasonOf(thrown: unknown): string {
     const error = toTidemarkError(thrown, 'using a repository');
+    if (error.code === 'DATA_PATH_UNAVAILABLE') return String(error.meta['reason']);
     if (error.code === 'MOVER_LOST' || error.code === 'PEER_UNAVAILABLE' || error.code === 'DEADLINE_EXCEEDED')
       return 'repository-mover-lost';
     if (error.code === 'REPOSITORY_FULL') return 'repo-full';
@@ -140,8 +173,9 @@ export class Repositories {
 
   /** Brings the cache up to date after a mover came (back). Never rejects. */
   async moverCame(moverId: string): Promise<void> {
+    const mover = (await this.registry.list()).find(({ identity }) => identity.id === moverId);
     for (const row of await this.store.all()) {
-      if (row.moverId !== moverId) continue;
+      if (!mover || !serves(mover, row)) continue;
       try {
         await this.refreshPoints(row.id);
       } catch (error) {
@@ -153,7 +187,7 @@ export class Repositories {
 
   async #view(row: RepositoryRow): Promise<RepositoryView> {
     try {
-      const known = await this.#known(row, await this.movers.of(row.moverId));
+      const { known } = await this.#reach(row);
       return { row, known, unavailable: undefined };
     } catch (thrown) {
       const error = toTidemarkError(thrown, 'asking a mover');
@@ -162,19 +196,94 @@ export class Repositories {
     }
   }
 
+  /** The best of its movers that answers. */
+  async #reach(row: RepositoryRow): Promise<{ mover: MoverClient; known: Repository__Output }> {
+    const failed = new Set<string>();
+    for (let last: unknown; ;) {
+      const found = resolvePath(await this.candidates.forCalls(row, failed));
+      if (found.kind !== 'chosen') {
+        if (last !== undefined) throw last;
+        throw unresolved(row, found);
+      }
+      try {
+        const mover = await this.movers.of(found.mover.moverId);
+        return { mover, known: await this.#known(row, mover) };
+      } catch (error) {
+        if (!isTransient(error)) throw error;
+        last = error;
+        failed.add(found.mover.moverId);
+      }
+    }
+  }
+
+  /** Who is to serve a new repository. Throws MOVER_NOT_FOUND, MOVER_AMBIGUOUS. */
+  async #route({ location, mover, gateways }: RepositoryRequest): Promise<Pick<RepositoryRow, 'moverId' | 'gatewaysJson'>> {
+    const idOf = async (reference: string) => (await this.registry.find(reference)).identity.id;
+    const moverId = mover === undefined ? '' : await idOf(mover);
+    if (gateways) return { moverId, gatewaysJson: JSON.stringify(await Promise.all(gateways.map(idOf))) };
+    if (moverId !== '') return { moverId, gatewaysJson: null };
+    const anyGateway = sharedKinds.test(location) && (await this.registry.list()).some((one) => one.gateway);
+    if (anyGateway) return { moverId: '', gatewaysJson: '[]' };
+    return { moverId: (await this.movers.one(undefined)).id, gatewaysJson: null };
+  }
+
+  /** The mover that makes or opens it first. */
+  async #first(name: string, route: Pick<RepositoryRow, 'moverId' | 'gatewaysJson'>): Promise<MoverClient> {
+    const row = { id: '', name, location: '', sealedJson: null, lastKnownJson: '', ...route };
+    const found = resolvePath(await this.candidates.forCalls(row, new Set()));
+    if (found.kind !== 'chosen') throw unresolved(row, found);
+    return this.movers.of(found.mover.moverId);
+  }
+
+  /** What other gateways need to open it: they are given a key slot of the server's own rather than the administrator's key. */
+  async #secretsFor(
+    { access, key }: RepositoryRequest,
+    known: Repository__Output,
+    mover: MoverClient,
+    route: Pick<RepositoryRow, 'gatewaysJson'>,
+  ): Promise<OpeningSecrets> {
+    if (namedGateways(route) === undefined) return {};
+    const kept = access && {
+      accessKeyId: access.accessKeyId,
+      secretAccessKey: new Secret(access.secretAccessKey),
+      caPem: access.caPem ?? '',
+    };
+    if (!key) return { access: kept };
+    const own = RepositorySecrets.createKey();
+    const given = keyToWire({ kind: 'key-file', secret: own.secret.reveal() });
+    const { repositoryId, location } = known;
+    const slot = { repositoryId, slotId: own.slotId, key: given };
+    await mover.repositories.call('AddRepositoryKeySlot', slot, { deadlineMs: 30_000, attempts: 3 });
+    // It goes over to that key too, so that the administrator can remove the one given.
+    await mover.repositories.call('AttachRepository', { location, expectedRepositoryId: repositoryId, key: given }, { deadlineMs: 60_000 });
+    return { access: kept, key: own };
+  }
+
   async #known(row: RepositoryRow, mover: MoverClient): Promise<Repository__Output> {
     let known: Repository__Output | null;
     try {
       known = (await mover.repositories.call('GetRepository', { repositoryId: row.id }, { deadlineMs: 10_000 })).repository;
     } catch (error) {
       if (!hasCode(error, 'REPOSITORY_NOT_FOUND')) throw error;
-      const request = { location: row.location, expectedRepositoryId: row.id };
+      const { access, key } = this.secrets.open(row);
+      const request = {
+        location: row.location,
+        expectedRepositoryId: row.id,
+        ...(access && { access: { ...access, secretAccessKey: access.secretAccessKey.reveal() } }),
+        ...(key && { key: keyToWire({ kind: 'key-file', secret: key.secret.reveal() }) }),
+      };
       known = (await mover.repositories.call('AttachRepository', request, { deadlineMs: 60_000 })).repository;
     }
     if (!known) throw HostErrors.REPOSITORY_UNAVAILABLE({ repository: row.name, reason: 'repository-no-answer' });
     await this.store.setLastKnown(row.id, JSON.stringify(known));
     return known;
   }
+}
+
+function unresolved(row: RepositoryRow, found: Exclude<Resolution, { kind: 'chosen' }>): TidemarkError {
+  if (found.kind === 'missing') return HostErrors.GATEWAY_MISSING({ repository: row.name });
+  if (row.gatewaysJson === null) return HostErrors.MOVER_LOST({ mover: row.moverId });
+  return HostErrors.DATA_PATH_UNAVAILABLE({ repository: row.name, reason: found.reason, text: found.message });
 }
 
 async function listPoints(mover: MoverClient, repositoryId: string, vmId: string): Promise<StoredPoint[]> {

@@ -1,7 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { timestampFromWire } from '../../common/rpc/bytes';
 import { kindFromWire, keyToWire, type GivenKey, type KeyKind } from './key-message';
+import { HostErrors } from '../errors/host-errors';
 import type { Repositories } from './repositories';
+import { RepositorySecrets } from './repository-secrets';
 
 export interface KeyView {
   readonly id: string;
@@ -16,13 +18,14 @@ export class RepositoryKeys {
 
   async list(reference: string): Promise<{ items: KeyView[]; rotatedAt: string | null; dataKeyCount: number }> {
     const { mover, repositoryId } = await this.#of(reference);
+    const own = RepositorySecrets.slotOf(await this.repositories.row(repositoryId));
     const reply = await mover.repositories.call('ListRepositoryKeySlots', { repositoryId }, { deadlineMs: 10_000, attempts: 3 });
     return {
       items: reply.slots.map(({ slotId, kind, createdAt, inUse }) => ({
         id: slotId,
         kind: kindFromWire(kind),
         createdAt: timestampFromWire(createdAt)?.toISOString() ?? null,
-        inUse,
+        inUse: inUse || slotId === own,
       })),
       rotatedAt: timestampFromWire(reply.rotatedAt)?.toISOString() ?? null,
       dataKeyCount: reply.dataKeyCount,
@@ -38,7 +41,9 @@ export class RepositoryKeys {
     return { id: slotId, recoveryKey: recoveryKey === '' ? null : recoveryKey };
   }
 
+  /** Also throws REPOSITORY_KEY_OF_SERVER. */
   async remove(reference: string, slotId: string): Promise<void> {
+    if (RepositorySecrets.slotOf(await this.repositories.row(reference)) === slotId) throw HostErrors.REPOSITORY_KEY_OF_SERVER({ slotId });
     const { mover, repositoryId } = await this.#of(reference);
     await mover.repositories.call('RemoveRepositoryKeySlot', { repositoryId, slotId }, { deadlineMs: 10_000 });
   }

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { Logger } from '../../common/log/logger';
 import type { MacPolicy } from '../../proto/gen/tidemark/plugin/v1/MacPolicy';
 import type { StartRestoreRequest } from '../../proto/gen/tidemark/plugin/v1/StartRestoreRequest';
+import type { SessionPaths } from '../data-paths/session-paths';
 import { HostErrors } from '../errors/host-errors';
 import type { FlowEnd, TaskFlow } from '../jobs/flow';
 import { resultError } from '../jobs/operation-follower';
@@ -21,6 +22,7 @@ export class RestoreFlow implements TaskFlow {
     private readonly plugins: PluginConnections,
     private readonly repositories: Repositories,
     private readonly moverSessions: MoverSessions,
+    private readonly paths: SessionPaths,
     private readonly follower: OperationFollower,
     private readonly slots: Slots,
     private readonly logger: Logger,
@@ -37,6 +39,7 @@ export class RestoreFlow implements TaskFlow {
     const release = task.step === 'waiting' ? await this.slots.take(limits, waiting, context.stop) : this.slots.occupy(limits);
     try {
       if (task.step === 'waiting') await this.#start(context, order);
+      else this.paths.adopt(context);
       const followed = await this.follower.follow(context, { plugin: () => this.plugins.of(order.pluginId) });
       const operationId = task.operationId ?? '';
       if (followed.end !== 'result') {
@@ -58,8 +61,12 @@ export class RestoreFlow implements TaskFlow {
           if (result.outcome === 'OUTCOME_CANCELLED' && context.cancel.aborted) return { state: 'cancelled' };
           throw followed.moverLost ?? resultError(result, operationId);
       }
+    } catch (error) {
+      this.paths.learnFrom(context, error);
+      throw error;
     } finally {
       if (!context.shutdown.aborted) await this.#close(context, order);
+      this.paths.release(context);
       release();
     }
   }
@@ -81,16 +88,13 @@ export class RestoreFlow implements TaskFlow {
     task.disks = [];
     task.step = 'started';
     await context.save();
-    const sessionId = task.moverSessionId;
-    const opened = await context.patiently(
-      () => this.moverSessions.open({ sessionId, repositoryId: session.repositoryId, kind: 'restore', pointIds: [order.pointId] }),
-      reasonOf,
-    );
+    task.path = null;
+    const dataPath = await context.patiently(() => this.paths.open(context, { kind: 'restore', pointIds: [order.pointId] }), reasonOf);
     const request: StartRestoreRequest = {
       operationId: task.operationId,
       platformId: order.platformId,
       sessionId: session.id,
-      dataPath: opened.dataPath,
+      dataPath,
       pointId: order.pointId,
       disks: disks.map((disk) => ({
         diskId: disk.diskId,
@@ -117,7 +121,7 @@ export class RestoreFlow implements TaskFlow {
 
   /** Lets the points go that the session reads, and whatever may still read them. Never rejects. */
   async #close(context: TaskContext, order: RestoreOrder): Promise<void> {
-    const { task, session } = context;
+    const { task } = context;
     if (task.step !== 'started') return;
     try {
       const plugin = await this.plugins.of(order.pluginId);
@@ -127,7 +131,7 @@ export class RestoreFlow implements TaskFlow {
       this.logger.debug('an operation was not cancelled', { operationId: task.operationId, error });
     }
     try {
-      await this.moverSessions.abort(session.repositoryId, task.moverSessionId ?? '');
+      if (task.path) await this.moverSessions.abort(task.path.moverId, task.moverSessionId ?? '');
     } catch (error) {
       // Its lease ends by itself.
       this.logger.warn('a mover session could not be ended', { sessionId: task.moverSessionId, error });

@@ -1,0 +1,88 @@
+import type { RepositoryRow } from '../catalogue/repository-store';
+import type { SessionStore } from '../catalogue/session-store';
+import type { MoverRegistry, RegisteredMover } from '../registry/mover-registry';
+import type { MoverReach } from '../workers/mover-reach';
+import type { MoverLoads } from './mover-loads';
+import type { Candidate } from './resolve';
+
+/** What a session is for, as far as it bears on which mover is best. */
+export interface PathWish {
+  readonly platformId: string;
+  readonly vmId: string;
+  /** Where the worker would be; empty: unknown. */
+  readonly clusterId: string;
+  /** Movers that failed this session just now. */
+  readonly failed: ReadonlySet<string>;
+  /** Movers that a worker could not reach in this task. */
+  readonly unreached: readonly string[];
+}
+
+/** The movers that may serve a repository, with all that is known of them. */
+export class Candidates {
+  constructor(
+    private readonly movers: Pick<MoverRegistry, 'list'>,
+    private readonly loads: MoverLoads,
+    private readonly reach: Pick<MoverReach, 'of'>,
+    private readonly sessions: Pick<SessionStore, 'lastMover'>,
+  ) {}
+
+  /** For a session. */
+  async of(row: RepositoryRow, wish: PathWish): Promise<Candidate[]> {
+    const movers = servers(row, await this.movers.list());
+    if (movers.length === 0) return [];
+    const lastMover = movers.length > 1 ? await this.sessions.lastMover(row.id, wish.platformId, wish.vmId) : undefined;
+    const reachOf = await this.reach.of(wish.platformId, wish.clusterId);
+    return movers.map((mover) => {
+      const { id } = mover.identity;
+      return {
+        ...this.#candidate(row, mover),
+        draining: mover.drainingSince !== null,
+        reach: wish.unreached.includes(id) ? 'unreached' : reachOf(endpointsOf(mover)),
+        failed: wish.failed.has(id),
+        usedLast: id === lastMover,
+      };
+    });
+  }
+
+  /** For a call that opens no session: those that are drained will do too. */
+  async forCalls(row: RepositoryRow, failed: ReadonlySet<string>): Promise<Candidate[]> {
+    return servers(row, await this.movers.list()).map((mover) => ({
+      ...this.#candidate(row, mover),
+      failed: failed.has(mover.identity.id),
+    }));
+  }
+
+  #candidate(row: RepositoryRow, { identity, process, connected }: RegisteredMover): Candidate {
+    return {
+      moverId: identity.id,
+      name: process?.hostName ?? identity.hostName,
+      role: identity.id === row.moverId ? 'own' : 'gateway',
+      connected,
+      draining: false,
+      reach: 'unknown',
+      failed: false,
+      openSessions: this.loads.of(identity.id),
+      usedLast: false,
+    };
+  }
+}
+
+/** Ids of the gateways that a repository names; empty: every one; undefined: none carries data to it. */
+export function namedGateways({ gatewaysJson }: Pick<RepositoryRow, 'gatewaysJson'>): string[] | undefined {
+  return gatewaysJson === null ? undefined : (JSON.parse(gatewaysJson) as string[]);
+}
+
+/** True when a mover may serve a repository. */
+export function serves({ identity, gateway }: RegisteredMover, row: Pick<RepositoryRow, 'moverId' | 'gatewaysJson'>): boolean {
+  if (identity.id === row.moverId) return true;
+  const named = namedGateways(row);
+  return named !== undefined && (named.length === 0 ? gateway : named.includes(identity.id));
+}
+
+function servers(row: RepositoryRow, all: readonly RegisteredMover[]): RegisteredMover[] {
+  return all.filter((mover) => serves(mover, row));
+}
+
+function endpointsOf({ registration }: RegisteredMover): readonly string[] {
+  return registration ? (JSON.parse(registration.dataEndpointsJson) as string[]) : [];
+}

@@ -1,0 +1,148 @@
+/**
+ * Keeps a task's mover session while its operation runs: renews its lease, and when its mover is gone lets the session go on at another one from what
+ * was last made durable, and tells the plug-in. While there is none the task waits, with the reason; whichever comes first carries on.
+ */
+import { toTidemarkError } from '../../common/errors/common-errors';
+import { hasCode } from '../../common/errors/tidemark-error';
+import type { Logger } from '../../common/log/logger';
+import { pause } from '../../common/rpc/call';
+import { HostErrors } from '../errors/host-errors';
+import { isTransient } from '../jobs/task-context';
+import type { TaskContext } from '../jobs/task-context';
+import type { MoverRegistry } from '../registry/mover-registry';
+import type { PluginClient } from '../registry/plugin-connections';
+import type { MoverSessions } from '../repositories/mover-sessions';
+import type { SessionPaths } from './session-paths';
+
+export interface KeeperTimes {
+  /** A mover session's lease lasts 5 minutes. */
+  readonly renewEveryMs: number;
+  /** How often leases of movers are looked at. */
+  readonly lookEveryMs: number;
+  /** How long a mover that keeps its lease here may not answer. */
+  readonly unansweredMs: number;
+  /** The same of one that lost its lease, and so was silent for 15 s before. */
+  readonly lostMs: number;
+}
+
+export const defaultKeeperTimes: KeeperTimes = { renewEveryMs: 60_000, lookEveryMs: 2_000, unansweredMs: 15_000, lostMs: 2_000 };
+
+const ourReasons = /^(gateway|repository-mover)-/;
+
+export class PathKeeper {
+  constructor(
+    private readonly paths: SessionPaths,
+    private readonly sessions: Pick<MoverSessions, 'renew'>,
+    private readonly movers: Pick<MoverRegistry, 'isConnected'>,
+    private readonly logger: Logger,
+    private readonly times: KeeperTimes = defaultKeeperTimes,
+  ) {}
+
+  /** Until the signal. Aborts `lost` with the error when the session cannot go on anywhere. */
+  async keep(context: TaskContext, plugin: () => Promise<PluginClient>, signal: AbortSignal, lost: AbortController): Promise<void> {
+    const { task } = context;
+    let renewedAt = context.now().getTime();
+    let silentSince: number | undefined;
+    for (;;) {
+      await pause(this.times.lookEveryMs, signal);
+      if (task.moverSessionId === null || task.step !== 'started' || !task.path) continue;
+      if (!task.path.told) await this.#tell(context, plugin, signal);
+      const now = context.now().getTime();
+      const connected = await this.movers.isConnected(task.path.moverId);
+      if (connected && silentSince === undefined && now - renewedAt < this.times.renewEveryMs) continue;
+      try {
+        await this.sessions.renew(task.path.moverId, task.moverSessionId);
+        renewedAt = now;
+        silentSince = undefined;
+        if (ourReasons.test(task.waitingReason ?? '')) await context.waiting(null);
+        continue;
+      } catch (thrown) {
+        const error = toTidemarkError(thrown, 'renewing a mover session');
+        if (hasCode(error, 'SESSION_NOT_FOUND', 'SESSION_ENDED')) {
+          if (task.state === 'committing') continue;
+          return lost.abort(HostErrors.MOVER_SESSION_LOST({ sessionId: task.moverSessionId }, { cause: error }));
+        }
+        silentSince ??= now;
+        const silentMs = now - silentSince;
+        const elsewhere = hasCode(error, 'SESSION_ELSEWHERE');
+        if (!elsewhere && !isTransient(error)) {
+          this.logger.warn('a mover session could not be renewed', { sessionId: task.moverSessionId, error });
+          continue;
+        }
+        if (!elsewhere && silentMs < (connected ? this.times.unansweredMs : this.times.lostMs)) continue;
+        const limitMs = context.settings.current.waitLimitMs;
+        if (silentMs > limitMs && task.state !== 'committing') {
+          return lost.abort(
+            HostErrors.WAITED_TOO_LONG({ reason: task.waitingReason ?? 'gateway-lost', waitedMs: silentMs }, { cause: error }),
+          );
+        }
+        if (!(await this.#changeOver(context, elsewhere ? new Set() : new Set([task.path.moverId]), lost))) {
+          if (lost.signal.aborted) return;
+          continue;
+        }
+        renewedAt = context.now().getTime();
+        silentSince = undefined;
+        await this.#tell(context, plugin, signal);
+      }
+    }
+  }
+
+  /** True when another mover has the session now. Tries each candidate once. */
+  async #changeOver(context: TaskContext, failed: Set<string>, lost: AbortController): Promise<boolean> {
+    const { task } = context;
+    const from = task.path?.moverName ?? '';
+    for (;;) {
+      let moverId = '';
+      try {
+        const found = await this.paths.changeOver(context, failed);
+        if (found.kind === 'chosen') {
+          this.#note(context);
+          this.logger.warn('a mover session goes on at another mover', { sessionId: task.moverSessionId, from, to: task.path?.moverName });
+          await context.waiting(null);
+          return true;
+        }
+        // Without any other mover it stays the one that it is.
+        await context.waiting(found.kind === 'wait' ? found.reason.replace(/-failed$/, '-lost') : 'repository-mover-lost');
+        return false;
+      } catch (thrown) {
+        const error = toTidemarkError(thrown, 'opening a mover session elsewhere');
+        if (hasCode(error, 'SESSION_ENDED', 'POINT_NOT_FOUND')) {
+          lost.abort(HostErrors.MOVER_SESSION_LOST({ sessionId: task.moverSessionId ?? '' }, { cause: error }));
+          return false;
+        }
+        const found = await this.paths.resolve(context, failed);
+        moverId = found.kind === 'chosen' ? found.mover.moverId : '';
+        this.logger.warn('a mover could not take a session over', { sessionId: task.moverSessionId, moverId, error });
+      }
+      if (moverId === '' || failed.has(moverId)) return false;
+      failed.add(moverId);
+    }
+  }
+
+  /** Tells the plug-in where the session is now; what fails is tried again at the next look. */
+  async #tell(context: TaskContext, plugin: () => Promise<PluginClient>, signal: AbortSignal): Promise<void> {
+    const { task } = context;
+    try {
+      const dataPath = await this.paths.pathTo(context);
+      const client = await plugin();
+      await client.protection.call('ChangeDataPath', { operationId: task.operationId ?? '', dataPath }, { deadlineMs: 10_000, signal });
+    } catch (error) {
+      if (isTransient(error)) return;
+      // It ended meanwhile; or a plug-in of before cannot be told: its workers give up, and the task is tried again.
+      if (!hasCode(error, 'OPERATION_NOT_FOUND')) this.logger.warn('an operation could not be told of its new mover', { error });
+    }
+    if (task.path) task.path.told = true;
+    await context.save();
+  }
+
+  /** One note, with all movers of the session in order. */
+  #note(context: TaskContext): void {
+    const { task } = context;
+    const { before = [], moverName = '' } = task.path ?? {};
+    task.notes = task.notes.filter(({ code }) => code !== 'mover-replaced');
+    const message =
+      `The session went from ${before.join(' to ')} to ${moverName}, because the former was gone; it went on from what was durable. ` +
+      `${task.path?.message ?? ''}`;
+    context.note({ code: 'mover-replaced', severity: 'warning', message, diskId: '' });
+  }
+}
