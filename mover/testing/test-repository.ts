@@ -3,7 +3,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { loggerTo, type Logger } from '../../common/log/logger';
 import { Secret } from '../../common/log/redact';
-import { BlockKind, blockDigest, isZero, storeForm, verifiedRawForm, ZERO_DIGEST } from '../format/block';
+import { BlockKind, blockDigest, isZero, storeForm, ZERO_DIGEST } from '../format/block';
 import type { PointDiskRecord } from '../format/manifest';
 import { createEncryptedRepository } from '../repository/create-encrypted';
 import { writerName } from '../repository/writer-lease';
@@ -129,11 +129,7 @@ export async function readImage(repository: Repository, disk: PointDiskRecord): 
   const tree = repository.tree(disk);
   for (let block = await tree.nextAllocated(0); block < tree.blocks; block = await tree.nextAllocated(block + 1)) {
     const digest = await tree.blockDigest(block);
-    const { location, stored } = await repository.blocks.readStored(digest);
-    verifiedRawForm(repository.digestKey, stored, location.codec, location.rawLength, digest).copy(
-      image,
-      block * repository.blockSizeBytes,
-    );
+    (await repository.blocks.readChecked(digest)).raw.copy(image, block * repository.blockSizeBytes);
   }
   return image;
 }
