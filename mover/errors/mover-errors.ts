@@ -6,7 +6,10 @@ export const RepositoryErrors = defineErrors({
     kind: 'failure',
     retry: 'after-operator',
     status: 'NOT_FOUND',
-    message: (m: { repository: string }) => `No repository "${m.repository}" is here. Check the location, or attach the repository first.`,
+    message: (m: { repository: string; because?: string }) =>
+      m.because === undefined
+        ? `No repository "${m.repository}" is here. Check the location, or attach the repository first.`
+        : `No repository "${m.repository}" is here: ${m.because}.`,
   },
   REPOSITORY_EXISTS: {
     kind: 'failure',
@@ -94,13 +97,14 @@ export const RepositoryErrors = defineErrors({
     retry: 'after-operator',
     status: 'PERMISSION_DENIED',
     message: (m: { location: string; what: string; reason: string }) =>
-      `${m.location} does not let us do what is needed (${m.what}: ${m.reason}). Give the access key the rights to list, read, write and delete there.`,
+      `${m.location} does not let us do what is needed (${m.what}: ${m.reason}). Give the access key, or the user, the rights to list, read, write and delete there.`,
   },
   REPOSITORY_ACCESS_MISSING: {
     kind: 'failure',
     retry: 'after-operator',
     status: 'INVALID_ARGUMENT',
-    message: (m: { field: string; location: string }) => `${m.location} asks for an access key. Give one with --access-key-file.`,
+    message: (m: { field: string; location: string }) =>
+      `${m.location} asks for an access key, or user name and password. Give them with --access-key-file.`,
   },
   OBJECT_NOT_FOUND: {
     kind: 'operational',

@@ -11,6 +11,7 @@ import { RepositoryErrors } from '../errors/mover-errors';
 import { isBlockSize } from '../format/repository-header';
 import type { RepositoryKey } from '../format/key-slot';
 import type { S3Access } from '../stores/s3/bucket';
+import { Mounter } from '../stores/mounts/mounter';
 import type { Store } from '../stores/store';
 import { canonicalLocation, openLocation, prepareLocation, type Opener } from './locations';
 import { createEncryptedRepository } from './create-encrypted';
@@ -42,6 +43,7 @@ export class AttachedRepositories implements Service {
   readonly name = 'repositories';
   private readonly byId = new Map<string, Repository>();
   private readonly served: ServedLocations;
+  private readonly mounter: Mounter;
   /** Foreign holders of our instance id seen, by location. */
   private readonly leaseWatches = new Map<string, LeaseWatch>();
   private readonly steps = new SerialQueue();
@@ -54,6 +56,7 @@ export class AttachedRepositories implements Service {
     private readonly logger: Logger,
   ) {
     this.served = new ServedLocations(options.dataFolder);
+    this.mounter = new Mounter(options.dataFolder);
   }
 
   /** Attaches what was attached before. One that cannot be attached now is tried again and does not keep the mover from starting. */
@@ -164,7 +167,7 @@ export class AttachedRepositories implements Service {
   }
 
   private opener(access: S3Access | undefined): Opener {
-    return { access, writer: this.options.instanceId };
+    return { access, writer: this.options.instanceId, mounter: this.mounter };
   }
 
   /** A store that no repository came to use is closed again. */

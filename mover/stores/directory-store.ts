@@ -11,17 +11,22 @@ import { DurableFiles, TEMPORARY_FOLDER, type StepObserver } from './durable-fil
 import { ExclusiveFiles } from './exclusive-files';
 import { fileErrorCode, onceMoreIfStale, translateFileError } from './file-errors';
 import { OpenFiles } from './open-files';
+import { SamePlace } from './same-place';
 import type { ObjectWriter, Store } from './store';
 
 export type { StepObserver } from './durable-files';
 
 const directAlignmentBytes = 4096;
+/** What NFS clients and FUSE make of a file that is removed while somebody has it open. */
+const removedButOpen = /^\.(nfs|fuse_hidden)[0-9a-f]+$/;
 
 export interface DirectoryStoreOptions {
   /** Instance id of the mover that writes here; part of temporary names. Absent: one of this store alone, whose leftovers nobody removes. */
   readonly writer?: string;
   /** As an administrator would write it; absent: `directory:` and the folder. */
   readonly location?: string;
+  /** Name of an object that every store at the right place has; tells a disk that was mounted again from the empty folder of its mount point. */
+  readonly landmark?: string;
   readonly step?: StepObserver;
   /** Called when the store is closed, for instance to unmount what is below. */
   readonly onClose?: () => Promise<void>;
@@ -39,7 +44,8 @@ export class DirectoryStore implements Store {
   ) {
     this.location = options.location ?? `directory:${folder}`;
     this.readers = new OpenFiles(folder);
-    this.files = new DurableFiles(folder, options.writer ?? randomUUID(), options.step ?? (() => undefined));
+    const place = new SamePlace(folder, options.landmark);
+    this.files = new DurableFiles(folder, options.writer ?? randomUUID(), options.step ?? (() => undefined), place);
     this.exclusive = new ExclusiveFiles(this.files);
   }
 
@@ -97,7 +103,7 @@ export class DirectoryStore implements Store {
     }
     for await (const entry of guarded(entries, prefix)) {
       if (entry.isDirectory()) yield* this.list(`${folder}/${entry.name}/`);
-      else yield `${folder}/${entry.name}`;
+      else if (!removedButOpen.test(entry.name)) yield `${folder}/${entry.name}`;
     }
   }
 

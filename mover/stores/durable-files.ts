@@ -9,6 +9,7 @@ import type { FileHandle } from 'node:fs/promises';
 import path from 'node:path';
 import { fileErrorCode, onceMoreIfStale, patiently } from './file-errors';
 import { makeOne } from './make-folder';
+import { SamePlace } from './same-place';
 
 export const TEMPORARY_FOLDER = 'tmp';
 
@@ -26,6 +27,7 @@ export class DurableFiles {
     /** Part of each temporary name, so that each writer finds its own. */
     readonly writer: string,
     readonly step: StepObserver,
+    private readonly place: SamePlace = new SamePlace(folder, undefined),
   ) {}
 
   pathOf(name: string): string {
@@ -106,9 +108,10 @@ export class DurableFiles {
     await fs.rm(temporary, { force: true }).catch(() => undefined);
   }
 
-  /** Makes a folder and its parents durable, once per run. */
+  /** Makes a folder and its parents durable, once per run, and never where the device below was taken away. */
   async ensureFolder(folder: string): Promise<void> {
     if (folder === '.' || this.knownFolders.has(folder)) return;
+    await this.place.check();
     const parent = path.dirname(folder);
     await this.ensureFolder(parent);
     if (await makeOne(this.pathOf(folder))) await this.syncFolder(parent);

@@ -10,10 +10,15 @@
 import { createHash, randomUUID } from 'node:crypto';
 import fs from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { RepositoryErrors } from '../errors/mover-errors';
 import { TEMPORARY_FOLDER, type DurableFiles } from './durable-files';
 import { fileErrorCode, onceMoreIfStale } from './file-errors';
 
 const holdMs = 10_000;
+const lockAttempts = 10;
+
+/** Somebody took the lock for dead: it was held too long, or two broke an older one at the same time. */
+class LockLost extends Error {}
 
 /** What file systems without hard links answer. */
 const noLinkCodes: readonly string[] = ['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK'];
@@ -98,15 +103,28 @@ export class ExclusiveFiles {
     return true;
   }
 
-  /** Does the work while nobody else does it for this name. The work asks `assertAlone` right before the step that others see. */
+  /**
+   * Does the work while nobody else does it for this name. The work asks `assertAlone` right before the step that others see; when somebody broke the
+   * lock in between, it begins again.
+   */
   private async alone<T>(name: string, work: (assertAlone: () => Promise<void>) => Promise<T>): Promise<T> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.locked(name, work);
+      } catch (error) {
+        if (!(error instanceof LockLost)) throw error;
+        if (attempt === lockAttempts) throw RepositoryErrors.REPOSITORY_IO({ what: name, reason: 'others change it all the time' });
+      }
+    }
+  }
+
+  private async locked<T>(name: string, work: (assertAlone: () => Promise<void>) => Promise<T>): Promise<T> {
     const lock = this.files.pathOf(`${TEMPORARY_FOLDER}/${createHash('sha256').update(name).digest('hex').slice(0, 32)}.lock`);
     const content = JSON.stringify({ writer: this.files.writer, process: this.processId, id: randomUUID() });
     await this.acquire(lock, content);
     const since = performance.now();
     const assertAlone = async () => {
-      if (performance.now() - since < holdMs && (await readLock(lock)) === content) return;
-      throw Object.assign(new Error(`changing ${name} took so long that others may do it`), { code: 'ETIMEDOUT' });
+      if (performance.now() - since >= holdMs || (await readLock(lock)) !== content) throw new LockLost();
     };
     try {
       return await work(assertAlone);

@@ -1,0 +1,176 @@
+/** Shares that the mover mounts itself, below its data folder; each is mounted once, however many use it, and unmounted with the last one. */
+import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import fs from 'node:fs/promises';
+import path from 'node:path';
+import { promisify } from 'node:util';
+import { RepositoryErrors } from '../../errors/mover-errors';
+import type { S3Access } from '../s3/bucket';
+import { fileErrorCode } from '../file-errors';
+import { makeFolder } from '../make-folder';
+import { currentMountOf } from './mount-table';
+import { isShare } from './mounted-share';
+import { formatShareLocation, type RemoteShare } from './share-location';
+
+const run = promisify(execFile);
+
+/** A server that does not answer keeps mount(8) waiting for minutes. */
+const mountTimeoutMs = 30_000;
+/** What lies there is data, whatever a server says. `hard` waits for a server that is away; a soft mount would fail a run for each short outage. */
+const commonOptions = ['nosuid', 'nodev', 'noexec', 'noatime'];
+
+/** A share in use. */
+export interface Mount {
+  /** The folder of the location in it. */
+  readonly folder: string;
+  /** Unmounts it, unless somebody else uses it. */
+  release(): Promise<void>;
+}
+
+export interface MountPrograms {
+  readonly mount: string;
+  readonly umount: string;
+}
+
+export class Mounter {
+  private readonly used = new Map<string, { users: number; ready: Promise<void> }>();
+
+  constructor(
+    private readonly dataFolder: string,
+    private readonly programs: MountPrograms = { mount: 'mount', umount: 'umount' },
+  ) {}
+
+  /** Throws REPOSITORY_ACCESS_MISSING, REPOSITORY_ACCESS_DENIED, REPOSITORY_LOCATION_INVALID, REPOSITORY_IO. */
+  async mount(share: RemoteShare, access: S3Access | undefined): Promise<Mount> {
+    const location = formatShareLocation(share);
+    if (share.kind === 'smb' && !access) throw RepositoryErrors.REPOSITORY_ACCESS_MISSING({ field: 'access', location });
+    // Not by the subfolder: two repositories on one share are one mount.
+    const point = path.join(
+      this.dataFolder,
+      'mounts',
+      createHash('sha256')
+        .update(formatShareLocation({ ...share, subfolder: '' }))
+        .digest('hex')
+        .slice(0, 16),
+    );
+    const entry = this.used.get(point) ?? { users: 0, ready: this.makeMounted(share, point, access) };
+    entry.users += 1;
+    this.used.set(point, entry);
+    let released = false;
+    const release = async () => {
+      if (released) return;
+      released = true;
+      entry.users -= 1;
+      if (entry.users > 0 || this.used.get(point) !== entry) return;
+      this.used.delete(point);
+      await this.unmount(point);
+    };
+    try {
+      await entry.ready;
+    } catch (error) {
+      entry.users -= 1;
+      if (this.used.get(point) === entry) this.used.delete(point);
+      throw error;
+    }
+    return { folder: path.join(point, share.subfolder), release };
+  }
+
+  private async makeMounted(share: RemoteShare, point: string, access: S3Access | undefined): Promise<void> {
+    await makeFolder(point);
+    // A mover that was killed left it mounted.
+    const before = await currentMountOf(point).catch(() => undefined);
+    if (before?.mountPoint === (await fs.realpath(point))) {
+      if (isShare(share.kind, before) && before.source === share.source) return;
+      await this.unmount(point);
+      await makeFolder(point);
+    }
+    const credentials = access && share.kind === 'smb' ? await writeCredentials(`${point}.credentials`, access, share) : undefined;
+    try {
+      await run(
+        this.programs.mount,
+        ['-t', share.kind === 'nfs' ? 'nfs' : 'cifs', '-o', optionsOf(share, credentials).join(','), share.source, point],
+        {
+          timeout: mountTimeoutMs,
+          killSignal: 'SIGKILL',
+          env: { ...process.env, LC_ALL: 'C' },
+        },
+      );
+    } catch (error) {
+      throw mountError(error, share);
+    } finally {
+      // The kernel keeps what it needs to connect again.
+      if (credentials !== undefined) await fs.rm(credentials, { force: true });
+    }
+    if (isShare(share.kind, await currentMountOf(point).catch(() => undefined))) return;
+    throw RepositoryErrors.REPOSITORY_IO({ what: formatShareLocation(share), reason: 'mount succeeded and nothing is mounted' });
+  }
+
+  /** Lazily: a server that is away must not keep the mover from ending. */
+  private async unmount(point: string): Promise<void> {
+    await run(this.programs.umount, ['-l', point], { timeout: mountTimeoutMs }).catch(() => undefined);
+    // Fails while it is still mounted, which is right.
+    await fs.rmdir(point).catch(() => undefined);
+  }
+}
+
+function optionsOf(share: RemoteShare, credentials: string | undefined): string[] {
+  const own =
+    share.kind === 'nfs'
+      ? // A remembered "no such file" would hide for a minute what other movers announce.
+        ['hard', 'lookupcache=positive', 'retry=0']
+      : [
+          'hard',
+          'cache=strict',
+          `uid=${process.getuid?.() ?? 0}`,
+          `gid=${process.getgid?.() ?? 0}`,
+          'file_mode=0600',
+          'dir_mode=0700',
+          ...(credentials === undefined ? [] : [`credentials=${credentials}`]),
+        ];
+  return [
+    ...commonOptions,
+    ...own,
+    ...(share.version === undefined ? [] : [`vers=${share.version}`]),
+    ...(share.port === undefined ? [] : [`port=${share.port}`]),
+  ];
+}
+
+/** mount.cifs(8): a file that nobody else can read, `DOMAIN\user` as two lines. Throws REPOSITORY_LOCATION_INVALID. */
+async function writeCredentials(file: string, access: S3Access, share: RemoteShare): Promise<string> {
+  const [, domain, user = ''] = /^(?:([^\\/]+)[\\/])?(.*)$/s.exec(access.accessKeyId) ?? [];
+  const password = access.secretAccessKey.reveal();
+  if (/[\r\n]/.test(`${user}${password}`))
+    throw RepositoryErrors.REPOSITORY_LOCATION_INVALID({
+      field: 'access',
+      location: formatShareLocation(share),
+      problem: 'user name or password has a line break',
+    });
+  const lines = [`username=${user}`, `password=${password}`, ...(domain === undefined ? [] : [`domain=${domain}`])];
+  await fs.rm(file, { force: true });
+  await fs.writeFile(file, `${lines.join('\n')}\n`, { mode: 0o600, flag: 'wx' });
+  return file;
+}
+
+/** What mount(8), mount.nfs(8) and mount.cifs(8) say, in words that help. */
+function mountError(error: unknown, share: RemoteShare): unknown {
+  const location = formatShareLocation(share);
+  const { stderr = '', killed = false } = error as { stderr?: string; killed?: boolean };
+  const said = stderr.trim().split('\n')[0] ?? '';
+  const invalid = (problem: string) =>
+    RepositoryErrors.REPOSITORY_LOCATION_INVALID({ field: 'location', location, problem }, { cause: error });
+  const helper = share.kind === 'nfs' ? 'nfs-common' : 'cifs-utils';
+  const yourself = `mount it yourself and give ${share.kind}:/path/where/it/is`;
+  if (fileErrorCode(error) === 'ENOENT' || /helper program|bad option|bad superblock/i.test(stderr))
+    return invalid(`it cannot be mounted here without the package ${helper}; install it, or ${yourself}`);
+  if (/unknown filesystem type|No such device|not configured in kernel/i.test(stderr))
+    return invalid(`the kernel here knows no ${share.kind === 'nfs' ? 'NFS' : 'SMB'}; ${yourself}`);
+  if (/must be superuser|only root|Operation not permitted|mount error\(1\)/i.test(stderr))
+    return invalid(`the mover's account may not mount; run it as root, or ${yourself}`);
+  if (/access denied|Permission denied|mount error\(13\)|LOGON_FAILURE/i.test(stderr))
+    return RepositoryErrors.REPOSITORY_ACCESS_DENIED({ location, what: 'mount', reason: said }, { cause: error });
+  if (/mount error\(2\)|No such file or directory|BAD_NETWORK_NAME/i.test(stderr)) return invalid('there is no such share on the server');
+  return RepositoryErrors.REPOSITORY_IO(
+    { what: location, reason: killed ? 'the server did not answer' : said || 'mount failed' },
+    { cause: error },
+  );
+}
