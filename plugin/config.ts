@@ -63,7 +63,7 @@ export const pluginConfigSchema = z.strictObject({
       /** A worker VM that does not shut down within this time is powered off. */
       shutdownMs: z.int().min(0).default(defaultWorkerVmLimits.shutdownMs),
       /** Life of a worker's one-time token. */
-      tokenMs: z.int().min(60_000).max(3_600_000).default(defaultWorkerVmLimits.tokenMs),
+      tokenMs: z.int().min(5_000).max(3_600_000).default(defaultWorkerVmLimits.tokenMs),
       /** A worker VM that has not reported for this long is lost. */
       lostMs: z.int().min(5_000).default(defaultWorkerVmLimits.lostMs),
       /** Ports of the image daemon on the hosts and of the engine's proxy, for self-tests. */

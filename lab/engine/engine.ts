@@ -105,7 +105,7 @@ export function composeEngine(options: EngineOptions): EngineRun {
     jobs: new JobLog(db, clock),
     fleet,
     captures: options.captures ?? { folder: undefined },
-    workerVms: { clockOffsetSeconds: 0 },
+    workerVms: { clockOffsetSeconds: 0, bootDelaySeconds: 0 },
     locks: new LockManager(),
     settings,
     log,

@@ -59,6 +59,8 @@ export interface VmSpec {
   readonly configDrive?: Readonly<Record<string, string>>;
   /** What the VM's clock is off by, seconds. */
   readonly clockOffsetSeconds?: number;
+  /** `process`: the worker program starts so much later, as in a guest that boots slowly. */
+  readonly bootDelaySeconds?: number;
 }
 
 export type GuestKind = 'none' | 'linux' | 'disk' | 'process';

@@ -41,6 +41,7 @@ export async function startWorkerProcess(options: {
     hostId: options.hostId,
     command: [
       ...options.enter,
+      ...bootSlowly(spec.bootDelaySeconds),
       ...clockOff(spec.clockOffsetSeconds),
       ...options.program.command,
       ...['--config-drive', options.driveFolder, '--data-folder', dataFolder, '--as-process'],
@@ -53,6 +54,10 @@ export async function startWorkerProcess(options: {
 
 /** What the guest's serial console shows, or the process's output. */
 export const consoleFileOf = (paths: FleetPaths, vmId: string): string => join(paths.vm(vmId), 'console.log');
+
+function bootSlowly(seconds = 0): readonly string[] {
+  return seconds === 0 ? [] : ['sh', '-c', 'sleep "$0" && exec "$@"', String(seconds)];
+}
 
 /** Only the time of day is off, not the clock that timers run by. */
 function clockOff(seconds = 0): readonly string[] {

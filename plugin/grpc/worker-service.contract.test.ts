@@ -444,13 +444,17 @@ describe('WorkerEnrolmentService', () => {
 
   async function enrolment(certificates: Partial<WorkerCertificates>) {
     const refuse = () => Promise.reject(CommonErrors.PEER_UNAVAILABLE({ peer: 'host' }));
+    const refusals: string[] = [];
     const at = await secureServer((server) =>
-      serveWorkerEnrolment(server, { enrolWorker: refuse, renewWorkerCertificate: refuse, ...certificates }, options),
+      serveWorkerEnrolment(server, { enrolWorker: refuse, renewWorkerCertificate: refuse, ...certificates }, options, (token) =>
+        refusals.push(token),
+      ),
     );
     const { service } = loadService('tidemark/worker/v1/worker_service.proto', 'tidemark.worker.v1.WorkerEnrolmentService');
     const client = new RpcClient<WorkerEnrolmentServiceDefinition>(service, at.endpoint, await at.credentialsFor('worker', 'w'));
     return {
       client,
+      refusals,
       [Symbol.dispose]: () => {
         client.close();
         at[Symbol.dispose]();
@@ -478,11 +482,14 @@ describe('WorkerEnrolmentService', () => {
       code: 'ENROLMENT_TOKEN_INVALID',
       status: 'UNAUTHENTICATED',
     });
+    // Whoever waits for this worker can start it with another one.
+    expect(refused.refusals).toEqual([application.token]);
     using away = await enrolment({});
     await expect(away.client.call('Enrol', { application }, { deadlineMs: 3000 })).rejects.toMatchObject({
       code: 'HOST_UNREACHABLE',
       status: 'UNAVAILABLE',
       retry: 'same-request',
     });
+    expect(away.refusals).toEqual([]);
   });
 });

@@ -62,7 +62,13 @@ export function serveWorkers(
 }
 
 /** On the enrolment port, where nobody has a certificate yet: the token is the authority, and the host checks it. */
-export function serveWorkerEnrolment(server: Server, certificates: WorkerCertificates, options: ServeOptions): void {
+export function serveWorkerEnrolment(
+  server: Server,
+  certificates: WorkerCertificates,
+  options: ServeOptions,
+  /** Told of tokens that the host does not take, before the worker is. */
+  refused: (token: string) => void = () => undefined,
+): void {
   serve<WorkerEnrolmentServiceDefinition>(
     server,
     loadService(file, 'tidemark.worker.v1.WorkerEnrolmentService').service,
@@ -71,7 +77,12 @@ export function serveWorkerEnrolment(server: Server, certificates: WorkerCertifi
         roles: 'anyone',
         unary: async ({ application }) => {
           if (!application) throw CommonErrors.ARGUMENT_INVALID({ field: 'application', problem: 'is missing' });
-          return await throughHost(() => certificates.enrolWorker(application));
+          try {
+            return await throughHost(() => certificates.enrolWorker(application));
+          } catch (error) {
+            if (hasCode(error, 'ENROLMENT_TOKEN_INVALID')) refused(application.token);
+            throw error;
+          }
         },
       },
     },

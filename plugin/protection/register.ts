@@ -172,7 +172,7 @@ function makePart(c: DependencyContainer): ProtectionPart {
         options,
       );
     },
-    serveEnrolment: (server, options) => serveWorkerEnrolment(server, certificates, options),
+    serveEnrolment: (server, options) => serveWorkerEnrolment(server, certificates, options, (token) => workerVms.tokenRefused(token)),
     workers: fleet,
     runningOperationIds: () => registry.runningIds(),
     platformInUse: (platformId) => {

@@ -15,13 +15,19 @@ export class FakeGuests {
   readonly seeds = new Map<string, ApplianceSeed>();
   readonly #workers = new Map<string, MemoryWorker>();
   #fleet: ConnectedFleet | undefined;
+  /** So many guests come up when their token is good no more, have it refused, and end. */
+  late = 0;
+  /** Lives of the tokens that were asked for. */
+  readonly tokenLivesMs: number[] = [];
+  /** The plug-in's, which hears what the host refuses. */
+  refused: (token: string) => void = () => undefined;
   /** False: guests come up and say nothing. */
   speak = true;
   verdict: 'SELF_TEST_VERDICT_PASSED' | 'SELF_TEST_VERDICT_FAILED' = 'SELF_TEST_VERDICT_PASSED';
   tests = 0;
   hostAway = false;
 
-  constructor(engine: FakeEngine) {
+  constructor(private readonly engine: FakeEngine) {
     engine.poweredOn = (vmId, runOnce) => this.#boot(vmId, runOnce);
     engine.poweredOff = (vmId) => this.cut(vmId);
   }
@@ -54,6 +60,13 @@ export class FakeGuests {
     const script = textOf(objectOf(runOnce, 'initialization') ?? {}, 'custom_script') ?? '';
     const content = /content: \|\n {4}(.*)\n/.exec(script)?.[1] ?? '{}';
     const seed = applianceSeedSchema.parse(JSON.parse(content));
+    if (this.late > 0) {
+      this.late -= 1;
+      this.tokens.delete(seed.plugin.enrolmentToken);
+      this.refused(seed.plugin.enrolmentToken);
+      this.engine.later(() => (this.engine.vmsById.get(vmId)!.vm.status = 'down'));
+      return;
+    }
     // Once only.
     if (this.tokens.get(seed.plugin.enrolmentToken) !== seed.workerId || !this.speak) return;
     this.tokens.delete(seed.plugin.enrolmentToken);

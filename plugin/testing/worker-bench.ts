@@ -153,11 +153,12 @@ export async function startWorkerBench(world: WorkerWorld, options: WorkerBenchO
     now,
   );
   const host = {
-    createWorkerToken: (_requestId: string, workerId: string) =>
+    createWorkerToken: (_requestId: string, workerId: string, lifetimeMs: number) =>
       mortal.step(() => {
         if (world.guests.hostAway) return Promise.reject(CommonErrors.PEER_UNAVAILABLE({ peer: 'host' }));
         const token = `tmk1.${randomUUID()}`;
         world.guests.tokens.set(token, workerId);
+        world.guests.tokenLivesMs.push(lifetimeMs);
         return Promise.resolve({ token });
       }),
     revokeWorker: (workerId: string) => mortal.step(() => Promise.resolve(void world.guests.revoked.push(workerId))),
@@ -174,11 +175,13 @@ export async function startWorkerBench(world: WorkerWorld, options: WorkerBenchO
     });
   const disks = new BootDisks(new ImageDisks(journal, patience, cleaner, upload), journal, patience, instanceId, logger);
   const limits = { ...defaultWorkerVmLimits, ...real?.limits };
+  const starter = new WorkerStarter(host, fleet, patience, limits, logger);
+  world.guests.refused = (token) => starter.tokenRefused(token);
   const operations = new WorkerOperations(
     {
       images: new WorkerImages(world.folder),
       maker: new VmMaker(disks, journal, patience, logger),
-      starter: new WorkerStarter(host, fleet, patience, limits),
+      starter,
       endpoints: () => ({ endpoint: 'plugin.example:8446', enrolmentEndpoint: 'plugin.example:8448', chosen: false }),
       madeBy: instanceId,
       ...{ engines, store, disks, workers: fleet, host, cleaner, journal, patience, events, limits, logger },

@@ -61,7 +61,7 @@ export function registerWorkerVms(container: DependencyContainer, shared: Shared
         store: c.resolve(workerVmTokens.store),
         images: new WorkerImages(workerImage.folder ?? defaultImageFolder()),
         maker: new VmMaker(disks, journal, patience, logger),
-        starter: new WorkerStarter(host, workers, patience, limits),
+        starter: new WorkerStarter(host, workers, patience, limits, logger),
         events: c.resolve<EventReporter>(tokens.events),
         ...{ disks, workers, host, cleaner, journal, patience, limits, logger, madeBy, endpoints },
       },

@@ -2,10 +2,11 @@
  * From a VM that is down to a worker that may be given work: token, start with its seed, its first word, self-test. Every start brings a new
  * token, since a worker keeps nothing.
  */
-import { randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import net from 'node:net';
 import { engineCorrelationId } from '../engine/engine-session';
 import { CommonErrors } from '../../common/errors/common-errors';
+import type { Logger } from '../../common/log/logger';
 import { hasCode } from '../../common/errors/tidemark-error';
 import type { TidemarkError } from '../../common/errors/tidemark-error';
 import type { SelfTest__Output } from '../../proto/gen/tidemark/common/v1/SelfTest';
@@ -20,6 +21,7 @@ import { problemsOf, selfTestTargets } from './self-test-targets';
 import type { WorkerSettings } from './settings';
 import { engineMs } from './timing';
 import type { WorkerVmLimits } from './timing';
+import { powerOff } from './vm-power';
 import { WorkerVmErrors } from './worker-vm-errors';
 
 /** Where workers dial the plug-in. */
@@ -46,28 +48,57 @@ export interface TestOutcome {
   readonly failure: TidemarkError | undefined;
 }
 
+/** A VM that comes up too late for its token is started so often, and each later token is good for longer. */
+const mostTokens = 3;
+const laterTokenFactor = 3;
+const longestTokenMs = 3_600_000;
 /** An accepted start shows in the VM's status at once; this is for engines that lag. */
 const startShowsMs = 10_000;
 
 export class WorkerStarter {
+  /** Tokens that guests are waited for with, by their digest, and whether the host refused them. */
+  readonly #awaited = new Map<string, 'open' | 'refused'>();
+
   constructor(
     private readonly host: WorkerHost,
     private readonly workers: ConnectedWorkers,
     private readonly patience: Patience,
     private readonly limits: WorkerVmLimits,
+    private readonly logger: Logger,
   ) {}
 
   /**
    * Starts the VM, waits for the worker and tests it. A VM that was started keeps running when this throws: WORKER_VM_NOT_STARTED,
-   * WORKER_NOT_ENROLLED, WORKER_VM_GONE, CANCELLED, errors of host and engine.
+   * WORKER_NOT_ENROLLED, WORKER_TOKEN_LATE, WORKER_VM_GONE, CANCELLED, errors of host and engine.
    */
   async start(engine: WorkerEngine, scope: OperationScope, order: StartOrder): Promise<TestOutcome> {
-    const { workerId } = order;
-    // What is left of an earlier life of the VM must not be taken for this one.
-    this.workers.abandon(workerId);
-    await this.#startVm(engine, scope, order);
-    await this.#firstWord(engine, scope, order);
+    const { workerId, name } = order;
+    for (let tried = 1; ; tried += 1) {
+      // What is left of an earlier life of the VM must not be taken for this one.
+      this.workers.abandon(workerId);
+      const tokenMs = Math.max(this.limits.tokenMs, Math.min(this.limits.tokenMs * laterTokenFactor ** (tried - 1), longestTokenMs));
+      const { token } = await this.host.createWorkerToken(randomUUID(), workerId, tokenMs);
+      const digest = digestOf(token);
+      this.#awaited.set(digest, 'open');
+      try {
+        await this.#startVm(engine, scope, order, token);
+        if ((await this.#firstWord(engine, scope, order, digest)) === 'enrolled') break;
+      } finally {
+        this.#awaited.delete(digest);
+      }
+      // The guest came up and had its token refused, which nothing but another start can mend: the program in it has ended, or is about to.
+      if (tried >= mostTokens) throw WorkerVmErrors.WORKER_TOKEN_LATE({ name, starts: tried, tokenMs });
+      this.logger.warn('a worker VM came up too late for its token; it is started with a new one', { workerId, name, tokenMs });
+      const off = await powerOff(engine, this.patience, order.vmId, { signal: scope.signal, deadlineMs: engineMs });
+      if (off !== 'down') throw WorkerVmErrors.WORKER_VM_NOT_STOPPED({ name, status: off });
+    }
     return await this.test(engine, scope.signal, order);
+  }
+
+  /** The host does not take this token (any more). Tokens of others are nothing to us. */
+  tokenRefused(token: string): void {
+    const digest = digestOf(token);
+    if (this.#awaited.has(digest)) this.#awaited.set(digest, 'refused');
   }
 
   /** A failed test is an outcome: the matrix says what to mend. */
@@ -94,11 +125,10 @@ export class WorkerStarter {
     }
   }
 
-  async #startVm(engine: WorkerEngine, scope: OperationScope, order: StartOrder): Promise<void> {
+  async #startVm(engine: WorkerEngine, scope: OperationScope, order: StartOrder, enrolmentToken: string): Promise<void> {
     const { signal } = scope;
     const { workerId, vmId, name, settings, endpoints } = order;
     const nics = [...(await engine.nics.list(vmId, { signal }))].sort((a, b) => a.name.localeCompare(b.name, 'en', { numeric: true }));
-    const { token } = await this.host.createWorkerToken(randomUUID(), workerId, this.limits.tokenMs);
     const seed = applianceSeed({
       workerId,
       name,
@@ -107,7 +137,7 @@ export class WorkerStarter {
       settings,
       macAddresses: nics.map((nic) => nic.macAddress ?? ''),
       ...endpoints,
-      enrolmentToken: token,
+      enrolmentToken,
       engineHost: new URL(engine.url).hostname.replace(/^\[(.*)\]$/, '$1'),
     });
     const correlationId = engineCorrelationId('start', randomUUID().slice(0, 8));
@@ -135,13 +165,14 @@ export class WorkerStarter {
     throw WorkerVmErrors.WORKER_VM_NOT_STARTED({ name, problem: reason ?? 'it gives no reason; look at its events' });
   }
 
-  async #firstWord(engine: WorkerEngine, scope: OperationScope, order: StartOrder): Promise<void> {
+  async #firstWord(engine: WorkerEngine, scope: OperationScope, order: StartOrder, tokenDigest: string): Promise<'enrolled' | 'refused'> {
     const { signal } = scope;
     const { workerId, vmId, name } = order;
     const since = this.patience.clock.now();
     let lookedAt = since;
     const there = await this.patience.poll({ signal, deadlineMs: this.limits.enrolmentMs, everyMs: startPace }, async () => {
-      if (this.workers.connected().some((worker) => worker.workerId === workerId)) return true;
+      if (this.workers.connected().some((worker) => worker.workerId === workerId)) return 'enrolled';
+      if (this.#awaited.get(tokenDigest) === 'refused') return 'refused';
       const now = this.patience.clock.now();
       if (now - lookedAt < 5000) return undefined;
       lookedAt = now;
@@ -155,7 +186,13 @@ export class WorkerStarter {
       throw WorkerVmErrors.WORKER_NOT_ENROLLED({ name, endpoint: order.endpoints.endpoint, waitedMs });
     }
     if (signal.aborted) throw CommonErrors.CANCELLED({ what: `operation ${scope.header.operationId}` });
+    return there;
   }
+}
+
+/** Tokens are secrets: none is kept. */
+function digestOf(token: string): string {
+  return createHash('sha256').update(token).digest('hex');
 }
 
 /** True for an endpoint that means this machine, wherever it is dialled. */

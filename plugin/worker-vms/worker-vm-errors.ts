@@ -112,6 +112,13 @@ export const WorkerVmErrors = defineErrors({
     message: (m: { name: string; endpoint: string; waitedMs: number }) =>
       `Worker VM "${m.name}" runs, but did not report within ${Math.round(m.waitedMs / 1000)} s. Check its addresses, that it can reach ${m.endpoint} and the enrolment port beside it, and its serial console in the engine.`,
   },
+  WORKER_TOKEN_LATE: {
+    kind: 'operational',
+    retry: 'same-request',
+    status: 'DEADLINE_EXCEEDED',
+    message: (m: { name: string; starts: number; tokenMs: number }) =>
+      `Worker VM "${m.name}" was started ${m.starts} times, and each time it came up when its one-time token was good no more (the last one for ${Math.round(m.tokenMs / 60_000)} minutes). Look at its serial console in the engine for what it waits for, at the load of its host, and at the clock of the server.`,
+  },
   WORKER_SELF_TEST_FAILED: {
     kind: 'operational',
     retry: 'after-operator',

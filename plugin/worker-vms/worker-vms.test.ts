@@ -163,6 +163,33 @@ describe('a deployment', () => {
     expect(world.vms).toEqual([]);
   });
 
+  it('whose guest comes up too late for its token is started again with another one, which is good for longer', async () => {
+    using world = new WorkerWorld();
+    await using at = await bench(world);
+    world.guests.late = 2;
+    const workerId = await at.deploy();
+    await reachState(at, workerId, 'connected');
+    expect(world.guests.tokenLivesMs).toEqual([600_000, 1_800_000, 3_600_000]);
+    expect(world.engine.calls.filter((call) => call === 'vms.startWithCloudInit')).toHaveLength(3);
+    expect(world.vms).toEqual(['tidemark-worker-Default-01']);
+    expect(at.lines.filter(({ text }) => /too late for its token/.test(text))).toHaveLength(2);
+    expect(JSON.stringify(at.lines)).not.toContain('tmk1.');
+    expect(at.journal.openEntries()).toEqual([]);
+  });
+
+  it('whose guest always comes up too late is rolled back, and says what to look at', async () => {
+    using world = new WorkerWorld();
+    await using at = await bench(world);
+    world.guests.late = 100;
+    const operation = await at.run({ kind: 'deploy', workerId: randomUUID(), platformId, clusterId, settings: defaultSettings });
+    expect(operation.result).toMatchObject({
+      failure: { code: 'WORKER_TOKEN_LATE', message: expect.stringContaining('3 times') },
+      leftForJanitor: [],
+    });
+    expect(world.vms).toEqual([]);
+    expect(at.journal.openEntries()).toEqual([]);
+  });
+
   it('whose VM falls at the start says what the engine says', async () => {
     using world = new WorkerWorld();
     await using at = await bench(world);

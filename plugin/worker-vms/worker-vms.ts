@@ -57,6 +57,11 @@ export class WorkerVms {
     this.keeper = new WorkerKeeper(operations, this.supply);
   }
 
+  /** The host does not take the token that somebody wanted to enrol with. */
+  tokenRefused(token: string): void {
+    this.operations.parts.starter.tokenRefused(token);
+  }
+
   list(): ListedWorker[] {
     return listWorkers(this.operations, this.seen());
   }

@@ -48,9 +48,11 @@ export function capacityControls(run: () => EngineRun): ControlRoute[] {
     {
       method: 'POST',
       pattern: '/worker-vms',
-      does: 'what later starts of worker VMs get: {clockOffsetSeconds?}; applies to machines that do not exist yet too',
+      does: 'what later starts of worker VMs get: {clockOffsetSeconds?}; applies to machines that do not exist yet too; {bootDelaySeconds?}: the next one comes up so much later',
       handle: (_, body) => {
-        run().core.workerVms.clockOffsetSeconds = wantNumber(body, 'clockOffsetSeconds', 0);
+        const { workerVms } = run().core;
+        workerVms.clockOffsetSeconds = wantNumber(body, 'clockOffsetSeconds', 0);
+        workerVms.bootDelaySeconds = wantNumber(body, 'bootDelaySeconds', 0);
       },
     },
   ];

@@ -120,6 +120,8 @@ describe('the control endpoint', () => {
     expect((await engine.api('POST', '/disks', disk)).status).toBe(202);
     await engine.steer('POST', `/vms/${id}/clock`, { offsetSeconds: -60 });
     expect(engine.core.db.vms.get(id)?.clockOffsetSeconds).toBe(-60);
+    await engine.steer('POST', '/worker-vms', { clockOffsetSeconds: 5, bootDelaySeconds: 7 });
+    expect(engine.core.workerVms).toEqual({ clockOffsetSeconds: 5, bootDelaySeconds: 7 });
   });
 
   it('restarts the engine with other settings', async () => {

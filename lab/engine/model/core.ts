@@ -42,6 +42,8 @@ export interface Captures {
 /** A lab's faults of worker VMs that start from now on. */
 export interface WorkerVmFaults {
   clockOffsetSeconds: number;
+  /** The next one that starts comes up so much later; once. */
+  bootDelaySeconds: number;
 }
 
 export interface EngineLogger {

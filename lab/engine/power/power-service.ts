@@ -206,6 +206,7 @@ export class PowerService {
           machine: machineOf(db, vm),
           ...optional('configDrive', drive),
           clockOffsetSeconds: vm.clockOffsetSeconds ?? (vm.guestOfRun === undefined ? 0 : core.workerVms.clockOffsetSeconds),
+          ...(vm.guestOfRun !== undefined && { bootDelaySeconds: takeBootDelay(core) }),
         });
       }
       db.vms.update(vmId, { initialized: true });
@@ -386,4 +387,10 @@ export class PowerService {
 function bootsFromDisk(vm: Vm): boolean {
   const devices = objectOf(objectOf(vm.attributes, 'os'), 'boot')?.['devices'];
   return !Array.isArray(devices) || devices.length === 0 || devices.includes('hd');
+}
+
+function takeBootDelay({ workerVms }: Core): number {
+  const { bootDelaySeconds } = workerVms;
+  workerVms.bootDelaySeconds = 0;
+  return bootDelaySeconds;
 }
