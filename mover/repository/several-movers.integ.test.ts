@@ -101,6 +101,16 @@ describe.each([
       expect((await two.read(old)).length).toBe(sizeBytes);
     });
 
+  test('a point that another mover removes while a session begins with it is not begun with', async () => {
+    const a = await one.backup(sizeBytes, someBlocks(0));
+    await two.repository.refresh();
+    // Written and not announced yet.
+    await one.repository.points.tombstones.put(a, new Date());
+    await expect(two.openSession([a])).rejects.toMatchObject({ code: 'POINT_NOT_FOUND' });
+    expect(two.sessions.openCount(two.repository)).toBe(0);
+    expect(two.repository.points.has(a)).toBe(false);
+  });
+
   describe('and a collection', () => {
     const condemn = async (packs: string[]) => {
       const lease = await MaintenanceLease.acquire(

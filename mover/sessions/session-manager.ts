@@ -219,7 +219,14 @@ export class SessionManager {
     const file = RecordFile.forNew(repository, sessionId);
     // Another mover was asked at the same time.
     if (!(await file.create(record))) throw SessionErrors.SESSION_ELSEWHERE({ sessionId });
-    return this.adopt(repository, file, record, []);
+    const session = await this.adopt(repository, file, record, []);
+    // Another mover may be removing one: it looks at records after it wrote the tombstone, we at tombstones after the record. One of us sees the other.
+    for (const pointId of request.pointIds) {
+      if (!(await repository.points.tombstones.look(pointId))) continue;
+      await session.abort('a point of it was removed');
+      throw RepositoryErrors.POINT_NOT_FOUND({ pointId });
+    }
+    return session;
   }
 
   private async sweep(): Promise<void> {
