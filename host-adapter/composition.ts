@@ -37,6 +37,7 @@ import { CertificateWatch } from './identity/certificate-watch';
 import { HostErrors } from './errors/host-errors';
 import { readConsoleCertificate } from './identity/console-certificate';
 import { Enrolment } from './identity/enrolment';
+import { Refusals } from './identity/refusals';
 import { Rotation } from './identity/rotation';
 import { Throttle } from './identity/throttle';
 import { Users } from './identity/users';
@@ -307,7 +308,9 @@ export async function composeServer(config: ServerConfig, given?: Logger): Promi
   });
   once(tokens.enrolmentPort, (c) => {
     const port = new GrpcServer('enrolment-port', address, config.listen.enrolmentPort, authority.own, enrolmentServerCredentials);
-    serveEnrolment(port.server, c.resolve(tokens.enrolment), options);
+    const [identities, certificates, events] = [c.resolve(tokens.identities), c.resolve(tokens.certificates), c.resolve(tokens.events)];
+    const refusals = new Refusals(authority, identities, certificates, events, new Throttle(20, minuteMs), now);
+    serveEnrolment(port.server, c.resolve(tokens.enrolment), refusals, options);
     return port;
   });
   once(tokens.console, (c) => {

@@ -119,7 +119,13 @@ export function composeMover(
     tokens.hostLink,
     (c) =>
       new HostLink(
-        { hostEndpoint: config.host.endpoint, process: info, addresses: config.addresses, endpoints },
+        {
+          hostEndpoint: config.host.endpoint,
+          enrolmentEndpoint: config.host.enrolmentEndpoint,
+          process: info,
+          addresses: config.addresses,
+          endpoints,
+        },
         identity,
         c.resolve(tokens.keys),
         logger,

@@ -87,6 +87,7 @@ export function composePlugin(config: PluginConfig, logger: Logger, info: Proces
       new HostLink(
         {
           hostEndpoint: config.host.endpoint,
+          enrolmentEndpoint: config.host.enrolmentEndpoint,
           process: info,
           pluginId,
           addresses: config.addresses,

@@ -7,6 +7,7 @@ import type { EnrolmentApplication__Output } from '../../proto/gen/tidemark/comm
 import type { CertificateServiceDefinition } from '../../proto/gen/tidemark/host/v1/CertificateService';
 import type { EnrolmentServiceDefinition } from '../../proto/gen/tidemark/host/v1/EnrolmentService';
 import type { MoverRegistryServiceDefinition } from '../../proto/gen/tidemark/host/v1/MoverRegistryService';
+import type { RefusalServiceDefinition } from '../../proto/gen/tidemark/host/v1/RefusalService';
 import type { PluginRegistryServiceDefinition } from '../../proto/gen/tidemark/host/v1/PluginRegistryService';
 import type { WorkerTrustOrder } from '../../proto/gen/tidemark/host/v1/WorkerTrustOrder';
 import type { WorkerTrustState__Output } from '../../proto/gen/tidemark/host/v1/WorkerTrustState';
@@ -14,6 +15,7 @@ import { loadService } from '../../proto/loader';
 import type { CertificateAuthority } from '../identity/certificate-authority';
 import { defaultTokenLifetimeMs } from '../identity/enrolment';
 import type { Application, EnrolledRole, Enrolment } from '../identity/enrolment';
+import type { Refusals } from '../identity/refusals';
 import type { Rotation } from '../identity/rotation';
 import { leaseDurationMs } from './leases';
 import type { MoverRegistry } from './mover-registry';
@@ -25,8 +27,19 @@ const lease = durationToWire(leaseDurationMs);
 const maxTokenLifetimeMs = 24 * 3_600_000;
 const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
-/** EnrolmentService, alone on its own port. */
-export function serveEnrolment(server: Server, enrolment: Enrolment, options: ServeOptions): void {
+/** EnrolmentService and RefusalService, on the port for those who have no certificate that is accepted. */
+export function serveEnrolment(server: Server, enrolment: Enrolment, refusals: Refusals, options: ServeOptions): void {
+  serve<RefusalServiceDefinition>(
+    server,
+    definition('refusal_service', 'RefusalService'),
+    {
+      ExplainRefusal: {
+        roles: 'anyone',
+        unary: async ({ serialNumber }, { remoteAddress }) => ({ code: await refusals.explain(serialNumber, remoteAddress) }),
+      },
+    },
+    options,
+  );
   serve<EnrolmentServiceDefinition>(
     server,
     definition('enrolment_service', 'EnrolmentService'),

@@ -1,6 +1,7 @@
 import { X509Certificate } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
+import { credentials } from '@grpc/grpc-js';
 import { Agent, request } from 'undici';
 import { RpcClient } from '../../common/rpc/call';
 import { CertificateKeeper } from '../../common/tls/certificate-keeper';
@@ -13,6 +14,7 @@ import { verifyTicket } from '../../common/tickets/ticket';
 import type { EnrolmentServiceDefinition } from '../../proto/gen/tidemark/host/v1/EnrolmentService';
 import type { MoverRegistryServiceDefinition } from '../../proto/gen/tidemark/host/v1/MoverRegistryService';
 import type { PluginRegistryServiceDefinition } from '../../proto/gen/tidemark/host/v1/PluginRegistryService';
+import type { RefusalServiceDefinition } from '../../proto/gen/tidemark/host/v1/RefusalService';
 import { loadService } from '../../proto/loader';
 import { enrolStranger, hostClient, quiet, until } from '../testing/fake-process';
 import { TestInstallation } from '../testing/test-installation';
@@ -128,9 +130,11 @@ describe('rotation', () => {
 
   describe('of the CA', () => {
     let oldCa: string;
+    let oldSerial: string;
 
     it('begins with two CAs, for all who are there and who are not', async () => {
       oldCa = ca();
+      oldSerial = mover.identity.certificate.serialNumber;
       const dry = await at.api('POST', '/certificates/rotate-authority', { overlapDays: 3, dryRun: true });
       expect(dry).toMatchObject({ status: 200, body: { dryRun: true } });
       expect(ca()).toBe(oldCa);
@@ -215,6 +219,20 @@ describe('rotation', () => {
         code: expect.stringMatching(/CERT/),
       });
       await dispatcher.destroy();
+    });
+
+    it('tells whoever asks without being let in why, and the administrator who it was', async () => {
+      const { service } = loadService('tidemark/host/v1/refusal_service.proto', 'tidemark.host.v1.RefusalService');
+      const unverified = credentials.createSsl(null, null, null, { rejectUnauthorized: false, checkServerIdentity: () => undefined });
+      const client = new RpcClient<RefusalServiceDefinition>(service, at.endpoints.enrolment, unverified);
+      const codeOf = async (serialNumber: string) => (await client.call('ExplainRefusal', { serialNumber }, quick)).code;
+      expect(await codeOf(oldSerial)).toBe('CERTIFICATE_CA_RETIRED');
+      expect(await codeOf(mover.identity.certificate.serialNumber)).toBe('CERTIFICATE_ACCEPTED');
+      expect(await codeOf('0123')).toBe('CERTIFICATE_UNKNOWN');
+      client.close();
+      const told = (await events()).filter(({ code }) => code === 'PEER_REFUSED').map(({ message }) => message);
+      expect(told).toHaveLength(2);
+      expect(told.join()).toContain(`tidemark mover enrol --again ${mover.identity.self.id}`);
     });
   });
 });

@@ -9,7 +9,7 @@ import { RpcClient } from '../../common/rpc/call';
 import { LeaseKeeper } from '../../common/rpc/lease-keeper';
 import { CertificateKeeper } from '../../common/tls/certificate-keeper';
 import { mutualClientCredentials } from '../../common/tls/credentials';
-import { diagnoseCertificates } from '../../common/tls/diagnose';
+import { diagnoseAtHost } from '../../common/tls/diagnose-at-host';
 import { HostCertificates } from '../../common/tls/host-certificates';
 import type { ProcessIdentity } from '../../common/tls/identity';
 import { trustStateOf } from '../../common/tls/trust-state';
@@ -20,6 +20,8 @@ import type { KnownTicketKeys } from './known-ticket-keys';
 
 export interface HostLinkOptions {
   readonly hostEndpoint: string;
+  /** Of the server; undefined when it is not configured (any more). */
+  readonly enrolmentEndpoint?: string | undefined;
   readonly process: ProcessInfo;
   readonly addresses: readonly string[];
   /** Where others dial; known once the ports are open. */
@@ -54,7 +56,7 @@ export class HostLink implements Service {
     const holder = {
       register: (signal: AbortSignal) => this.register(signal),
       beat: (signal: AbortSignal) => this.beat(signal),
-      diagnose: () => diagnoseCertificates(hostEndpoint, identity),
+      diagnose: () => diagnoseAtHost(hostEndpoint, options.enrolmentEndpoint, identity),
     };
     this.lease = new LeaseKeeper(hostEndpoint, holder, logger);
   }

@@ -12,7 +12,7 @@ import { LeaseKeeper } from '../../common/rpc/lease-keeper';
 import type { LeaseState } from '../../common/rpc/lease-keeper';
 import { CertificateKeeper } from '../../common/tls/certificate-keeper';
 import { mutualClientCredentials } from '../../common/tls/credentials';
-import { diagnoseCertificates } from '../../common/tls/diagnose';
+import { diagnoseAtHost } from '../../common/tls/diagnose-at-host';
 import { HostCertificates } from '../../common/tls/host-certificates';
 import type { ProcessIdentity } from '../../common/tls/identity';
 import { trustStateOf } from '../../common/tls/trust-state';
@@ -35,6 +35,8 @@ export interface PluginEndpoints {
 
 export interface HostLinkOptions {
   readonly hostEndpoint: string;
+  /** Of the server; undefined when it is not configured (any more). */
+  readonly enrolmentEndpoint?: string | undefined;
   readonly process: ProcessInfo;
   readonly pluginId: string;
   readonly addresses: readonly string[];
@@ -86,7 +88,7 @@ export class HostLink implements Service {
       register: (signal: AbortSignal) => this.#register(signal),
       beat: (signal: AbortSignal) => this.#beat(signal),
       whileHeld: (signal: AbortSignal) => this.#sendEvents(signal),
-      diagnose: () => diagnoseCertificates(hostEndpoint, identity),
+      diagnose: () => diagnoseAtHost(hostEndpoint, options.enrolmentEndpoint, identity),
     };
     this.#lease = new LeaseKeeper(hostEndpoint, holder, logger);
   }
