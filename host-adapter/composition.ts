@@ -28,6 +28,7 @@ import { certificateHandlers } from './console/certificate-handlers';
 import { ConsoleServer } from './console/console-server';
 import { Doctor } from './console/doctor';
 import { inventoryHandlers } from './console/inventory-handlers';
+import { moverHandlers } from './console/mover-handlers';
 import { processHandlers } from './console/process-handlers';
 import { protectionHandlers } from './console/protection-handlers';
 import { SessionFeed } from './console/session-feed';
@@ -320,13 +321,18 @@ export async function composeServer(config: ServerConfig, given?: Logger): Promi
     const points = c.resolve(tokens.points);
     const events = c.resolve(tokens.events);
     const users = c.resolve(tokens.users);
+    const mustNotNeed = async (id: string) => {
+      const repository = (await repositoryStore.all()).find((row) => row.moverId === id || namedGateways(row)?.includes(id));
+      const platform = (await platformStore.all()).find((row) => row.pluginId === id);
+      const usedBy = repository ? `repository ${repository.name}` : platform && `platform ${platform.name}`;
+      if (usedBy !== undefined) throw HostErrors.IN_USE({ what: id, usedBy });
+    };
     const handlers = {
       ...processHandlers({
         users,
         authority,
         enrolment: c.resolve(tokens.enrolment),
         plugins: c.resolve(tokens.plugins),
-        movers: c.resolve(tokens.movers),
         connections: c.resolve(tokens.pluginConnections),
         settings,
         events,
@@ -338,13 +344,18 @@ export async function composeServer(config: ServerConfig, given?: Logger): Promi
         rotation: c.resolve(tokens.rotation),
         watch: c.resolve(tokens.watch),
         enrolment: c.resolve(tokens.enrolment),
-        mustNotNeed: async (id) => {
-          const repository = (await repositoryStore.all()).find((row) => row.moverId === id || namedGateways(row)?.includes(id));
-          const platform = (await platformStore.all()).find((row) => row.pluginId === id);
-          const usedBy = repository ? `repository ${repository.name}` : platform && `platform ${platform.name}`;
-          if (usedBy !== undefined) throw HostErrors.IN_USE({ what: id, usedBy });
-        },
+        mustNotNeed,
         now,
+      }),
+      ...moverHandlers({
+        movers: c.resolve(tokens.movers),
+        loads: c.resolve(tokens.moverLoads),
+        enrolment: c.resolve(tokens.enrolment),
+        repositories: c.resolve(tokens.repositories),
+        candidates: c.resolve(tokens.candidates),
+        vms: c.resolve(tokens.vms),
+        endpoints,
+        mustNotNeed,
       }),
       ...inventoryHandlers({ platforms, vms: c.resolve(tokens.vms), points, sessions, now }),
       ...protectionHandlers({

@@ -21,6 +21,8 @@ export const moverConfigSchema = z.strictObject({
   addresses: z.array(z.string().min(1)).min(1).default(['localhost', '127.0.0.1', '::1']),
   /** What host and workers dial, when that is not the addresses and the ports. */
   advertise: z.strictObject({ endpoint: endpoint.optional(), dataEndpoints: z.array(endpoint).min(1).optional() }).prefault({}),
+  /** This mover carries data to buckets, shares and machines that may run no services: the server may choose it for any of them. */
+  gateway: z.boolean().default(false),
   host: z
     .strictObject({
       /** host:port of the server's port for processes. */

@@ -24,11 +24,12 @@ export function main(argv: readonly string[]): Promise<number> {
     role: 'mover',
     usage,
     schema: moverConfigSchema,
-    environment: /^TIDEMARK_(DATA_FOLDER|LISTEN__|ADDRESSES|ADVERTISE__|HOST__|LIMITS__|LOCK_|LOG_)/,
+    environment: /^TIDEMARK_(DATA_FOLDER|LISTEN__|ADDRESSES|ADVERTISE__|GATEWAY|HOST__|LIMITS__|LOCK_|LOG_)/,
     enrolmentSection: 'host',
     compose: async (config) => {
       const logger = moverLogger(config);
-      const info = processInfo(config.dataFolder, moverProtocols, moverCapabilities);
+      const capabilities = [...moverCapabilities, ...(config.gateway ? ['gateway'] : [])];
+      const info = processInfo(config.dataFolder, moverProtocols, capabilities);
       const { dataFolder, addresses, host: settings } = config;
       const identity = await enrolAtHost({ dataFolder, settings, process: info, addresses, logger });
       const mover = composeMover(config, logger, info, identity);

@@ -5,6 +5,7 @@ import { CliFailure, usage } from './cli-failure';
 import { accessCommands } from './commands/access';
 import { certificateCommands } from './commands/certificate';
 import { jobCommands } from './commands/job';
+import { moverCommands } from './commands/mover';
 import { platformCommands } from './commands/platform';
 import { pointCommands } from './commands/point';
 import { processCommands } from './commands/processes';
@@ -34,6 +35,7 @@ export async function runCli(argv: readonly string[], process: CliProcess): Prom
   for (const register of [
     accessCommands,
     processCommands,
+    moverCommands,
     workerCommands,
     platformCommands,
     vmCommands,

@@ -55,6 +55,7 @@ export function describeSession(session: SessionDetail): string {
     if (task.waitingReason) facts.push(`waits: ${task.waitingReason}`);
     if (task.attempt > 1) facts.push(`try ${task.attempt}`);
     if (task.pointId) facts.push(`point ${task.pointId}`);
+    if (task.path) facts.push(`through ${task.path.moverName} (${task.path.reason})`);
     if (task.createdId) facts.push(`${session.kind === 'worker' ? 'worker' : 'made'} ${task.createdId}`);
     lines.push('', `${task.vmName}: ${facts.join(', ')}`);
     if (task.failure) lines.push(`  ${task.failure.message} [${task.failure.code}]`);

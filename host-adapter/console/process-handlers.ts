@@ -6,12 +6,11 @@ import type { SettingStore } from '../catalogue/setting-store';
 import type { CertificateAuthority } from '../identity/certificate-authority';
 import type { EnrolledRole, Enrolment } from '../identity/enrolment';
 import type { Users } from '../identity/users';
-import type { MoverRegistry } from '../registry/mover-registry';
 import type { PluginConnections } from '../registry/plugin-connections';
 import type { PluginRegistry } from '../registry/plugin-registry';
 import type { Doctor } from './doctor';
 import type { Handlers } from './handler-types';
-import { leftoverView, moverView, pluginView } from './views';
+import { leftoverView, pluginView } from './views';
 
 export interface Endpoints {
   readonly console: string;
@@ -28,7 +27,6 @@ type Names =
   | 'configShow'
   | 'configEdit'
   | `plugin${'List' | 'Enrol' | 'Show' | 'Enable' | 'Disable'}`
-  | `mover${'List' | 'Enrol' | 'Show'}`
   | 'janitorReport'
   | 'janitorSweep'
   | 'eventList'
@@ -40,14 +38,13 @@ export function processHandlers(parts: {
   readonly authority: CertificateAuthority;
   readonly enrolment: Enrolment;
   readonly plugins: PluginRegistry;
-  readonly movers: MoverRegistry;
   readonly connections: PluginConnections;
   readonly settings: SettingStore;
   readonly events: EventStore;
   readonly doctor: Doctor;
   endpoints(): Endpoints;
 }): Pick<Handlers, Names> {
-  const { users, authority, enrolment, plugins, movers, connections, settings, events, doctor } = parts;
+  const { users, authority, enrolment, plugins, connections, settings, events, doctor } = parts;
   const config = () => ({
     version: productVersion(),
     settings: { ...settings.current, retryDelaysMs: [...settings.current.retryDelaysMs] },
@@ -96,10 +93,6 @@ export function processHandlers(parts: {
     pluginShow: async ({ id }) => pluginView(await plugins.find(id)),
     pluginEnable: ({ id }) => setEnabled(id, true),
     pluginDisable: ({ id }) => setEnabled(id, false),
-
-    moverList: async () => ({ items: (await movers.list()).map(moverView) }),
-    moverEnrol: ({ body }) => tokenFor('mover', body),
-    moverShow: async ({ id }) => moverView(await movers.find(id)),
 
     janitorReport: () => janitor('GetJanitorReport'),
     janitorSweep: () => janitor('Sweep'),

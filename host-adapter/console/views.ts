@@ -10,13 +10,14 @@ import type { Leftover__Output } from '../../proto/gen/tidemark/plugin/v1/Leftov
 import type { StoredJob } from '../catalogue/job-store';
 import type { StoredPoint } from '../catalogue/point-store';
 import type { PlatformRow } from '../catalogue/platform-store';
+import { namedGateways } from '../data-paths/candidates';
 import { noteSeverity } from '../jobs/operation-follower';
 import { nextRun } from '../jobs/schedule';
 import type { SessionOrder, SessionRecord } from '../jobs/session-record';
 import { storedFailure } from '../jobs/task-context';
 import { isFinal } from '../jobs/task-machine';
 import { sumCounters } from '../jobs/task-record';
-import type { TaskRecord } from '../jobs/task-record';
+import type { TaskPath, TaskRecord } from '../jobs/task-record';
 import type { RegisteredMover } from '../registry/mover-registry';
 import type { RegisteredPlugin } from '../registry/plugin-registry';
 import { readModeOf } from '../repositories/point-mapping';
@@ -53,12 +54,16 @@ export function pluginView(plugin: RegisteredPlugin): z.infer<typeof S.Plugin> {
   };
 }
 
-export function moverView(mover: RegisteredMover): z.infer<typeof S.Mover> {
-  const { registration } = mover;
+export function moverView(mover: RegisteredMover, openSessionCount: number, repositories: readonly string[]): z.infer<typeof S.Mover> {
+  const { registration, gateway, drainingSince } = mover;
   return {
     ...processView(mover),
     controlEndpoint: registration?.controlEndpoint ?? '',
     dataEndpoints: registration ? (JSON.parse(registration.dataEndpointsJson) as string[]) : [],
+    gateway,
+    drainingSince,
+    openSessionCount,
+    repositories: [...repositories],
   };
 }
 
@@ -142,6 +147,7 @@ export function repositoryView({ row, known, unavailable }: RepositoryView): z.i
     name: row.name,
     location: row.location,
     moverId: row.moverId,
+    gateways: namedGateways(row) ?? null,
     state: unavailable ? 'unavailable' : 'available',
     reason: unavailable?.reason ?? null,
     message: unavailable?.message ?? null,
@@ -207,6 +213,7 @@ export function taskView(task: TaskRecord): z.infer<typeof S.Task> {
     attempt: task.attempt,
     nextAttemptAt: task.nextAttemptAt,
     operationId: task.operationId,
+    path: task.path ? pathView(task.path) : null,
     counters: sumCounters(task.disks.map((disk) => disk.counters)),
     totalBytes: task.totalBytes,
     disks: task.disks.map((disk) => ({
@@ -227,6 +234,10 @@ export function taskView(task: TaskRecord): z.infer<typeof S.Task> {
     endedAt: task.endedAt,
     sequence: task.sequence,
   };
+}
+
+function pathView({ moverId, moverName, reason, message, before }: TaskPath): z.infer<typeof S.TaskPath> {
+  return { moverId, moverName, reason, message, before: [...before] };
 }
 
 export function sessionView(session: SessionRecord, tasks: readonly TaskRecord[]): z.infer<typeof S.Session> {

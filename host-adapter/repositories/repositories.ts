@@ -106,6 +106,10 @@ export class Repositories {
     return { row, known, unavailable: undefined, recoveryKey: reply.recoveryKey === '' ? undefined : reply.recoveryKey };
   }
 
+  rows(): Promise<RepositoryRow[]> {
+    return this.store.all();
+  }
+
   async list(): Promise<RepositoryView[]> {
     return Promise.all((await this.store.all()).map((row) => this.#view(row)));
   }

@@ -6,7 +6,7 @@ import type { CommandHost } from '../context';
 type Token = z.infer<typeof S.EnrolmentToken>;
 
 /** `enrol` of a role. */
-export function enrolCommand(noun: Command, host: CommandHost, role: 'plugin' | 'mover' | 'worker'): void {
+export function enrolCommand(noun: Command, host: CommandHost, role: 'plugin' | 'worker'): void {
   const command = noun
     .command('enrol')
     .description(`print a one-time token for a ${role}${role === 'worker' ? ' on a machine of your own' : ''}`)

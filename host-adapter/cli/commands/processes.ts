@@ -6,9 +6,8 @@ import { formatTime } from '../output';
 import { enrolCommand } from './enrol';
 
 type Plugin = z.infer<typeof S.Plugin>;
-type Mover = z.infer<typeof S.Mover>;
 
-/** plugin, mover: list, enrol, show, enable, disable. */
+/** plugin: list, enrol, show, enable, disable. */
 export function processCommands(program: Command, host: CommandHost): void {
   const plugin = program.command('plugin').description('plug-ins that connect hypervisor platforms');
   host.run(plugin.command('list').description('list plug-ins'), async ({ api, output }) => {
@@ -53,33 +52,4 @@ export function processCommands(program: Command, host: CommandHost): void {
     });
   }
   enrolCommand(plugin, host, 'plugin');
-
-  const mover = program.command('mover').description('data movers beside repositories');
-  host.run(mover.command('list').description('list movers'), async ({ api, output }) => {
-    const { items } = await api.get<{ items: Mover[] }>('/movers');
-    output.list(
-      items,
-      [
-        { title: 'mover', value: (m) => m.id },
-        { title: 'state', value: (m) => m.state },
-        { title: 'host', value: (m) => m.hostName },
-        { title: 'data port', value: (m) => m.dataEndpoints.join(', ') },
-        { title: 'version', value: (m) => m.version },
-        { title: 'last seen', value: (m) => formatTime(m.lastSeenAt) },
-      ],
-      'no mover is enrolled; run: tidemark mover enrol',
-    );
-  });
-  host.run(mover.command('show <mover>').description('show a mover'), async ({ api, output }, _options, id = '') => {
-    const m = await api.get<Mover>(`/movers/${encodeURIComponent(id)}`);
-    output.show(m, [
-      ['mover', m.id],
-      ['state', m.state],
-      ['control', m.controlEndpoint],
-      ['data port', m.dataEndpoints.join(', ')],
-      ['version', m.version],
-      ['last seen', formatTime(m.lastSeenAt)],
-    ]);
-  });
-  enrolCommand(mover, host, 'mover');
 }

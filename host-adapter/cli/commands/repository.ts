@@ -35,6 +35,7 @@ function readText(file: string, field: string): string {
 type AddOptions = KeyOptions & {
   readonly location: string;
   readonly mover?: string;
+  readonly gateway: readonly string[];
   readonly attach?: boolean;
   readonly compression?: string;
   readonly accessKeyFile?: string;
@@ -66,7 +67,13 @@ export function repositoryCommands(program: Command, host: CommandHost): void {
     .option('--key-file <file>', 'encrypt with a key: 64 hexadecimal digits, as "openssl rand -hex 32" makes them')
     .option('--recovery-key-file <file>', 'with --attach: the recovery key')
     .option('--no-encryption', 'store in the clear')
-    .option('--mover <id>', 'when there is more than one')
+    .option('--mover <id>', "the mover on the repository's own machine; when there is more than one")
+    .option(
+      '--gateway <id>',
+      'a gateway that may carry data to it, repeat for more; "any" for every gateway, as it is for buckets and shares unless told',
+      (value: string, before: readonly string[]) => [...before, value],
+      [],
+    )
     .option('--attach', 'take over the repository that is there')
     .option('--compression <kind>', 'zstd or none')
     .addHelpText(
@@ -84,6 +91,7 @@ export function repositoryCommands(program: Command, host: CommandHost): void {
       ...(access && { access }),
       ...(key ? { key } : { encrypted: false }),
       ...(options.mover === undefined ? {} : { mover: options.mover }),
+      ...(options.gateway.length === 0 ? {} : { gateways: options.gateway.filter((id) => id !== 'any') }),
       ...(options.compression === undefined ? {} : { compression: options.compression }),
     });
     const recovery = r.recoveryKey === null ? '' : `\n${recoveryKeyText(r.recoveryKey)}`;
@@ -113,6 +121,7 @@ export function repositoryCommands(program: Command, host: CommandHost): void {
       ['id', r.id],
       ['location', r.location],
       ['mover', r.moverId],
+      ['gateways', r.gateways === null ? undefined : r.gateways.length === 0 ? 'any' : r.gateways.join(', ')],
       ['state', r.message ?? r.state],
       ['points', r.pointCount],
       ['stored', `${formatBytes(r.storedBytes)} in ${r.blockCount} blocks of up to ${formatBytes(r.blockSizeBytes)}`],
@@ -122,6 +131,21 @@ export function repositoryCommands(program: Command, host: CommandHost): void {
       ['open sessions', r.openSessionCount],
       ['created', formatTime(r.createdAt)],
     ]);
+  });
+
+  const way = repository
+    .command('path <repository>')
+    .description('which mover a session would go through now, and why')
+    .option('--vm <vm>', 'for a session of this VM')
+    .addHelpText('after', '\nExample:\n  tidemark repository path cloud --vm web-1');
+  host.run<{ vm?: string }>(way, async ({ api, output }, { vm }, id = '') => {
+    const found = await api.get<z.infer<typeof S.RepositoryPath>>(`${at(id)}/path`, { vm });
+    output.show(found, [
+      ['mover', found.moverName ?? 'none now'],
+      ['why', `${found.message} [${found.reason}]`],
+      ...found.passed.map(({ moverName, why }) => ['not', `${moverName}: ${why}`] as const),
+    ]);
+    return found.moverId === null ? 1 : 0;
   });
 
   host.run(

@@ -1,6 +1,7 @@
 /** The public REST API, route by route, below /api/v1. Handlers, OpenAPI and the audit log are made from this table. */
 import { certificateRoutes } from './certificates';
 import { inventoryRoutes } from './inventory';
+import { moverRoutes } from './movers';
 import { processRoutes } from './processes';
 import { protectionRoutes } from './protection';
 import { serverRoutes } from './server';
@@ -11,6 +12,7 @@ export type { Route } from './route';
 export const routes = {
   ...serverRoutes,
   ...processRoutes,
+  ...moverRoutes,
   ...inventoryRoutes,
   ...protectionRoutes,
   ...workerRoutes,

@@ -1,4 +1,4 @@
-/** Plug-ins and movers. */
+/** Plug-ins. */
 import * as S from '../schemas';
 import type { Route } from './route';
 
@@ -15,15 +15,4 @@ export const processRoutes = {
   pluginShow: { method: 'GET', path: '/plugins/:id', summary: 'One plug-in.', reply: S.Plugin },
   pluginEnable: { method: 'POST', path: '/plugins/:id/enable', summary: 'Let the server use a plug-in.', reply: S.Plugin },
   pluginDisable: { method: 'POST', path: '/plugins/:id/disable', summary: 'Stop using a plug-in.', reply: S.Plugin },
-
-  moverList: { method: 'GET', path: '/movers', summary: 'Movers.', reply: S.Lists.movers },
-  moverEnrol: {
-    method: 'POST',
-    path: '/movers/enrolment-tokens',
-    summary: 'A one-time token for a mover.',
-    body: S.EnrolmentTokenRequest,
-    reply: S.EnrolmentToken,
-    status: 201,
-  },
-  moverShow: { method: 'GET', path: '/movers/:id', summary: 'One mover.', reply: S.Mover },
 } as const satisfies Record<string, Route>;

@@ -1,4 +1,4 @@
-/** Plug-ins, movers, and the enrolment of all processes. */
+/** Plug-ins, and the enrolment of all processes. */
 import { z } from 'zod';
 import { named, optionalTime, time } from './common';
 
@@ -18,7 +18,7 @@ export const EnrolmentToken = named(
     caFingerprint: z.string(),
   }),
 );
-const processFields = {
+export const processFields = {
   id: z.string(),
   hostName: z.string(),
   version: z.string(),
@@ -42,4 +42,3 @@ export const Plugin = named(
     workerEnrolmentEndpoint: z.string(),
   }),
 );
-export const Mover = named('Mover', z.object({ ...processFields, controlEndpoint: z.string(), dataEndpoints: z.array(z.string()) }));

@@ -28,8 +28,13 @@ const AddRequest = z.object({
   encrypted: z.boolean().default(true),
   /** Needed for a new repository that is encrypted (a passphrase or a key file), and for an encrypted one that is taken over. */
   key: RepositoryKey.optional(),
-  /** Needed when there is more than one. */
+  /** The mover on the repository's own machine; needed when there is more than one mover and no gateway is to be used. */
   mover: reference.optional(),
+  /**
+   * Gateways that may carry data to it, where it has no mover or that is gone; empty: every gateway. Absent: every gateway for a bucket or a share
+   * without a mover of its own, when there are gateways; else none.
+   */
+  gateways: z.array(reference).max(64).optional(),
   /** True: take over an existing repository; else make a new one. */
   attach: z.boolean().default(false),
   blockSizeBytes: z.int().min(65_536).max(4_194_304).optional(),
@@ -46,7 +51,10 @@ export const Repository = named(
     id: z.string(),
     name: z.string(),
     location: z.string(),
+    /** Empty when only gateways carry data to it. */
     moverId: z.string(),
+    /** Ids of its gateways; empty: every gateway; null: none. */
+    gateways: z.array(z.string()).nullable(),
     state: z.enum(['available', 'unavailable']),
     /** Why it is unavailable, e.g. repository-mover-lost. */
     reason: z.string().nullable(),

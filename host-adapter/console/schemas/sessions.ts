@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { bytes, Failure, named, optionalTime, Paging, reference, time } from './common';
 import { ReadMode, Severity } from './inventory';
+import { TaskPath } from './movers';
 import { Counters } from './repositories';
 
 const finalStates = ['success', 'warning', 'partial', 'skipped', 'failed', 'cancelled'] as const;
@@ -43,6 +44,8 @@ export const Task = named(
     /** When the next try begins. */
     nextAttemptAt: optionalTime,
     operationId: z.string().nullable(),
+    /** The mover that carries its session, and why; null until one was chosen. */
+    path: TaskPath.nullable(),
     counters: Counters,
     /** Bytes in all; 0 until known. */
     totalBytes: bytes,
