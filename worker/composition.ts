@@ -25,7 +25,7 @@ import { systemNames } from './self-test/names';
 import { SelfTestRunner } from './self-test/self-test-runner';
 import { backupDisk } from './tasks/backup-disk';
 import { restoreDisk } from './tasks/restore-disk';
-import { taskFromWire } from './tasks/task-from-wire';
+import { addressFromWire, taskFromWire } from './tasks/task-from-wire';
 import { TaskRegistry } from './tasks/task-registry';
 
 const tokens = {
@@ -41,7 +41,7 @@ const tokens = {
 
 export const workerProtocols: readonly string[] = ['tidemark.worker.v1', DATA_MOVER_ALPN];
 /** Of every worker; some have more, see `furtherCapabilities`. */
-export const workerCapabilities: readonly string[] = ['disk-backup', 'disk-restore', 'file-restore', 'self-test', 'trust-update', 'resume'];
+export const workerCapabilities: readonly string[] = ['disk-backup', 'disk-restore', 'file-restore', 'self-test', 'trust-update', 'resume', 'change-data-path'];
 
 function furtherCapabilities(config: WorkerConfig): string[] {
   return [...(takesAttachedDisks(config) ? ['disk-attachment'] : []), ...(config.imageVersion === '' ? [] : ['log-lines'])];
@@ -85,6 +85,7 @@ export function composeWorker(
     return new TaskRegistry(
       {
         read: (start) => taskFromWire(start, identity.material),
+        readDataPath: (dataPath) => addressFromWire(dataPath, identity.material),
         devices: new DeviceTree(config.devices.sysFolder, config.devices.deviceFolder),
         run: (task, context) => (task.kind === 'backup' ? backupDisk(task, pool, context) : restoreDisk(task, pool, context)),
       },

@@ -4,6 +4,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { MoverRoute } from '../mover-client/mover-route';
 import { SharedCounters } from '../pipeline/counters';
 import { LanePool } from '../pipeline/lane-pool';
 import { backupDisk } from '../tasks/backup-disk';
@@ -63,6 +64,8 @@ function plug(content: Buffer, { readsZero = false, number }: { readsZero?: bool
 
 function context(signal = new AbortController().signal): TaskContext {
   return {
+    taskId: 'task',
+    route: new MoverRoute(),
     signal,
     counters: new SharedCounters(),
     devices: tree,

@@ -180,7 +180,7 @@ export const WorkerErrors = defineErrors({
     retry: 'same-request',
     status: 'ABORTED',
     message: (m: { diskId: string }) =>
-      `The data mover was restarted and forgot what disk ${m.diskId} had sent so far. The disk is sent again.`,
+      `The data mover that took disk ${m.diskId} was restarted or is another one now. What it does not have is sent again.`,
   },
   BLOCKS_STILL_MISSING: {
     kind: 'bug',

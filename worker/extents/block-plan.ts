@@ -60,6 +60,14 @@ export class BlockPlan {
     });
   }
 
+  /** Blocks `[first, end)` need not be represented after all: the mover has them. */
+  removeTouched(first: number, end: number): void {
+    const stop = Math.min(end, this.blockCount);
+    for (let block = first; block < stop; block += 1) {
+      this.touchedBits[block >> 3] = (this.touchedBits[block >> 3] as number) & ~(1 << (block & 7));
+    }
+  }
+
   isTouched(block: number): boolean {
     return ((this.touchedBits[block >> 3] as number) & (1 << (block & 7))) !== 0;
   }

@@ -11,7 +11,8 @@ import { splitEndpoint } from '../../common/tls/enrolment';
 import { roleCheck } from '../../common/tls/credentials';
 import type { IdentityMaterial } from '../../common/tls/identity';
 import { decodeHeader, encodeFrame, encodeFrameBefore, FrameViolation } from '../../proto/data-mover/frame-codec';
-import { decodeBlockList } from '../../proto/data-mover/frame-payloads';
+import { decodeBlockList, decodeBlockRanges } from '../../proto/data-mover/frame-payloads';
+import type { BlockRange } from '../../proto/data-mover/frame-payloads';
 import { FrameReader } from '../../proto/data-mover/frame-reader';
 import {
   DATA_MOVER_ALPN,
@@ -71,7 +72,15 @@ const empty = Buffer.alloc(0);
 
 /** Any of these on a connection means: open another one and repeat. */
 export function isConnectionLoss(error: unknown): boolean {
-  return hasCode(error, 'MOVER_CONNECTION_LOST', 'MOVER_UNREACHABLE', 'TOO_MANY_CONNECTIONS', 'CONNECTION_IDLE', 'MOVER_STOPPING');
+  return hasCode(
+    error,
+    'MOVER_CONNECTION_LOST',
+    'MOVER_UNREACHABLE',
+    'TOO_MANY_CONNECTIONS',
+    'CONNECTION_IDLE',
+    'MOVER_STOPPING',
+    'SESSION_ELSEWHERE',
+  );
 }
 
 /** One lane to the mover, past its handshake. After it was lost every request rejects with what lost it. */
@@ -240,6 +249,22 @@ export class MoverConnection {
     );
     if (!this.lostBy) void this.write(encodeFrame(FrameType.read, { sequence, handle, firstBlock, blockCount }));
     return answered;
+  }
+
+  /** Closes when the signal aborts. */
+  closeWith(signal: AbortSignal): void {
+    const abort = () => this.close();
+    signal.addEventListener('abort', abort, { once: true });
+    void this.closed.then(() => signal.removeEventListener('abort', abort));
+    if (signal.aborted) abort();
+  }
+
+  /** Ranges that are mapped, from `firstBlock` on, and where the next question goes on. */
+  listMapped(handle: number, firstBlock: number): Promise<{ ranges: BlockRange[]; nextBlock: number }> {
+    return this.request(FrameType.listMapped, { handle, firstBlock }, FrameType.mapped, ({ nextBlock }, payload) => ({
+      ranges: decodeBlockRanges(payload),
+      nextBlock,
+    }));
   }
 
   /** Says Bye and closes; requests under way are rejected. */

@@ -15,7 +15,7 @@ import type { BlockPlan } from '../extents/block-plan';
 import { WorkerErrors } from '../errors/worker-errors';
 import { DiskConnection, isStateLoss } from '../mover-client/disk-connection';
 import { isConnectionLoss } from '../mover-client/mover-connection';
-import type { MoverAddress } from '../mover-client/mover-connection';
+import type { MoverRoute } from '../mover-client/mover-route';
 import type { BlockSource } from '../sources/block-source';
 import { ListFeed } from './block-feed';
 import type { BlockFeed } from './block-feed';
@@ -55,7 +55,9 @@ interface Batch {
 }
 
 export interface BackupLaneOptions {
-  readonly address: MoverAddress;
+  readonly route: MoverRoute;
+  /** For the first connection, in milliseconds. */
+  readonly patienceMs: number;
   readonly disk: Omit<OpenDiskFrame, 'sequence'>;
   readonly counters: SharedCounters;
   readonly rate: RateLimit;
@@ -82,7 +84,8 @@ export class BackupLane {
 
   /** Connects and opens the disk. Throws what DiskConnection.open throws. */
   static async open(options: BackupLaneOptions): Promise<BackupLane> {
-    return new BackupLane(await DiskConnection.open(options.address, options.disk, options.signal), options);
+    const { route, disk, signal, patienceMs } = options;
+    return new BackupLane(await DiskConnection.open(route, disk, signal, patienceMs), options);
   }
 
   get blockSizeBytes(): number {
@@ -93,6 +96,27 @@ export class BackupLane {
     return this.disk.handle;
   }
 
+  /** True when the mover has some of the disk. */
+  get hasMapped(): boolean {
+    return this.disk.opened.hasMapped ?? false;
+  }
+
+  /** Takes out of the plan what the mover has; resolves with the number of blocks it has. Before `run`, and by one lane. */
+  async subtractMapped(plan: BlockPlan): Promise<number> {
+    let mapped = 0;
+    for (let next = 0; next < plan.blockCount;) {
+      const { ranges, nextBlock } = await this.repeated(() => this.disk.connection.listMapped(this.disk.handle, next));
+      if (nextBlock <= next)
+        throw WorkerErrors.MOVER_ANSWER_INVALID({ problem: `a list of mapped blocks that does not go on from ${next}` });
+      for (const { firstBlock, blockCount } of ranges) {
+        plan.removeTouched(firstBlock, firstBlock + blockCount);
+        mapped += blockCount;
+      }
+      next = nextBlock;
+    }
+    return mapped;
+  }
+
   /** True when the disk was committed before in this session: nothing is to be sent. */
   get isCommitted(): boolean {
     return this.disk.opened.committed;
@@ -100,7 +124,7 @@ export class BackupLane {
 
   /**
    * Sends every block of the feed; resolves when the mover has answered for all. Throws what the source throws, what the mover answers, and
-   * MOVER_STATE_LOST when the whole disk must be sent again.
+   * MOVER_STATE_LOST when the disk must be begun again with what the mover has of it.
    */
   async run(plan: BlockPlan, feed: BlockFeed, source: BlockSource): Promise<void> {
     this.prepareBuffers(source.concurrency);
@@ -178,8 +202,7 @@ export class BackupLane {
         await this.sendZeroes(feed);
         const slab = await this.nextSlab(feed, reader);
         if (slab) {
-          const batch = this.digest(plan, slab);
-          if (batch) offers.push(this.offer(batch));
+          offers.push(this.offer(this.digest(plan, slab)));
           continue;
         }
         if (offers.length > 0) await this.send(offers);
@@ -204,23 +227,14 @@ export class BackupLane {
     }
   }
 
-  /** Zero test and digests. Undefined when there is nothing to offer: zeroes over nothing are zeroes. */
-  private digest(plan: BlockPlan, slab: Slab): Batch | undefined {
+  /** Zero test and digests. Zeroes are offered too, without a base as well: else they would be read again after the mover is gone. */
+  private digest(plan: BlockPlan, slab: Slab): Batch {
     const { digestKey } = this.disk.terms;
-    const hasBase = this.options.disk.basePointId !== '';
-    const offered: number[] = [];
-    const digests: Buffer[] = [];
-    slab.blocks.forEach((block, position) => {
+    const offered = slab.blocks.map((_block, position) => position);
+    const digests = offered.map((position) => {
       const raw = this.rawOf(plan, slab, position);
-      if (!isZero(raw)) digests.push(blockDigest(digestKey, raw));
-      else if (hasBase) digests.push(ZERO_DIGEST);
-      else return;
-      offered.push(position);
+      return isZero(raw) ? ZERO_DIGEST : blockDigest(digestKey, raw);
     });
-    if (offered.length === 0) {
-      this.freeSlabs.push(slab);
-      return undefined;
-    }
     const entries = Buffer.allocUnsafe(offered.length * OFFER_ENTRY_BYTES);
     offered.forEach((position, index) => writeOfferEntry(entries, index, slab.blocks[position] as number, digests[index] as Buffer));
     const lengths = offered.map((position) => plan.lengthOf(slab.blocks[position] as number));

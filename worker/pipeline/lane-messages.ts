@@ -8,6 +8,8 @@ import type { TargetDescription } from '../targets/open-target';
 
 interface LaneBasics {
   readonly address: MoverAddress;
+  /** How long the mover is waited for, in milliseconds; later connections have their own patience. */
+  readonly patienceMs: number;
   readonly counters: SharedArrayBuffer;
   /** This lane's share; 0: no limit. */
   readonly rateBytesPerSecond: number;
@@ -15,7 +17,13 @@ interface LaneBasics {
 
 export interface OpenBackup extends LaneBasics {
   readonly kind: 'backup';
-  readonly disk: { readonly diskId: string; readonly sizeBytes: number; readonly basePointId: string; readonly baseDiskId: string };
+  readonly disk: {
+    readonly diskId: string;
+    readonly sizeBytes: number;
+    readonly basePointId: string;
+    readonly baseDiskId: string;
+    readonly contentId: string;
+  };
 }
 
 export interface OpenRestore extends LaneBasics {
@@ -38,9 +46,15 @@ export interface RunRestore {
   readonly target: TargetDescription;
 }
 
+/** Backup, before `run`: what the mover has is taken out of the plan. */
+export interface SubtractMapped {
+  readonly plan: BlockPlanData;
+}
+
 /** Steps of a lane, each answered once under its `request` number. */
 export type LaneStep =
   | { readonly step: 'open'; readonly open: OpenBackup | OpenRestore }
+  | { readonly step: 'subtract'; readonly subtract: SubtractMapped }
   | { readonly step: 'run'; readonly run: RunBackup | RunRestore }
   /** Backup: commit the disk. Restore: flush the target. */
   | { readonly step: 'conclude' }
@@ -53,12 +67,20 @@ export interface IdentityNotice {
   readonly identity: IdentityMaterial;
 }
 
+/** To a lane, unanswered: its mover is another one from now on. */
+export interface AddressNotice {
+  readonly step: 'address';
+  readonly lane: number;
+  readonly address: MoverAddress;
+}
+
 export type LaneRequest = LaneStep & { readonly lane: number; readonly request: number };
 
 export interface OpenedBackup {
   readonly blockSizeBytes: number;
   readonly handle: number;
   readonly committed: boolean;
+  readonly hasMapped: boolean;
 }
 
 export interface OpenedRestore {
@@ -73,5 +95,5 @@ export interface ConcludedBackup {
 }
 
 export type LaneReply =
-  | { readonly request: number; readonly value: OpenedBackup | OpenedRestore | ConcludedBackup | undefined }
+  | { readonly request: number; readonly value: OpenedBackup | OpenedRestore | ConcludedBackup | number | undefined }
   | { readonly request: number; readonly error: ErrorMessage };

@@ -3,9 +3,11 @@ import path from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { CommonErrors } from '../../common/errors/common-errors';
 import type { IdentityMaterial } from '../../common/tls/identity';
+import type { MoverAddress } from '../mover-client/mover-connection';
 import { errorFromMessage } from '../errors/error-message';
 import { WorkerErrors } from '../errors/worker-errors';
 import type {
+  AddressNotice,
   ConcludedBackup,
   IdentityNotice,
   LaneReply,
@@ -17,13 +19,18 @@ import type {
   OpenedRestore,
   RunBackup,
   RunRestore,
+  SubtractMapped,
 } from './lane-messages';
 
 /** A lane as the main thread sees it. */
 export interface Lane {
   openBackup(open: OpenBackup): Promise<OpenedBackup>;
   openRestore(open: OpenRestore): Promise<OpenedRestore>;
+  /** Backup: takes what the mover has out of the plan; the number of blocks it has. */
+  subtractMapped(subtract: SubtractMapped): Promise<number>;
   run(run: RunBackup | RunRestore): Promise<void>;
+  /** Its mover is another one from now on. Without effect on a lane that was not opened. */
+  changeAddress(address: MoverAddress): void;
   /** Backup: commits the disk. */
   commit(): Promise<ConcludedBackup>;
   /** Restore: flushes the target. */
@@ -86,7 +93,11 @@ export class LanePool {
     return {
       openBackup: (open) => ask({ step: 'open', open }) as Promise<OpenedBackup>,
       openRestore: (open) => ask({ step: 'open', open }) as Promise<OpenedRestore>,
+      subtractMapped: (subtract) => ask({ step: 'subtract', subtract }) as Promise<number>,
       run: (run) => ask({ step: 'run', run }) as Promise<void>,
+      changeAddress: (address) => {
+        if (used) this.threads[index]?.worker.postMessage({ step: 'address', lane, address } satisfies AddressNotice);
+      },
       commit: () => ask({ step: 'conclude' }) as Promise<ConcludedBackup>,
       flush: () => ask({ step: 'conclude' }) as Promise<void>,
       close: () => (used ? this.close(index, lane) : Promise.resolve()),

@@ -1,6 +1,7 @@
 import { CommonErrors } from '../../common/errors/common-errors';
 import type { IdentityMaterial } from '../../common/tls/identity';
 import type { MoverAddress } from '../mover-client/mover-connection';
+import { MoverRoute } from '../mover-client/mover-route';
 import { BlockPlan } from '../extents/block-plan';
 import { WorkCursor } from '../extents/work-cursor';
 import { openSource } from '../sources/open-source';
@@ -31,6 +32,7 @@ export interface OwnIdentity {
 /** One lane inside its thread, step by step: opened, run, concluded, closed. */
 export class LaneRunner {
   private readonly aborter = new AbortController();
+  private readonly route = new MoverRoute();
   private backup: BackupLane | undefined;
   private restore: RestoreLane | undefined;
   private plan: BlockPlan | undefined;
@@ -40,11 +42,13 @@ export class LaneRunner {
   constructor(private readonly own: OwnIdentity) {}
 
   /** Throws what the step throws, or CANCELLED once the lane is closed. */
-  async step(message: LaneStep): Promise<OpenedBackup | OpenedRestore | ConcludedBackup | undefined> {
+  async step(message: LaneStep): Promise<OpenedBackup | OpenedRestore | ConcludedBackup | number | undefined> {
     try {
       switch (message.step) {
         case 'open':
           return await (message.open.kind === 'backup' ? this.openBackup(message.open) : this.openRestore(message.open));
+        case 'subtract':
+          return await this.opened.subtractMapped(new BlockPlan(message.subtract.plan));
         case 'run':
           return await (message.run.kind === 'backup' ? this.runBackup(message.run) : this.runRestore(message.run));
         case 'conclude':
@@ -56,6 +60,11 @@ export class LaneRunner {
       if (this.aborter.signal.aborted) throw CommonErrors.CANCELLED({ what: 'the transfer' }, { cause: error });
       throw error;
     }
+  }
+
+  /** The mover is another one from now on: connections to the one before are closed, and opened there. */
+  changeAddress(address: MoverAddress): void {
+    this.route.change(this.address(address));
   }
 
   async close(): Promise<undefined> {
@@ -70,19 +79,24 @@ export class LaneRunner {
   }
 
   private async openBackup(open: OpenBackup): Promise<OpenedBackup> {
+    this.changeAddress(open.address);
     this.backup = await BackupLane.open({
-      address: this.address(open.address),
+      route: this.route,
+      patienceMs: open.patienceMs,
       disk: open.disk,
       counters: new SharedCounters(open.counters),
       rate: new RateLimit(open.rateBytesPerSecond),
       signal: this.aborter.signal,
     });
-    return { blockSizeBytes: this.backup.blockSizeBytes, handle: this.backup.handle, committed: this.backup.isCommitted };
+    const { blockSizeBytes, handle, isCommitted, hasMapped } = this.backup;
+    return { blockSizeBytes, handle, committed: isCommitted, hasMapped };
   }
 
   private async openRestore(open: OpenRestore): Promise<OpenedRestore> {
+    this.changeAddress(open.address);
     this.restore = await RestoreLane.open({
-      address: this.address(open.address),
+      route: this.route,
+      patienceMs: open.patienceMs,
       pointId: open.pointId,
       diskId: open.diskId,
       counters: new SharedCounters(open.counters),
@@ -93,13 +107,18 @@ export class LaneRunner {
     return { blockSizeBytes: this.restore.blockSizeBytes, sizeBytes, allocatedBlocks };
   }
 
-  private async runBackup(run: RunBackup): Promise<undefined> {
+  private get opened(): BackupLane {
     if (!this.backup) throw CommonErrors.INTERNAL({ what: 'a lane that was not opened' });
+    return this.backup;
+  }
+
+  private async runBackup(run: RunBackup): Promise<undefined> {
+    const backup = this.opened;
     this.plan = new BlockPlan(run.plan);
     const source = await openSource(run.source, this.aborter.signal);
     this.source = source;
     await this.assertNotClosed(source);
-    await this.backup.run(this.plan, new PlanFeed(this.plan, new WorkCursor(run.cursor, this.plan.blockCount)), source);
+    await backup.run(this.plan, new PlanFeed(this.plan, new WorkCursor(run.cursor, this.plan.blockCount)), source);
     return undefined;
   }
 

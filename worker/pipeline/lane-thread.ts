@@ -5,14 +5,15 @@ import { CommonErrors } from '../../common/errors/common-errors';
 import { errorToMessage } from '../errors/error-message';
 import { LaneRunner } from './lane-runner';
 import type { OwnIdentity } from './lane-runner';
-import type { IdentityNotice, LaneReply, LaneRequest } from './lane-messages';
+import type { AddressNotice, IdentityNotice, LaneReply, LaneRequest } from './lane-messages';
 
 const lanes = new Map<number, LaneRunner>();
 const own: OwnIdentity = { material: undefined };
 const port = parentPort as MessagePort;
 
-port.on('message', (message: LaneRequest | IdentityNotice) => {
+port.on('message', (message: LaneRequest | IdentityNotice | AddressNotice) => {
   if (message.step === 'identity') own.material = message.identity;
+  else if (message.step === 'address') lanes.get(message.lane)?.changeAddress(message.address);
   else void answer(message).then((reply) => port.postMessage(reply));
 });
 

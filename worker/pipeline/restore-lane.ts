@@ -4,8 +4,8 @@ import type { WorkCursor } from '../extents/work-cursor';
 import { moverError } from '../errors/error-message';
 import { WorkerErrors } from '../errors/worker-errors';
 import { MoverConnection, isConnectionLoss } from '../mover-client/mover-connection';
-import type { MoverAddress } from '../mover-client/mover-connection';
-import { openWithPatience } from '../mover-client/reopening';
+import type { MoverRoute } from '../mover-client/mover-route';
+import { openWithPatience, reopenPatienceMs } from '../mover-client/reopening';
 import type { BlockTarget } from '../targets/block-target';
 import { Decompressors } from './block-codec';
 import { giveBack, takeBuffer } from './buffer-pool';
@@ -22,7 +22,9 @@ const batchesInFlight = 4;
 const maxFruitlessConnections = 10;
 
 export interface RestoreLaneOptions {
-  readonly address: MoverAddress;
+  readonly route: MoverRoute;
+  /** For the first connection, in milliseconds. */
+  readonly patienceMs: number;
   readonly pointId: string;
   readonly diskId: string;
   readonly counters: SharedCounters;
@@ -61,7 +63,7 @@ export class RestoreLane {
 
   /** Throws what MoverConnection.open throws, POINT_NOT_FOUND, TICKET_RIGHT_MISSING. */
   static async open(options: RestoreLaneOptions): Promise<RestoreLane> {
-    const { connection, image } = await dial(options);
+    const { connection, image } = await dial(options, options.patienceMs);
     return new RestoreLane(options, connection, image, image.handle);
   }
 
@@ -148,7 +150,7 @@ export class RestoreLane {
     this.fruitless += 1;
     if (this.fruitless > maxFruitlessConnections) throw cause;
     this.connection.close();
-    const { connection, image } = await dial(this.options);
+    const { connection, image } = await dial(this.options, reopenPatienceMs);
     this.connection = connection;
     this.handle = image.handle;
     if (image.sizeBytes !== this.image.sizeBytes) throw WorkerErrors.MOVER_ANSWER_INVALID({ problem: 'the disk has another size now' });
@@ -238,18 +240,21 @@ export class RestoreLane {
   }
 }
 
-async function dial(options: RestoreLaneOptions): Promise<{ connection: MoverConnection; image: ImageOpenedFrame }> {
-  const { address, pointId, diskId, signal } = options;
-  return openWithPatience(async () => {
-    const connection = await MoverConnection.open(address, signal);
-    const abort = () => connection.close();
-    signal.addEventListener('abort', abort, { once: true });
-    void connection.closed.then(() => signal.removeEventListener('abort', abort));
-    try {
-      return { connection, image: await connection.openImage(pointId, diskId) };
-    } catch (error) {
-      connection.close();
-      throw error;
-    }
-  }, signal);
+async function dial(options: RestoreLaneOptions, patienceMs: number): Promise<{ connection: MoverConnection; image: ImageOpenedFrame }> {
+  const { route, pointId, diskId, signal } = options;
+  return openWithPatience(
+    async (address, usable) => {
+      const connection = await MoverConnection.open(address, usable);
+      connection.closeWith(usable);
+      try {
+        return { connection, image: await connection.openImage(pointId, diskId) };
+      } catch (error) {
+        connection.close();
+        throw error;
+      }
+    },
+    route,
+    signal,
+    patienceMs,
+  );
 }

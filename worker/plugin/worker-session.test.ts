@@ -82,7 +82,7 @@ describe('what a worker says of itself', () => {
       cpuCount: os.availableParallelism(),
       memoryBytes: String(os.totalmem()),
     });
-    expect(hello.process?.capabilities).toEqual(['disk-backup', 'disk-restore', 'file-restore', 'self-test', 'trust-update', 'resume']);
+    expect(hello.process?.capabilities).toEqual(workerCapabilities);
     expect(hello.trust?.trustedCaFingerprints).toEqual([fingerprintOf(authority.certificatePem)]);
     const heartbeat = await plugin.hear('a heartbeat', (message) => message.heartbeat);
     const sentAt = timestampFromWire(heartbeat.sentAt);

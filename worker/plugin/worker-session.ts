@@ -189,6 +189,8 @@ export class WorkerSession implements Service {
       this.tasks.start(message.startTask, !this.draining);
     } else if (message.cancelTask) {
       this.tasks.cancel(message.cancelTask.taskId);
+    } else if (message.changeDataPath) {
+      this.tasks.changeDataPath(message.changeDataPath.taskId, message.changeDataPath.dataPath);
     } else if (message.resultStored) {
       this.tasks.forget(message.resultStored.taskId);
     } else if (message.drain) {

@@ -5,6 +5,7 @@ import { BlockPlan, addExtent } from '../extents/block-plan';
 import { WorkCursor } from '../extents/work-cursor';
 import { choosePath } from '../imageio/choose-path';
 import { ImageErrors, WorkerErrors } from '../errors/worker-errors';
+import { openPatienceMs, reopenPatienceMs } from '../mover-client/reopening';
 import type { CounterName, SharedCounters } from '../pipeline/counters';
 import type { Lane, LanePool } from '../pipeline/lane-pool';
 import type { OpenBackup, OpenedBackup } from '../pipeline/lane-messages';
@@ -13,8 +14,15 @@ import type { SourceDescription } from '../sources/open-source';
 import { connectionsPerLane, usableLanes } from './disk-task';
 import type { AttachedDisk, BackupDisk, ImageTransfer, TaskContext } from './disk-task';
 
-/** A mover that was restarted forgets the disk; so often it is sent again from the start (what it stored durably is not). */
-const maxStarts = 4;
+/** A mover that was restarted, or another one, has of the disk what was durable; so often it is begun again without more of it being there each time. */
+const maxFruitlessStarts = 4;
+
+/** What one start of a disk leaves for the next. */
+interface Progress {
+  /** Blocks that the mover had at the last start. */
+  mappedBlocks: number;
+  isBegun: boolean;
+}
 
 /**
  * Reads a disk and sends it. Extents first, then only data; all lanes share the work; one commits. Throws CANCELLED,
@@ -39,55 +47,77 @@ type ReadableSource = Exclude<BackupDisk['source'], { kind: 'attached' }> & {
 };
 
 async function repeated(task: BackupDisk, source: ReadableSource, pool: LanePool, context: TaskContext): Promise<void> {
-  for (let start = 1; ; start += 1) {
+  const progress: Progress = { mappedBlocks: 0, isBegun: false };
+  for (let fruitless = 1; ; fruitless += 1) {
+    const before = progress.mappedBlocks;
     try {
-      return await backupOnce(task, source, pool, context);
+      return await backupOnce(task, source, pool, context, progress);
     } catch (error) {
-      if (!hasCode(error, 'MOVER_STATE_LOST') || start === maxStarts || context.signal.aborted) throw error;
+      if (progress.mappedBlocks > before) fruitless = 1;
+      if (!hasCode(error, 'MOVER_STATE_LOST') || fruitless === maxFruitlessStarts || context.signal.aborted) throw error;
     }
   }
 }
 
-async function backupOnce(task: BackupDisk, source: ReadableSource, pool: LanePool, context: TaskContext): Promise<void> {
+async function backupOnce(
+  task: BackupDisk,
+  source: ReadableSource,
+  pool: LanePool,
+  context: TaskContext,
+  progress: Progress,
+): Promise<void> {
   const { signal } = context;
   if (signal.aborted) throw CommonErrors.CANCELLED({ what: 'the backup' });
   const lanes = pool.createLanes();
   const closeAll = () => Promise.all(lanes.map((lane) => lane.close()));
   const abort = () => void closeAll();
   signal.addEventListener('abort', abort, { once: true });
+  const unfollow = context.route.onChange((address) => lanes.forEach((lane) => lane.changeAddress(address)));
   try {
-    await throughLanes(task, source, lanes, context);
+    await throughLanes(task, source, lanes, context, progress);
   } catch (error) {
     if (signal.aborted) throw CommonErrors.CANCELLED({ what: 'the backup' }, { cause: error });
     throw error;
   } finally {
+    unfollow();
     signal.removeEventListener('abort', abort);
     await closeAll();
   }
 }
 
-async function throughLanes(task: BackupDisk, from: ReadableSource, all: readonly Lane[], context: TaskContext): Promise<void> {
+async function throughLanes(
+  task: BackupDisk,
+  from: ReadableSource,
+  all: readonly Lane[],
+  context: TaskContext,
+  progress: Progress,
+): Promise<void> {
   const { counters, outcome } = context;
   const source = await openForPlanning(task, from, all.length, context);
   try {
     const lanes = all.slice(0, source.lanes);
+    const { diskId, basePointId, baseDiskId } = task;
     const open: OpenBackup = {
       kind: 'backup',
-      address: task.address,
-      disk: { diskId: task.diskId, sizeBytes: source.sizeBytes, basePointId: task.basePointId, baseDiskId: task.baseDiskId },
+      address: context.route.current ?? task.address,
+      patienceMs: progress.isBegun ? reopenPatienceMs : openPatienceMs,
+      // A task reads one content; whoever is given the disk after it may read another one, of which nothing may be mixed into this.
+      disk: { diskId, sizeBytes: source.sizeBytes, basePointId, baseDiskId, contentId: context.taskId },
       counters: counters.shared,
       rateBytesPerSecond: task.limits.rateBytesPerSecond / lanes.length,
     };
     const opened = await Promise.all(lanes.map((lane) => lane.openBackup(open)));
     const [first] = opened as [OpenedBackup];
+    progress.isBegun = true;
     // A mover that was restarted between two of them started the disk twice.
-    if (opened.some((other) => other.handle !== first.handle)) throw WorkerErrors.MOVER_STATE_LOST({ diskId: task.diskId });
+    if (opened.some((other) => other.handle !== first.handle)) throw WorkerErrors.MOVER_STATE_LOST({ diskId });
     // Committed before in this session (its answer was lost): there is nothing to send, and no root to tell.
     if (first.committed) return;
     const plan = await source.plan(first.blockSizeBytes);
     const totals = plan.totals();
     raiseTo(counters, 'plannedBytes', totals.dataBytes);
     raiseTo(counters, 'zeroBytes', task.scope === 'changed' ? totals.zeroBytes : source.sizeBytes - totals.dataBytes);
+    if (first.hasMapped) progress.mappedBlocks = await (lanes[0] as Lane).subtractMapped({ plan: plan.shared });
     const cursor = WorkCursor.create(plan.blockCount);
     const run = { kind: 'backup' as const, plan: plan.shared, cursor: cursor.shared, source: source.description };
     // The planning connection counts against the image's limit until it is gone.

@@ -4,6 +4,7 @@
  */
 import type { ImagePath } from '../../proto/gen/tidemark/worker/v1/ImagePath';
 import type { MoverAddress } from '../mover-client/mover-connection';
+import type { MoverRoute } from '../mover-client/mover-route';
 import type { DeviceTree } from '../attached-disks/device-tree';
 import type { WantedDisk } from '../attached-disks/find-disk';
 import type { SharedCounters } from '../pipeline/counters';
@@ -69,6 +70,9 @@ export interface TaskOutcome {
 }
 
 export interface TaskContext {
+  readonly taskId: string;
+  /** Another way to the mover than the task's own, when there is one. */
+  readonly route: MoverRoute;
   readonly counters: SharedCounters;
   readonly signal: AbortSignal;
   /** Filled in as things become known, so that a failed task tells them too. */

@@ -9,6 +9,7 @@ import { FrameType } from '../../proto/data-mover/frame-types';
 import { LanePool } from '../pipeline/lane-pool';
 import { SharedCounters } from '../pipeline/counters';
 import { ImageServiceDouble } from '../testing/image-service-double';
+import { MoverRoute } from '../mover-client/mover-route';
 import { MoverDouble } from '../testing/mover-double';
 import type { MoverDoubleOptions } from '../testing/mover-double';
 import { backupDisk } from './backup-disk';
@@ -40,6 +41,8 @@ function context(): TaskContext & { aborter: AbortController } {
   const aborter = new AbortController();
   return {
     aborter,
+    taskId: 'task',
+    route: new MoverRoute(),
     signal: aborter.signal,
     counters: new SharedCounters(),
     devices: new DeviceTree(),
@@ -314,6 +317,88 @@ describe('backup of a disk', () => {
     expect(run.counters.get('plannedBytes')).toBe(disk.length);
   });
 
+  it.each(['restarted', 'replaced by another one'])('reads only what is not durable when the mover is %s', async (how) => {
+    await startMover();
+    const disk = sampleDisk(600);
+    const run = context();
+    const kept = new Set<number>();
+    const isKept = (block: number) => block % 3 !== 2;
+    const first = mover;
+    let readBefore = 0;
+    const watch = (double: MoverDouble) => {
+      double.fault = (type) => {
+        if (type === FrameType.listMapped && kept.size === 0) {
+          for (const block of double.disks.get('d1')?.map.keys() ?? []) kept.add(block);
+          readBefore = run.counters.get('readBytes');
+        }
+        return false;
+      };
+    };
+    const changeOver = async () => {
+      // It is alive, but lost the session.
+      first.fault = (_type, double, socket) => {
+        double.refuse(socket, 0, 'SESSION_ELSEWHERE');
+        return true;
+      };
+      first.cut();
+      mover = await MoverDouble.start({ blockSizeBytes, authority: first.authority });
+      mover.takeOver(first, isKept);
+      watch(mover);
+      run.route.change(await mover.address());
+    };
+    let changed: Promise<void> | undefined;
+    first.fault = (type) => {
+      if (changed || type !== FrameType.put || (first.frames.get(FrameType.put) ?? 0) < 60) return false;
+      changed = how === 'restarted' ? Promise.resolve(first.restart(isKept)) : changeOver();
+      if (how === 'restarted') watch(first);
+      return true;
+    };
+    await backupDisk(await fileBackup(disk), pool, run);
+    await changed;
+    if (mover !== first) await first.stop();
+    expect(mover.content('d1').equals(disk)).toBe(true);
+    expect(kept.size).toBeGreaterThan(30);
+    expect(run.counters.get('readBytes') - readBefore).toBe(disk.length - kept.size * blockSizeBytes);
+    expect(run.counters.get('plannedBytes')).toBe(disk.length);
+  });
+
+  it('waits for another address when its mover has lost the session', async () => {
+    await startMover();
+    const disk = sampleDisk(40);
+    const other = await MoverDouble.start({ blockSizeBytes, authority: mover.authority });
+    const run = context();
+    try {
+      mover.fault = (type, double, socket) => {
+        if (type === FrameType.hello) double.refuse(socket, 0, 'SESSION_ELSEWHERE');
+        return type === FrameType.hello;
+      };
+      const backup = backupDisk(await fileBackup(disk), pool, run);
+      await until(() => (mover.frames.get(FrameType.hello) ?? 0) > 3);
+      run.route.change(await other.address());
+      await backup;
+      expect(other.content('d1').equals(disk)).toBe(true);
+    } finally {
+      await other.stop();
+    }
+  });
+
+  it('does not take what an earlier task mapped for its own', async () => {
+    await startMover();
+    const first = { ...context(), taskId: 'yesterday' };
+    mover.fault = (type) => type === FrameType.commitDisk;
+    const failure = expect(backupDisk(await fileBackup(sampleDisk(40)), pool, first)).rejects.toMatchObject({ code: 'CANCELLED' });
+    await until(() => (mover.frames.get(FrameType.commitDisk) ?? 0) > 0);
+    first.aborter.abort();
+    await failure;
+    mover.fault = () => false;
+    const disk = Buffer.alloc(sampleDisk(40).length);
+    const run = context();
+    await backupDisk(await fileBackup(disk), pool, run);
+    expect(mover.content('d1').equals(disk)).toBe(true);
+    expect(mover.frames.get(FrameType.listMapped)).toBeUndefined();
+    expect(run.counters.get('readBytes')).toBe(disk.length);
+  });
+
   it('succeeds when the disk was committed but the answer got lost', async () => {
     await startMover();
     const disk = sampleDisk(20);
@@ -432,6 +517,32 @@ describe('restore of a disk', () => {
     await restoreDisk(await fileRestore({ kind: 'file', path: target, format: 'raw' }), pool, context());
     expect((await fs.readFile(target)).equals(disk)).toBe(true);
     expect(reads).toBeGreaterThan(5);
+  });
+
+  it('reads on from another mover when its own is gone', async () => {
+    const disk = sampleDisk(600);
+    await backedUp(disk);
+    const other = await MoverDouble.start({ blockSizeBytes, authority: mover.authority });
+    other.takeOver(mover, () => true);
+    const run = context();
+    let readBefore = -1;
+    mover.fault = (type) => {
+      if (type !== FrameType.read || (mover.frames.get(FrameType.read) ?? 0) < 14) return false;
+      if (readBefore < 0) {
+        readBefore = run.counters.get('readBytes');
+        void mover.stop().then(async () => run.route.change(await other.address()));
+      }
+      return true;
+    };
+    const target = freePath();
+    try {
+      await restoreDisk(await fileRestore({ kind: 'file', path: target, format: 'raw' }), pool, run);
+    } finally {
+      await other.stop();
+    }
+    expect((await fs.readFile(target)).equals(disk)).toBe(true);
+    expect(readBefore).toBeGreaterThan(0);
+    expect(run.counters.get('plannedBytes') - run.counters.get('readBytes')).toBeLessThan(blockSizeBytes);
   });
 
   it('refuses a block that is not what its digest says, and leaves no file', async () => {

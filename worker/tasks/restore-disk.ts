@@ -4,6 +4,7 @@ import { CommonErrors } from '../../common/errors/common-errors';
 import { WorkCursor } from '../extents/work-cursor';
 import { choosePath } from '../imageio/choose-path';
 import { ImageErrors } from '../errors/worker-errors';
+import { openPatienceMs } from '../mover-client/reopening';
 import type { OpenRestore, OpenedRestore, RunRestore } from '../pipeline/lane-messages';
 import type { Lane, LanePool } from '../pipeline/lane-pool';
 import type { TargetDescription } from '../targets/open-target';
@@ -40,12 +41,14 @@ async function restoreTo(task: RestoreDisk, to: WritableTarget, pool: LanePool, 
   const closeAll = () => Promise.all(lanes.map((lane) => lane.close()));
   const abort = () => void closeAll();
   signal.addEventListener('abort', abort, { once: true });
+  const unfollow = context.route.onChange((address) => lanes.forEach((lane) => lane.changeAddress(address)));
   try {
     await throughLanes(task, to, lanes, context);
   } catch (error) {
     if (signal.aborted) throw CommonErrors.CANCELLED({ what: 'the restore' }, { cause: error });
     throw error;
   } finally {
+    unfollow();
     signal.removeEventListener('abort', abort);
     await closeAll();
   }
@@ -58,7 +61,8 @@ async function throughLanes(task: RestoreDisk, to: WritableTarget, all: readonly
     const lanes = all.slice(0, target.lanes);
     const open: OpenRestore = {
       kind: 'restore',
-      address: task.address,
+      address: context.route.current ?? task.address,
+      patienceMs: openPatienceMs,
       pointId: task.pointId,
       diskId: task.diskId,
       counters: counters.shared,

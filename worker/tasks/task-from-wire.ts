@@ -117,7 +117,8 @@ function scopeFromWire(task: BackupDiskTask__Output): BackupDisk['scope'] {
   return 'changed';
 }
 
-function addressFromWire(dataPath: DataPath__Output | null, identity: IdentityMaterial): MoverAddress {
+/** Throws ARGUMENT_INVALID. `identity` opens the mover. */
+export function addressFromWire(dataPath: DataPath__Output | null, identity: IdentityMaterial): MoverAddress {
   if (!dataPath || dataPath.endpoints.length === 0) throw CommonErrors.ARGUMENT_INVALID({ field: 'data_path', problem: 'no endpoint' });
   return { endpoints: dataPath.endpoints, serverName: dataPath.serverName, ticket: needed('data_path.ticket', dataPath.ticket), identity };
 }

@@ -3,6 +3,8 @@ import { CommonErrors } from '../../common/errors/common-errors';
 import { loggerTo } from '../../common/log/logger';
 import type { StartTask__Output } from '../../proto/gen/tidemark/worker/v1/StartTask';
 import type { TaskResult } from '../../proto/gen/tidemark/worker/v1/TaskResult';
+import type { DataPath__Output } from '../../proto/gen/tidemark/common/v1/DataPath';
+import type { MoverAddress } from '../mover-client/mover-connection';
 import type { DiskTask, TaskContext } from './disk-task';
 import { TaskRegistry } from './task-registry';
 
@@ -19,6 +21,10 @@ function registryOf(slots: number) {
   const registry = new TaskRegistry(
     {
       read: () => ({ kind: 'backup', diskId: 'd', source: { kind: 'device', path: 'p', sizeBytes: 9 } }) as unknown as DiskTask,
+      readDataPath: (dataPath) => {
+        if (dataPath?.endpoints.length === 0) throw CommonErrors.ARGUMENT_INVALID({ field: 'data_path', problem: 'no endpoint' });
+        return dataPath as unknown as MoverAddress;
+      },
       devices: new DeviceTree(),
       run: (_task, context) =>
         new Promise<void>((finish, fail) => {
@@ -37,6 +43,23 @@ const start = (taskId: string) => ({ taskId, correlationId: 'c' }) as StartTask_
 const settled = () => new Promise((resolve) => setImmediate(resolve));
 
 describe('task registry', () => {
+  it('hands a new data path to the running task that it is for', () => {
+    const { registry, running, lines } = registryOf(2);
+    registry.start(start('a'), true);
+    registry.start(start('b'), true);
+    const dataPath = { endpoints: ['gateway:8445'], ticket: 't' } as DataPath__Output;
+    const heard: unknown[] = [];
+    running[0]?.context.route.onChange((address) => heard.push(address));
+    const { replaced } = running[0]?.context.route ?? {};
+    registry.changeDataPath('a', dataPath);
+    registry.changeDataPath('unknown', dataPath);
+    registry.changeDataPath('a', { ...dataPath, endpoints: [] });
+    expect(heard).toEqual([dataPath]);
+    expect(replaced?.aborted).toBe(true);
+    expect(running.map(({ context }) => context.route.current)).toEqual([dataPath, undefined]);
+    expect(lines.filter((line) => line.startsWith('a new data path cannot be used'))).toHaveLength(1);
+  });
+
   it('answers a finished task again until its result is stored', async () => {
     const { registry, running, results } = registryOf(2);
     registry.start(start('a'), true);

@@ -4,10 +4,13 @@ import type { TidemarkError } from '../../common/errors/tidemark-error';
 import type { Logger } from '../../common/log/logger';
 import { withCorrelation } from '../../common/log/correlation';
 import { failureMessage } from '../../common/rpc/failure-message';
+import type { DataPath__Output } from '../../proto/gen/tidemark/common/v1/DataPath';
 import type { TaskProgress } from '../../proto/gen/tidemark/worker/v1/TaskProgress';
 import type { TaskResult } from '../../proto/gen/tidemark/worker/v1/TaskResult';
 import type { StartTask__Output } from '../../proto/gen/tidemark/worker/v1/StartTask';
 import { WorkerErrors } from '../errors/worker-errors';
+import type { MoverAddress } from '../mover-client/mover-connection';
+import { MoverRoute } from '../mover-client/mover-route';
 import { SharedCounters } from '../pipeline/counters';
 import type { DeviceTree } from '../attached-disks/device-tree';
 import type { DiskTask, TaskContext, TaskOutcome } from './disk-task';
@@ -17,11 +20,14 @@ interface RunningTask {
   readonly counters: SharedCounters;
   readonly totalBytes: number;
   readonly outcome: TaskOutcome;
+  readonly route: MoverRoute;
 }
 
 /** How a task is turned into work; wired by the composition root. */
 export interface TaskWork {
   read(start: StartTask__Output): DiskTask;
+  /** Throws ARGUMENT_INVALID. */
+  readDataPath(dataPath: DataPath__Output | null): MoverAddress;
   run(task: DiskTask, context: TaskContext): Promise<void>;
   readonly devices: DeviceTree;
 }
@@ -70,9 +76,10 @@ export class TaskRegistry {
         if (!accepting || this.running.size >= this.slots) throw WorkerErrors.WORKER_BUSY({ slots: this.slots }, { retryDelayMs: 2_000 });
         const task = this.work.read(start);
         const aborter = new AbortController();
-        this.running.set(taskId, { aborter, counters, totalBytes: totalOf(task), outcome });
+        const route = new MoverRoute();
+        this.running.set(taskId, { aborter, counters, totalBytes: totalOf(task), outcome, route });
         this.logger.info('task started', { kind: task.kind, diskId: task.diskId });
-        await this.work.run(task, { counters, signal: aborter.signal, outcome, devices: this.work.devices });
+        await this.work.run(task, { taskId, route, counters, signal: aborter.signal, outcome, devices: this.work.devices });
       } catch (thrown) {
         failure = toTidemarkError(thrown, 'the disk task');
         failure.correlationId ??= correlationId;
@@ -98,6 +105,19 @@ export class TaskRegistry {
     const known = this.results.get(taskId);
     if (known) return this.onResult(known);
     this.finish({ taskId, failure: failureMessage(CommonErrors.CANCELLED({ what: 'an unknown task' })) });
+  }
+
+  /** The session of a running task is served by another mover; other tasks are passed over. */
+  changeDataPath(taskId: string, dataPath: DataPath__Output | null): void {
+    const task = this.running.get(taskId);
+    if (!task) return;
+    try {
+      task.route.change(this.work.readDataPath(dataPath));
+      this.logger.info('task goes on at another mover', { taskId, endpoints: dataPath?.endpoints });
+    } catch (error) {
+      // It stays with the mover that it has, and fails in the end if that is gone.
+      this.logger.warn('a new data path cannot be used', { taskId, error });
+    }
   }
 
   cancelAll(): void {

@@ -9,7 +9,15 @@ import type { IdentityMaterial } from '../../common/tls/identity';
 import type { Role } from '../../common/rpc/peer';
 import { adviceNumber } from '../../common/rpc/status-details';
 import { decodeHeader, encodeFrame } from '../../proto/data-mover/frame-codec';
-import { encodeBlockList, newPutBitmap, offerBlock, offerDigest, offerEntryCount, setPutBit } from '../../proto/data-mover/frame-payloads';
+import {
+  encodeBlockList,
+  encodeBlockRanges,
+  newPutBitmap,
+  offerBlock,
+  offerDigest,
+  offerEntryCount,
+  setPutBit,
+} from '../../proto/data-mover/frame-payloads';
 import { FrameReader } from '../../proto/data-mover/frame-reader';
 import { DATA_MOVER_ALPN, FrameType, PAYLOAD_SLACK_BYTES } from '../../proto/data-mover/frame-types';
 import type { MoverAddress } from '../mover-client/mover-connection';
@@ -26,6 +34,7 @@ interface Stored {
 export interface DoubleDisk {
   readonly handle: number;
   readonly sizeBytes: number;
+  readonly contentId: string;
   readonly map: Map<number, string>;
   committed: boolean;
 }
@@ -34,6 +43,8 @@ export interface MoverDoubleOptions {
   readonly blockSizeBytes?: number;
   readonly codec?: number;
   readonly maxBatch?: number;
+  /** Of its certificate; one of its own. */
+  readonly authority?: Authority;
   /** What its certificate says it is; a mover. */
   readonly role?: Role;
   /** Bytes per second that it takes from probes; all that come. */
@@ -42,7 +53,7 @@ export interface MoverDoubleOptions {
 
 export class MoverDouble {
   readonly blockSizeBytes: number;
-  readonly digestKey = randomBytes(32);
+  digestKey = randomBytes(32);
   readonly blocks = new Map<string, Stored>();
   disks = new Map<string, DoubleDisk>();
   readonly frames = new Map<FrameType, number>();
@@ -55,14 +66,14 @@ export class MoverDouble {
   private claims = new Map<string, tls.TLSSocket>();
 
   private constructor(
-    private readonly authority: Authority,
+    readonly authority: Authority,
     private readonly options: MoverDoubleOptions,
   ) {
     this.blockSizeBytes = options.blockSizeBytes ?? 1 << 20;
   }
 
   static async start(options: MoverDoubleOptions = {}): Promise<MoverDouble> {
-    const double = new MoverDouble(await createAuthority('test'), options);
+    const double = new MoverDouble(options.authority ?? (await createAuthority('test')), options);
     const identity = await issueIdentity(double.authority, { role: options.role ?? 'mover', id: 'm1' }, ['127.0.0.1']);
     double.server = tls.createServer(
       {
@@ -86,10 +97,23 @@ export class MoverDouble {
     return { endpoints: [`127.0.0.1:${port}`], serverName: '', ticket: 'ticket', identity };
   }
 
-  /** As a mover that was killed and started again: connections cut, uncommitted disks forgotten. */
-  restart(): void {
-    for (const [id, disk] of this.disks) if (!disk.committed) this.disks.delete(id);
+  /** As a mover that was killed and started again: connections cut, uncommitted disks forgotten but for the blocks that `isKept` says it has. */
+  restart(isKept: (block: number) => boolean = () => false): void {
+    this.takeOver(this, isKept);
     this.cut();
+  }
+
+  /** As another mover that goes on with what `from` had written down: blocks, digest key and all. */
+  takeOver(from: MoverDouble, isKept: (block: number) => boolean): void {
+    this.digestKey = from.digestKey;
+    for (const [digest, stored] of from.blocks) this.blocks.set(digest, stored);
+    for (const [id, disk] of from.disks) {
+      const map = new Map([...disk.map].filter(([block, digest]) => isKept(block) && (digest === zeroDigest || this.blocks.has(digest))));
+      if (disk.committed) this.disks.set(id, disk);
+      else if (map.size === 0) this.disks.delete(id);
+      else this.disks.set(id, { ...disk, map, handle: randomInt(1, 2 ** 31) });
+    }
+    this.claims = new Map();
   }
 
   cut(): void {
@@ -163,10 +187,13 @@ export class MoverDouble {
         );
         return;
       case FrameType.openDisk: {
-        const { sequence, diskId, sizeBytes } = decodeHeader(type, header);
-        const disk = this.disks.get(diskId) ?? { handle: randomInt(1, 2 ** 31), sizeBytes, map: new Map(), committed: false };
+        const { sequence, diskId, sizeBytes, contentId = '' } = decodeHeader(type, header);
+        const known = this.disks.get(diskId);
+        const isSame = known !== undefined && (known.committed || known.contentId === contentId);
+        const disk = isSame ? known : { handle: randomInt(1, 2 ** 31), sizeBytes, contentId, map: new Map(), committed: false };
         this.disks.set(diskId, disk);
-        socket.write(encodeFrame(FrameType.diskOpened, { sequence, handle: disk.handle, committed: disk.committed }));
+        const { handle, committed, map } = disk;
+        socket.write(encodeFrame(FrameType.diskOpened, { sequence, handle, committed, hasMapped: map.size > 0 }));
         return;
       }
       case FrameType.offer: {
@@ -197,6 +224,17 @@ export class MoverDouble {
         const { sequence, handle, firstBlock, blockCount } = decodeHeader(type, header);
         for (let block = firstBlock; block < firstBlock + blockCount; block += 1) this.byHandle(handle)?.map.set(block, zeroDigest);
         socket.write(encodeFrame(FrameType.zeroReply, { sequence }));
+        return;
+      }
+      case FrameType.listMapped: {
+        const { sequence, handle, firstBlock } = decodeHeader(type, header);
+        const disk = this.byHandle(handle);
+        if (!disk) return this.refuse(socket, sequence, 'DISK_NOT_OPEN');
+        // Few at a time, so that it takes many questions, and some answers are empty.
+        const nextBlock = Math.min(firstBlock + 32, Math.ceil(disk.sizeBytes / this.blockSizeBytes));
+        const blocks = [...disk.map.keys()].filter((block) => block >= firstBlock && block < nextBlock).sort((a, b) => a - b);
+        const ranges = encodeBlockRanges(blocks.map((block) => ({ firstBlock: block, blockCount: 1 })));
+        socket.write(encodeFrame(FrameType.mapped, { sequence, nextBlock }, ranges));
         return;
       }
       case FrameType.commitDisk: {
