@@ -374,18 +374,24 @@ export class Connection implements Lane, FrameSink {
     if (read.blockCount > this.context.limits.maxBatch) throw new FrameViolation(`a read of ${read.blockCount} blocks`);
     if (read.firstBlock > image.blocks) throw BlockErrors.BLOCK_OUT_OF_RANGE({ block: read.firstBlock, blocks: image.blocks });
     return this.beside(read.sequence, () => {
-      // One after the other, so that the answers to one read are not mixed with those to the next.
-      this.reads = this.reads.catch(() => undefined).then(() => this.answerRead(read, image));
+      // Sent one after the other, so that the answers to one read are not mixed with those to the next; read beside each other.
+      this.reads = this.answerRead(
+        read,
+        image,
+        this.reads.catch(() => undefined),
+      );
       return this.reads;
     });
   }
 
-  private async answerRead(read: FrameHeaders[typeof FrameType.read], image: ImageReader): Promise<void> {
+  private async answerRead(read: FrameHeaders[typeof FrameType.read], image: ImageReader, turn: Promise<void>): Promise<void> {
     const { sequence, firstBlock, blockCount } = read;
-    await image.read(firstBlock, blockCount, this.context.readPool, async (group, buffer) => {
+    const answer = async (group: readonly StoredBlockView[], buffer: Buffer) => {
       this.sendBlocks(sequence, group, buffer);
       if (this.socket.writableLength > maxUnsentBytes) await this.drained();
-    });
+    };
+    // Also one that fails waits for its turn: the next one's begins when this one ends.
+    await image.read(firstBlock, blockCount, this.context.readPool, answer, turn).finally(() => turn);
     const end = Math.min(firstBlock + blockCount, image.blocks);
     this.send(encodeFrame(FrameType.readDone, { sequence, nextAllocatedBlock: await image.nextAllocated(end) }));
   }

@@ -26,6 +26,9 @@ interface Wanted {
   readonly location: BlockLocation;
 }
 
+/** Parts of one read that are asked for at the same time. */
+const maxReadAhead = 4;
+
 export class ImageReader {
   private constructor(
     private readonly repository: Repository,
@@ -53,28 +56,34 @@ export class ImageReader {
 
   /**
    * Calls `send` with groups of blocks that are not zero, ascending, each group in one buffer of the pool. `send` owns the buffer from then on and gives it
-   * back when it is done. What cannot be read in one copy is read from another. Throws BLOCK_MISSING, BLOCK_CORRUPT (encrypted ones), INDEX_PAGE_DAMAGED,
-   * REPOSITORY_IO.
+   * back when it is done; it is not called before `turn` resolves. Reading begins at once, some groups ahead of what is sent, as far as the pool has
+   * buffers to spare: a store that is far away is asked for several parts at the same time. What cannot be read in one copy is read from another. Throws
+   * BLOCK_MISSING, BLOCK_CORRUPT (encrypted ones), INDEX_PAGE_DAMAGED, REPOSITORY_IO.
    */
   async read(
     firstBlock: number,
     count: number,
     pool: BufferPool,
     send: (group: readonly StoredBlockView[], buffer: Buffer) => Promise<void>,
+    turn: Promise<void> = Promise.resolve(),
   ): Promise<void> {
-    const wanted = await this.locate(firstBlock, Math.min(firstBlock + count, this.blocks));
-    for (let from = 0; from < wanted.length;) {
-      const to = endOfRun(wanted, from, pool.bufferBytes);
-      const group = wanted.slice(from, to);
-      let read: { views: StoredBlockView[]; buffer: Buffer } | undefined;
-      try {
-        read = await this.readGroup(group, pool);
-      } catch (error) {
-        if (!isDamage(error)) throw error;
+    const groups = groupsOf(await this.locate(firstBlock, Math.min(firstBlock + count, this.blocks)), pool.bufferBytes);
+    const ahead = new ReadAhead(groups, (group, buffer) => this.readGroup(group, buffer), pool);
+    try {
+      ahead.fill();
+      await turn;
+      for (const group of groups) {
+        const read = await ahead.take();
+        ahead.fill();
+        if (read) await send(read.views, read.buffer);
+        else {
+          // It asks for buffers itself: nobody waits for one while holding what this one needs.
+          await ahead.drop();
+          await this.sendChecked(group, pool, send);
+        }
       }
-      if (read) await send(read.views, read.buffer);
-      else await this.sendChecked(group, pool, send);
-      from = to;
+    } finally {
+      await ahead.drop();
     }
   }
 
@@ -120,26 +129,87 @@ export class ImageReader {
     return wanted;
   }
 
-  private async readGroup(group: readonly Wanted[], pool: BufferPool): Promise<{ views: StoredBlockView[]; buffer: Buffer }> {
+  private async readGroup(group: readonly Wanted[], buffer: Buffer): Promise<StoredBlockView[]> {
     const first = group[0] as Wanted;
     const last = group[group.length - 1] as Wanted;
     const start = first.location.offset;
     const length = last.location.offset + last.location.storedLength - start;
-    const buffer = await pool.acquire();
+    const cipher = await this.repository.blocks.cipherOf(first.location, first.digest);
+    await this.repository.blocks.readPack(first.location, start, buffer.subarray(0, length), first.digest);
+    return group.map(({ block, digest, location }) => {
+      const stored = buffer.subarray(location.offset - start, location.offset - start + location.storedLength);
+      const payload = cipher ? cipher.openBlock({ ...location, digest }, location.offset, stored) : stored;
+      return { block, digest, codec: location.codec, rawLength: location.rawLength, payload };
+    });
+  }
+}
+
+interface ReadGroup {
+  readonly views: readonly StoredBlockView[];
+  readonly buffer: Buffer;
+}
+
+/** Reads of groups that are under way, in their order. */
+class ReadAhead {
+  private readonly running: Promise<ReadGroup | undefined>[] = [];
+  private next = 0;
+
+  constructor(
+    private readonly groups: readonly (readonly Wanted[])[],
+    private readonly readInto: (group: readonly Wanted[], buffer: Buffer) => Promise<readonly StoredBlockView[]>,
+    private readonly pool: BufferPool,
+  ) {}
+
+  /** Begins to read what is next, while there are buffers to spare. */
+  fill(): void {
+    while (this.running.length < maxReadAhead && this.next < this.groups.length) {
+      const buffer = this.pool.acquireSpare();
+      if (!buffer) return;
+      this.begin(buffer);
+    }
+  }
+
+  /** The next group; undefined when it is damaged. Throws what else keeps it from being read. */
+  async take(): Promise<ReadGroup | undefined> {
+    if (this.running.length === 0) this.begin(await this.pool.acquire());
+    return this.running.shift();
+  }
+
+  /** Gives back the buffers of what was read and not taken; it is read again when it is taken after all. */
+  async drop(): Promise<void> {
+    this.next -= this.running.length;
+    for (const group of await Promise.allSettled(this.running.splice(0))) {
+      if (group.status === 'fulfilled' && group.value) this.pool.release(group.value.buffer);
+    }
+  }
+
+  private begin(buffer: Buffer): void {
+    const reading = this.read(this.groups[this.next++] as readonly Wanted[], buffer);
+    // It is awaited later; until then it is nobody's failure.
+    reading.catch(() => undefined);
+    this.running.push(reading);
+  }
+
+  private async read(group: readonly Wanted[], buffer: Buffer): Promise<ReadGroup | undefined> {
     try {
-      const cipher = await this.repository.blocks.cipherOf(first.location, first.digest);
-      await this.repository.blocks.readPack(first.location, start, buffer.subarray(0, length), first.digest);
-      const views = group.map(({ block, digest, location }) => {
-        const stored = buffer.subarray(location.offset - start, location.offset - start + location.storedLength);
-        const payload = cipher ? cipher.openBlock({ ...location, digest }, location.offset, stored) : stored;
-        return { block, digest, codec: location.codec, rawLength: location.rawLength, payload };
-      });
-      return { views, buffer };
+      return { views: await this.readInto(group, buffer), buffer };
     } catch (error) {
-      pool.release(buffer);
+      this.pool.release(buffer);
+      if (isDamage(error)) return undefined;
       throw error;
     }
   }
+}
+
+/** Blocks that lie one behind the other in one pack and fit into a buffer together. */
+function groupsOf(wanted: readonly Wanted[], maxBytes: number): (readonly Wanted[])[] {
+  const groups: (readonly Wanted[])[] = [];
+  for (let from = 0; from < wanted.length;) {
+    const to = endOfRun(wanted, from, maxBytes);
+    groups.push(wanted.slice(from, to));
+    from = to;
+  }
+  return groups;
 }
 
 /** End of the longest run of blocks that lie one behind the other in one pack and fit into a buffer. */
