@@ -1,8 +1,9 @@
 /**
- * Worker VMs that die, hang, are cut off or have a wrong clock; storage that fills up and uploads that break off; tokens that were used or are
- * too old; a new CA: at seeded moments. Each time: nothing is left in the engine, older points are intact, and the job ends well or says why.
+ * Worker VMs that die, hang, are cut off, come up late or have a wrong clock; storage, repositories and memory that fill up and uploads that break
+ * off; tokens that were used or are too old; a new CA: at seeded moments. Each time: nothing is left in the engine, older points are intact, and the job ends well or says why.
  * `TIDEMARK_SEED` chooses other moments. What runs in the VMs is their program as a process.
  */
+import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { eventually, startNode } from '../harness/child';
@@ -32,7 +33,8 @@ const plan = {
 /** What an installation has anyway, in less time. */
 const environment = {
   TIDEMARK_WORKER_VMS__LOST_MS: '8000',
-  TIDEMARK_WORKER_VMS__ENROLMENT_MS: '15000',
+  TIDEMARK_WORKER_VMS__ENROLMENT_MS: '40000',
+  TIDEMARK_WORKER_VMS__TOKEN_MS: '12000',
   TIDEMARK_WORKER_VMS__SHUTDOWN_MS: '5000',
 };
 const mib = 1024 ** 2;
@@ -161,6 +163,51 @@ describe(`worker VMs in trouble (seed ${seed})`, () => {
     240_000,
   );
 
+  /** A file system of its own, in memory, for the time of `work`. */
+  async function withSmallDisk<T>(folder: string, size: string, work: () => Promise<T>): Promise<T> {
+    fs.mkdirSync(folder, { recursive: true });
+    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${size},mode=700`, 'tmpfs', folder]);
+    try {
+      return await work();
+    } finally {
+      await eventually('unmount', 10_000, () => {
+        execFileSync('umount', [folder], { stdio: 'ignore' });
+        return true;
+      });
+    }
+  }
+
+  it('a repository that gets full in the middle fails the run and says so; older points stay, and it goes on with space', async () => {
+    const tight = path.join(site.folder, 'tight');
+    await withSmallDisk(tight, '640m', async () => {
+      const [repository, ballast] = [path.join(tight, 'repository'), path.join(tight, 'ballast')];
+      await site.installation.cli('repository', 'add', 'tight', '--location', repository, '--no-encryption');
+      await site.installation.cli('job', 'create', 'tight', '--repository', 'tight', '--vm', 'prey');
+      const [older] = (await site.run('tight')).tasks;
+      expect(older?.failure).toBeNull();
+      // Above the mark under which no backup begins, below what this one writes.
+      const { bavail, bsize } = fs.statfsSync(tight);
+      const leftBytes = (20 + Math.floor(next() * 20)) * mib;
+      fs.writeFileSync(ballast, Buffer.alloc(bavail * bsize - leftBytes));
+      await site.dirty('prey', 'prey-a', 100, 80, Math.floor(next() * 1e6));
+      const full = await site.run('tight');
+      expect([full.state, full.tasks[0]?.failure]).toEqual([
+        'failed',
+        expect.objectContaining({ code: 'REPOSITORY_FULL', message: expect.stringMatching(/space|full/i) }),
+      ]);
+      await engineClean(site.lab, 60_000);
+      expect(await site.pointDifferences(older as Task, repository)).toEqual([]);
+      fs.rmSync(ballast);
+      const again = await site.run('tight');
+      expect(again.tasks[0]?.failure).toBeNull();
+      for (const task of [older, again.tasks[0]]) expect(await site.pointDifferences(task as Task, repository)).toEqual([]);
+      expect((await site.session('repository', 'verify', 'tight')).state).toBe('success');
+      await engineClean(site.lab, 60_000);
+      await site.installation.cli('job', 'remove', 'tight');
+      await site.installation.cli('repository', 'remove', 'tight');
+    });
+  }, 240_000);
+
   /** A deployment into the other cluster that goes wrong by `what`, in the middle of the upload of another image. */
   async function deployWith(name: string, version: string, what: (upload: Transfer) => Promise<unknown>): Promise<Session> {
     emptyWorkerImage(site.workerImages, version, 48);
@@ -262,6 +309,45 @@ describe(`worker VMs in trouble (seed ${seed})`, () => {
     expect(items).toHaveLength(2);
     expect(await stateOf('east-a')).toBe('connected');
   }, 120_000);
+
+  it('a worker VM that comes up when its token is good no more is started again with another one', async () => {
+    await site.lab.control('POST', '/worker-vms', { bootDelaySeconds: 14 + Math.floor(next() * 4) });
+    const { id } = await site.session('worker', 'deploy', '--cluster', 'west', '--name', 'west-d', '--no-wait');
+    const consoleText = async () => {
+      const vmId = (await vm('west-d'))?.id;
+      if (vmId === undefined) return '';
+      return (await site.lab.control<{ text: string }>('GET', `/vms/${vmId}/console`)).text;
+    };
+    await eventually('the refusal', 90_000, async () => /ENROLMENT_TOKEN_INVALID/.test(await consoleText()) || undefined, 50);
+    const session = await ended(id);
+    expect([session.state, session.tasks[0]?.failure ?? null]).toEqual(['success', null]);
+    expect(await stateOf('west-d')).toBe('connected');
+    expect(await consoleText()).toMatch(/worker: runs/);
+    expect(await consoleText()).not.toContain('tmk1.');
+    const { items } = await site.installation.json<{ items: { name: string }[] }>('worker', 'list');
+    expect(items.filter(({ name }) => name === 'west-d')).toHaveLength(1);
+    expect((await site.session('worker', 'remove', 'west-d')).state).toBe('success');
+    await expectNoHalfWorker();
+  }, 120_000);
+
+  it('memory that a worker writes to and that is full stops no backup, and is told', async () => {
+    const scratch = path.join(site.lab.access.dataDir, 'hosts', 'vms', (await vm('east-a'))?.id ?? '', 'worker');
+    const overlap = async () => (await site.installation.json<{ overlap: object | null }>('cert', 'status')).overlap;
+    await withSmallDisk(scratch, '64k', async () => {
+      expect(() => fs.writeFileSync(path.join(scratch, 'ballast'), Buffer.alloc(mib))).toThrow(/ENOSPC/);
+      // What makes a worker write in the middle of its work: new trust.
+      const session = await during(() => site.installation.cli('cert', 'rotate-ca'));
+      await expectSound(session);
+      expect(session.tasks[0]?.notes.filter(({ code }) => code === 'worker-lost')).toEqual([]);
+      const tested = await site.installation.tryCli('worker', 'test', 'east-a');
+      expect([tested.code, tested.stdout]).toEqual([1, expect.stringMatching(/scratch[^]*(ENOSPC|nothing can be written)/)]);
+      // Nobody takes the old CA away from a worker that could not keep the new one.
+      expect(await overlap()).not.toBeNull();
+      expect(await stateOf('east-a')).toBe('connected');
+    });
+    await eventually('the worker to follow', 90_000, async () => (await overlap()) === null || undefined, 500);
+    expect(await stateOf('east-a')).toBe('connected');
+  }, 240_000);
 
   it('a new CA while a backup runs interrupts nothing', async () => {
     const session = await during(() => site.installation.cli('cert', 'rotate-ca'));

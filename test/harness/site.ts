@@ -178,7 +178,7 @@ export class Site implements AsyncDisposable {
   }
 
   /** Every disk of a task's point, read without any server, against the capture; the differences, empty when there is none. */
-  async pointDifferences(task: Task): Promise<string[]> {
+  async pointDifferences(task: Task, repository = this.repository): Promise<string[]> {
     const differences: string[] = [];
     for (const disk of task.disks) {
       const out = path.join(this.folder, `read-${disk.diskId}.raw`);
@@ -187,7 +187,7 @@ export class Site implements AsyncDisposable {
         'point',
         'read',
         '--repository',
-        this.repository,
+        repository,
         '--point',
         task.pointId ?? '',
         '--disk',
