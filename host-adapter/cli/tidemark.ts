@@ -23,6 +23,19 @@ function isRole(argv: readonly string[]): boolean {
   return noun !== undefined && noun in roles && (next === undefined || next.startsWith('-'));
 }
 
+function asksForHelp(argv: readonly string[]): boolean {
+  return argv.length === 2 && (argv[1] === '--help' || argv[1] === '-h');
+}
+
+/** `plugin --help`: the commands about it and the role itself. There are no commands about the server. */
+async function helpOn(noun: string): Promise<number> {
+  if (noun !== 'server') {
+    await runCli([noun, '--help'], process);
+    process.stdout.write('\nWithout a command it is the role itself:\n\n');
+  }
+  return load(roles[noun] ?? '').main(['--help']);
+}
+
 function isOffline(argv: readonly string[]): boolean {
   return argv[0] === 'point' && (argv[1] === 'read' || argv.includes('--offline'));
 }
@@ -33,6 +46,7 @@ function load(relative: string): Program {
 }
 
 async function main(argv: string[]): Promise<number> {
+  if (isRole(argv) && asksForHelp(argv)) return helpOn(argv[0] ?? '');
   if (isRole(argv)) return load(roles[argv[0] ?? ''] ?? '').main(argv.slice(1));
   if (isOffline(argv)) return load('mover/offline/main.js').main(argv.filter((word) => word !== '--offline'));
   return runCli(argv, process);
