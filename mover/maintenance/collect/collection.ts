@@ -1,0 +1,241 @@
+/**
+ * One run of the collection: finishes older ones whose time has come, finds what nothing needs, condemns it. Each step is durable before the next, so
+ * that a run that dies at any line is gone on with by the next one. Why it is safe beside everything else: docs/formats/concurrency.md.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { CommonErrors } from '../../../common/errors/common-errors';
+import { hasCode } from '../../../common/errors/tidemark-error';
+import { RateLimit } from '../../../common/flow/rate-limit';
+import type { Logger } from '../../../common/log/logger';
+import type { CollectionPlan, CondemnedPack } from '../../format/collection-plan';
+import type { MaintenanceLease } from '../../repository/maintenance-lease';
+import { packIdOf } from '../../repository/pack-table';
+import type { Repository } from '../../repository/repository';
+import { CollectProgress } from './collect-progress';
+import type { CollectSettings } from './collect-settings';
+import type { MaintenanceMemory } from './maintenance-memory';
+import { Marker } from './marker';
+import { PlanBook } from './plan-book';
+import { Rewriter, wasteful } from './rewriter';
+import { Roots } from './roots';
+import { Sweeper } from './sweeper';
+import { youngPacks } from './young-packs';
+
+export interface CollectRequest {
+  /** Finds out and tells, changes nothing. */
+  readonly dryRun: boolean;
+  /** 0: no limit. */
+  readonly bytesPerSecond: number;
+  /** Instead of the repository's. */
+  readonly graceMs?: number;
+}
+
+export interface CollectContext {
+  readonly settings: CollectSettings;
+  readonly memory: MaintenanceMemory;
+  readonly logger: Logger;
+  readonly now: () => number;
+  /** True below the soft watermark: then grace times are cut to the least. */
+  readonly isSpaceLow: (repository: Repository) => Promise<boolean>;
+}
+
+const pollMs = 500;
+
+export class Collection {
+  readonly progress = new CollectProgress();
+  private readonly rate: RateLimit;
+  private readonly roots: Roots;
+  private readonly marker: Marker;
+
+  constructor(
+    private readonly repository: Repository,
+    readonly request: CollectRequest,
+    private readonly context: CollectContext,
+    private readonly signal: AbortSignal,
+  ) {
+    this.rate = new RateLimit(request.bytesPerSecond);
+    this.roots = new Roots(repository);
+    this.marker = new Marker(repository, this.rate, signal);
+  }
+
+  /**
+   * Throws MAINTENANCE_BUSY, MAINTENANCE_LOST, REPOSITORY_DAMAGED (what is needed cannot be found out), REPOSITORY_LOCK_LOST, CANCELLED, and as the store. What was
+   * done stays done.
+   */
+  async run(): Promise<void> {
+    if (this.request.dryRun) return this.tell();
+    const { repository, context } = this;
+    await repository.assertWritable();
+    const lease = await context.memory.lease(repository, context.settings.leaseDurationMs, context.logger);
+    try {
+      await this.collect(lease);
+    } finally {
+      await lease.release();
+    }
+  }
+
+  /** Finds out what a run would condemn. */
+  private async tell(): Promise<void> {
+    const { repository } = this;
+    await repository.refresh();
+    const known = repository.index.packs.ids();
+    await this.mark();
+    const { totals } = this.progress;
+    const young = await youngPacks(repository, this.context.now() - this.context.settings.packAgeMs);
+    const old = known.filter((id) => !young.has(id));
+    for (const { length } of this.dead(old)) {
+      totals.condemnedPacks++;
+      totals.condemnedBytes += length;
+    }
+    for (const { neededBytes } of wasteful(repository, old, this.marker.marks, this.context.settings.wasteRatio)) {
+      totals.rewrittenPacks++;
+      totals.rewrittenBytes += neededBytes;
+    }
+  }
+
+  private async collect(lease: MaintenanceLease): Promise<void> {
+    const { repository, context, signal } = this;
+    const book = await PlanBook.open(repository, lease, context.now);
+    const sweeper = new Sweeper(repository, context);
+    for (const plan of book.in('deleting')) await this.delete(book, plan);
+    const due = await this.due(book);
+    await this.adopt();
+    const known = repository.index.packs.ids();
+    await this.mark();
+    for (const plan of due) await this.finish(book, plan);
+    this.progress.totals.waitingCollections = book.in('condemned').length;
+
+    const condemned = book.condemnedPacks();
+    const young = await youngPacks(repository, context.now() - context.settings.packAgeMs);
+    const old = known.filter((id) => !condemned.has(id) && !young.has(id) && repository.index.packs.numberOf(id) !== undefined);
+    await this.condemnDead(book, old);
+    await this.rewrite(book, old);
+    if (signal.aborted) throw CommonErrors.CANCELLED({ what: 'collection' });
+    await sweeper.sweep(book);
+  }
+
+  /** Plans whose time has come, and that every writer obeys. */
+  private async due(book: PlanBook): Promise<CollectionPlan[]> {
+    const { settings, now, isSpaceLow } = this.context;
+    const waiting = book.in('condemned');
+    if (waiting.length === 0) return [];
+    const isLow = await isSpaceLow(this.repository);
+    const over = waiting.filter(
+      (plan) => now() >= Date.parse(plan.deleteAfter) || (isLow && now() >= Date.parse(plan.createdAt) + leastGrace(settings)),
+    );
+    if (over.length === 0) return [];
+    const until = performance.now() + settings.acknowledgeWaitMs;
+    for (;;) {
+      if (this.signal.aborted) throw CommonErrors.CANCELLED({ what: 'collection' });
+      const writers = (await this.repository.writers.list()).filter((writer) => !writer.isGone);
+      const obeyed = Math.min(...writers.map((writer) => writer.acknowledged));
+      if (over.every((plan) => plan.number <= obeyed) || performance.now() >= until) return over.filter((plan) => plan.number <= obeyed);
+      await sleep(pollMs, undefined, { signal: this.signal }).catch(() => undefined);
+    }
+  }
+
+  private async mark(): Promise<void> {
+    const { progress, roots, marker, repository } = this;
+    progress.begin('marking', 0);
+    for await (const root of roots.find()) {
+      await marker.mark(root);
+      progress.total = roots.points;
+      progress.done = roots.done;
+    }
+    const { packs } = repository.index;
+    progress.totals.storedBytes = packs.totalBytes;
+    for (const id of packs.ids()) progress.totals.neededBytes += marker.marks.neededBytes(packs.add(id));
+  }
+
+  /** Deletes what a plan condemned and nothing needs; what something needs after all is taken out of it. */
+  private async finish(book: PlanBook, plan: CollectionPlan): Promise<void> {
+    const { tombstones } = this.repository.points;
+    const points: string[] = [];
+    for (const id of plan.points) if ((await tombstones.look(id)) && !this.roots.inUse.has(id)) points.push(id);
+    await book.beginDeleting(plan.number, { packs: plan.packs.filter(({ id }) => !this.isNeeded(id)), points });
+    await this.delete(book, { ...plan, packs: plan.packs.filter(({ id }) => !this.isNeeded(id)) });
+  }
+
+  private async delete(book: PlanBook, plan: CollectionPlan): Promise<void> {
+    this.progress.begin('deleting', plan.packs.length);
+    await book.delete(plan.number, this.progress, this.signal);
+  }
+
+  private isNeeded(id: string): boolean {
+    const number = this.repository.index.packs.numberOf(id);
+    return number !== undefined && this.marker.marks.hasAny(number);
+  }
+
+  /** Of these, the packs that nothing needs. */
+  private dead(ids: readonly string[]): CondemnedPack[] {
+    const { packs, damagedPacks } = this.repository.index;
+    // Who knows what lies in a damaged pack: while something is missing, it may be there.
+    const isSure = (id: string) => this.marker.missing === 0 || !damagedPacks.has(id);
+    return ids.filter((id) => isSure(id) && !this.isNeeded(id)).map((id) => ({ id, length: packs.lengthOf(packs.add(id)) }));
+  }
+
+  private async condemnDead(book: PlanBook, old: readonly string[]): Promise<void> {
+    this.progress.begin('condemning', 0);
+    const taken = book.condemnedPoints();
+    const points = this.repository.points.tombstones.ids().filter((id) => !taken.has(id) && !this.roots.inUse.has(id));
+    const packs = this.dead(old);
+    if (packs.length > 0 || points.length > 0) await this.condemn(book, packs, points);
+  }
+
+  private async rewrite(book: PlanBook, old: readonly string[]): Promise<void> {
+    const { repository, context, marker, rate, progress, signal } = this;
+    const { wasteRatio, rewriteBytes, reserveBytes } = context.settings;
+    const candidates = wasteful(repository, old, marker.marks, wasteRatio);
+    if (candidates.length === 0) return;
+    const free = await repository.store.freeBytes();
+    const budget = Math.min(rewriteBytes, free === undefined ? rewriteBytes : Math.max(0, free - reserveBytes));
+    if (budget === 0) context.logger.warn('too little space to rewrite packs; remove points first', { free, reserveBytes });
+    try {
+      const done = await new Rewriter(repository, marker.marks, rate, progress, context.logger, signal).rewrite(
+        candidates,
+        wasteRatio,
+        budget,
+      );
+      if (done.length > 0) await this.condemn(book, this.lengths(done), []);
+    } catch (error) {
+      if (!hasCode(error, 'REPOSITORY_FULL')) throw error;
+      // What was condemned gives space; then there is room.
+      context.logger.warn('rewriting packs stopped: the repository is full', { error });
+    }
+  }
+
+  private async condemn(book: PlanBook, packs: readonly CondemnedPack[], points: readonly string[]): Promise<void> {
+    const { settings } = this.context;
+    const grace = Math.max(this.request.graceMs ?? this.repository.settings.graceMs, leastGrace(settings));
+    const { totals } = this.progress;
+    const deletedAfter = await book.condemn({ packs, points }, grace);
+    totals.condemnedPacks += packs.length;
+    totals.condemnedBytes += packs.reduce((sum, { length }) => sum + length, 0);
+    totals.deletedAfter = deletedAfter;
+  }
+
+  private lengths(ids: readonly string[]): CondemnedPack[] {
+    const { packs } = this.repository.index;
+    return ids.map((id) => ({ id, length: packs.lengthOf(packs.add(id)) }));
+  }
+
+  /**
+   * Packs that their maker sealed and did not live to announce become known to everybody: from then on they are packs like others. Without that, what lies
+   * in them could be needed by somebody who knows them and nobody else would see it.
+   */
+  private async adopt(): Promise<void> {
+    const { repository } = this;
+    const listed: string[] = [];
+    for await (const name of repository.store.list('packs/')) {
+      const id = packIdOf(name);
+      if (id !== undefined && repository.index.packs.numberOf(id) === undefined) listed.push(id);
+    }
+    await repository.refresh();
+    await repository.adopt(listed);
+  }
+}
+
+/** Never shorter than two leases of a writer: one that slept stops itself in that time. */
+function leastGrace({ minimumGraceMs, leaseDurationMs }: CollectSettings): number {
+  return Math.max(minimumGraceMs, 2 * leaseDurationMs);
+}

@@ -1,0 +1,81 @@
+/** What a collection clears away beside blocks: announcements that everybody has read, what ended sessions left, leftovers of writers that are gone. */
+import { announcementName, announcementOf, JOURNAL_PREFIX } from '../../format/announcement';
+import { encodeSession, sessionName } from '../../format/session-record';
+import type { Repository } from '../../repository/repository';
+import { deleteDrafts, listDrafts } from '../../sessions/drafts';
+import type { CollectContext } from './collection';
+import type { PlanBook } from './plan-book';
+import { readSession, sessionIds } from './session-records';
+
+export class Sweeper {
+  constructor(
+    private readonly repository: Repository,
+    private readonly context: CollectContext,
+  ) {}
+
+  async sweep(book: PlanBook): Promise<void> {
+    const { repository } = this;
+    const writers = await repository.writers.list();
+    await this.sweepAnnouncements(book);
+    const gone = new Set(writers.filter((writer) => writer.isGone).map((writer) => writer.instanceId));
+    await this.sweepSessions((owner) => gone.has(owner) || !writers.some((writer) => writer.instanceId === owner));
+    await this.sweepDrafts();
+    for (const instanceId of gone) if (instanceId !== repository.writerId) await repository.store.removeLeftovers(instanceId);
+    // Last: they say how far the announcements were read.
+    const obeyed = Math.min(...writers.filter((writer) => !writer.isGone).map((writer) => writer.acknowledged));
+    for (const plan of book.ended()) if (obeyed > (plan.endedAfter ?? Infinity)) await book.forget(plan.number);
+  }
+
+  /** A plan was deleted only after all writers had acknowledged it, and with that read every announcement of before. */
+  private async sweepAnnouncements(book: PlanBook): Promise<void> {
+    const read = new Map<string, number>();
+    for (const { journals } of book.in('done'))
+      for (const { instanceId, sequence } of journals) read.set(instanceId, Math.max(read.get(instanceId) ?? 0, sequence));
+    if (read.size === 0) return;
+    const found = new Map<string, number[]>();
+    for await (const name of this.repository.store.list(JOURNAL_PREFIX)) {
+      const announcement = announcementOf(name);
+      if (!announcement) continue;
+      const { instanceId, sequence } = announcement;
+      const known = found.get(instanceId);
+      if (known) known.push(sequence);
+      else found.set(instanceId, [sequence]);
+    }
+    for (const [instanceId, sequences] of found) {
+      const newest = Math.max(...sequences);
+      // The newest stays: whoever starts again with this instance id goes on from it, as everybody expects. In ascending order, so that no hole is left.
+      for (const sequence of sequences.sort((a, b) => a - b))
+        if (sequence < newest && sequence <= (read.get(instanceId) ?? 0))
+          await this.repository.store.delete(announcementName(instanceId, sequence));
+    }
+  }
+
+  /** Records of sessions that ended long ago go; open ones whose mover is gone, and that nobody took over for a whole lease, are aborted. */
+  private async sweepSessions(isGone: (owner: string) => boolean): Promise<void> {
+    const { store, keys } = this.repository;
+    const { memory, settings, logger, now } = this.context;
+    for (const id of await sessionIds(this.repository)) {
+      const name = sessionName(id);
+      const found = await readSession(this.repository, name);
+      if (!found) continue;
+      const { state, endedAt, owner, leaseDurationMs } = found.content;
+      if (state !== 'open') {
+        memory.forget(name);
+        if (now() - Date.parse(endedAt ?? '') > settings.keepSessionsMs) await store.swap(name, found.bytes, undefined);
+      } else if (owner === undefined || !isGone(owner)) memory.forget(name);
+      else if (memory.abandonedFor(name, found.bytes) >= leaseDurationMs) {
+        const aborted = { ...found.content, state: 'aborted' as const, endedAt: new Date(now()).toISOString() };
+        if (await store.swap(name, found.bytes, encodeSession(aborted, keys?.document(name))))
+          logger.info('session aborted: its mover is gone and nobody took it over', { sessionId: id, owner });
+      }
+    }
+  }
+
+  /** A session writes its record before its drafts: where there is none, or it ended, nobody needs them. */
+  private async sweepDrafts(): Promise<void> {
+    const { repository } = this;
+    const sessions = new Set((await listDrafts(repository.store)).map(({ sessionId }) => sessionId));
+    for (const id of sessions)
+      if ((await readSession(repository, sessionName(id)))?.content.state !== 'open') await deleteDrafts(repository.store, id);
+  }
+}
