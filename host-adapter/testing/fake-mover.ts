@@ -1,38 +1,23 @@
 import { Server } from '@grpc/grpc-js';
-import { defineErrors } from '../../common/errors/define-errors';
 import { timestampToWire } from '../../common/rpc/bytes';
 import { serve } from '../../common/rpc/serve';
 import { verifyTicket } from '../../common/tickets/ticket';
 import type { ProcessIdentity } from '../../common/tls/identity';
 import type { MoverRegistryServiceDefinition } from '../../proto/gen/tidemark/host/v1/MoverRegistryService';
 import type { Point } from '../../proto/gen/tidemark/mover/v1/Point';
-import type { RepositoryKeySlot } from '../../proto/gen/tidemark/mover/v1/RepositoryKeySlot';
-import type { RepositorySettings } from '../../proto/gen/tidemark/mover/v1/RepositorySettings';
 import type { RepositoryServiceDefinition } from '../../proto/gen/tidemark/mover/v1/RepositoryService';
 import type { SessionServiceDefinition } from '../../proto/gen/tidemark/mover/v1/SessionService';
 import { loadService } from '../../proto/loader';
+import { FakeRepository, moverError, type FakeSession } from './fake-repository';
 import { bind, hostClient, keepRegistered, serveOptions } from './fake-process';
-
-/** As the mover's own codes, under names that do not clash with them in one program. */
-const FakeMoverErrors = defineErrors({
-  FAKE_SESSION_ENDED: { kind: 'failure', retry: 'never', status: 'FAILED_PRECONDITION', message: () => 'The session ended.' },
-  FAKE_NOT_FOUND: { kind: 'failure', retry: 'never', status: 'NOT_FOUND', message: () => 'There is no such thing.' },
-});
-
-interface FakeSession {
-  readonly kind: string;
-  readonly pointIds: readonly string[];
-  state: 'OPEN' | 'COMMITTED' | 'ABORTED';
-  point?: Point;
-}
 
 export const fakeRecoveryKey = 'RECOV-ERYKE-Y';
 
 /** A mover in memory that speaks mover.v1 over mutual TLS. */
 export class FakeMover {
-  readonly sessions = new Map<string, FakeSession>();
-  readonly points: { point: Point; configuration: string }[] = [];
   readonly calls: string[] = [];
+  /** Below its hard mark: no new sessions. */
+  full = false;
   ticketKeysPem: readonly string[] = [];
   /** Called at CommitSession, before anything happens and after the point exists; may reject. */
   onCommit: (when: 'before' | 'after') => Promise<void> = () => Promise.resolve();
@@ -40,9 +25,34 @@ export class FakeMover {
   verifyFindings: { code: string; message: string }[] = [];
   readonly #server = new Server();
   #registration: { stop(): void } | undefined;
-  #location = '';
+  #attached = false;
 
-  constructor(private readonly identity: ProcessIdentity) {}
+  constructor(
+    private readonly identity: ProcessIdentity,
+    /** Several movers may serve the same one. */
+    readonly repository = new FakeRepository(),
+    private readonly hostName = 'fake-host',
+  ) {}
+
+  get id(): string {
+    return this.identity.self.id;
+  }
+
+  get sessions(): Map<string, FakeSession> {
+    return this.repository.sessions;
+  }
+
+  get points(): FakeRepository['points'] {
+    return this.repository.points;
+  }
+
+  get slots(): FakeRepository['slots'] {
+    return this.repository.slots;
+  }
+
+  get givenKey(): string | undefined {
+    return this.repository.givenKey;
+  }
 
   /** Serves, and registers at whatever endpoint the host has now. */
   async start(hostEndpoint: () => string): Promise<void> {
@@ -54,7 +64,7 @@ export class FakeMover {
       const reply = await client.call(
         'RegisterMover',
         {
-          process: { instanceId: 'mover-instance', bootId: 'b', protocols: ['tidemark.mover.v1'], hostName: 'fake-host', version: '0' },
+          process: { instanceId: this.id, bootId: 'b', protocols: ['tidemark.mover.v1'], hostName: this.hostName, version: '0' },
           controlEndpoint: `127.0.0.1:${port}`,
           dataEndpoints: [`127.0.0.1:${port}`],
         },
@@ -67,10 +77,10 @@ export class FakeMover {
     });
   }
 
-  settings: RepositorySettings = { blockSizeBytes: 1_048_576, compression: 'COMPRESSION_ZSTD', compressionLevel: 1 };
-  /** Secret of the key that a repository was made with. */
-  givenKey: string | undefined;
-  slots: RepositoryKeySlot[] = [];
+  /** The same mover after it was stopped, as a new process; to be started. */
+  reborn(): FakeMover {
+    return new FakeMover(this.identity, this.repository, this.hostName);
+  }
 
   stop(): void {
     this.#registration?.stop();
@@ -88,9 +98,9 @@ export class FakeMover {
 
   #repository() {
     return {
-      repositoryId: 'repository-1',
-      location: this.#location,
-      settings: this.settings,
+      repositoryId: this.repository.id,
+      location: this.repository.location,
+      settings: this.repository.settings,
       formatVersion: 1,
       pointCount: this.points.length,
       storedBytes: 0,
@@ -103,7 +113,10 @@ export class FakeMover {
 
   #serve(): void {
     const host = ['host'] as const;
-    const here = () => ({ repository: this.#repository() });
+    const here = () => {
+      if (!this.#attached) throw moverError('REPOSITORY_NOT_FOUND', 'NOT_FOUND');
+      return { repository: this.#repository() };
+    };
     serve<RepositoryServiceDefinition>(
       this.#server,
       loadService('tidemark/mover/v1/repository_service.proto', 'tidemark.mover.v1.RepositoryService').service,
@@ -111,19 +124,36 @@ export class FakeMover {
         CreateRepository: {
           roles: host,
           unary: async (request) => {
-            this.#location = request.location;
-            this.givenKey = request.key?.secret;
+            this.#attached = true;
+            this.repository.location = request.location;
+            this.repository.givenKey = request.key?.secret;
+            if (request.key) this.repository.secrets.add(request.key.secret);
             return { ...here(), recoveryKey: request.key ? fakeRecoveryKey : '' };
           },
         },
-        AttachRepository: { roles: host, unary: async () => here() },
-        DetachRepository: { roles: host, unary: async () => ({}) },
+        AttachRepository: {
+          roles: host,
+          unary: async ({ key }) => {
+            const { givenKey, secrets } = this.repository;
+            if (givenKey !== undefined && !this.#attached && !key) throw moverError('REPOSITORY_KEY_NEEDED', 'FAILED_PRECONDITION');
+            if (key && !secrets.has(key.secret)) throw moverError('REPOSITORY_KEY_WRONG', 'PERMISSION_DENIED');
+            this.#attached = true;
+            return here();
+          },
+        },
+        DetachRepository: {
+          roles: host,
+          unary: async () => {
+            this.#attached = false;
+            return {};
+          },
+        },
         GetRepository: { roles: host, unary: async () => here() },
         UpdateRepository: {
           roles: host,
           unary: async ({ compression, compressionLevel, softFreeBytes, hardFreeBytes, capacityBytes, grace }) => {
-            this.settings = {
-              ...this.settings,
+            this.repository.settings = {
+              ...this.repository.settings,
               ...(compression !== 'COMPRESSION_UNSPECIFIED' && { compression }),
               ...(compressionLevel !== 0 && { compressionLevel }),
               ...(softFreeBytes !== undefined && { softFreeBytes }),
@@ -144,7 +174,7 @@ export class FakeMover {
           roles: host,
           unary: async (request) => {
             const found = this.points.find(({ point }) => point.pointId === request.pointId);
-            if (!found) throw FakeMoverErrors.FAKE_NOT_FOUND({});
+            if (!found) throw moverError('POINT_NOT_FOUND', 'NOT_FOUND');
             return found;
           },
         },
@@ -162,6 +192,7 @@ export class FakeMover {
         AddRepositoryKeySlot: {
           roles: host,
           unary: async ({ slotId, key }) => {
+            if (key) this.repository.secrets.add(key.secret);
             this.slots.push({ slotId, kind: key?.kind ?? 'REPOSITORY_KEY_KIND_UNSPECIFIED', inUse: false });
             return { recoveryKey: key?.kind === 'REPOSITORY_KEY_KIND_RECOVERY' ? fakeRecoveryKey : '' };
           },
@@ -169,7 +200,7 @@ export class FakeMover {
         RemoveRepositoryKeySlot: {
           roles: host,
           unary: async ({ slotId }) => {
-            this.slots = this.slots.filter((slot) => slot.slotId !== slotId);
+            this.repository.slots = this.slots.filter((slot) => slot.slotId !== slotId);
             return {};
           },
         },
@@ -181,7 +212,8 @@ export class FakeMover {
     const findingsNow = () => this.verifyFindings;
     const known = (id: string): FakeSession => {
       const session = this.sessions.get(id);
-      if (!session) throw FakeMoverErrors.FAKE_NOT_FOUND({});
+      if (!session) throw moverError('SESSION_NOT_FOUND', 'NOT_FOUND');
+      if (session.owner !== this.id) throw moverError('SESSION_ELSEWHERE', 'FAILED_PRECONDITION');
       return session;
     };
     serve<SessionServiceDefinition>(
@@ -192,9 +224,13 @@ export class FakeMover {
           roles: host,
           unary: async (request) => {
             this.calls.push('open');
-            if (!this.sessions.has(request.sessionId)) {
-              this.sessions.set(request.sessionId, { kind: request.kind, pointIds: request.pointIds, state: 'OPEN' });
-            }
+            here();
+            if (this.full) throw moverError('REPOSITORY_FULL', 'RESOURCE_EXHAUSTED');
+            const session = this.sessions.get(request.sessionId);
+            if (session && session.state !== 'OPEN') throw moverError('SESSION_ENDED', 'FAILED_PRECONDITION');
+            if (session && session.owner !== this.id && !request.takeOver) throw moverError('SESSION_ELSEWHERE', 'FAILED_PRECONDITION');
+            if (session) session.owner = this.id;
+            else this.sessions.set(request.sessionId, { kind: request.kind, pointIds: request.pointIds, state: 'OPEN', owner: this.id });
             return { state: 'SESSION_STATE_OPEN' };
           },
         },
@@ -212,12 +248,12 @@ export class FakeMover {
             this.calls.push('commit');
             await this.onCommit('before');
             const session = known(request.sessionId);
-            if (session.state === 'ABORTED') throw FakeMoverErrors.FAKE_SESSION_ENDED({});
+            if (session.state === 'ABORTED') throw moverError('SESSION_ENDED', 'FAILED_PRECONDITION');
             if (session.state === 'OPEN') {
               session.state = 'COMMITTED';
               session.point = {
                 ...(request.point as unknown as Point),
-                repositoryId: 'repository-1',
+                repositoryId: this.repository.id,
                 committedAt: timestampToWire(new Date()),
               };
               this.points.push({ point: session.point, configuration: request.configuration });
@@ -231,7 +267,7 @@ export class FakeMover {
           unary: async (request) => {
             this.calls.push('abort');
             const session = this.sessions.get(request.sessionId);
-            if (session?.state === 'COMMITTED') throw FakeMoverErrors.FAKE_SESSION_ENDED({});
+            if (session?.state === 'COMMITTED') throw moverError('SESSION_ENDED', 'FAILED_PRECONDITION');
             if (session) session.state = 'ABORTED';
             return {};
           },

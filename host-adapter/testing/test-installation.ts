@@ -7,6 +7,7 @@ import type { ServerEndpoints, ServerProcess } from '../composition';
 import { serverConfigSchema } from '../config';
 import { FakeMover } from './fake-mover';
 import { FakePlugin } from './fake-plugin';
+import type { FakeRepository } from './fake-repository';
 import { enrolStranger, quiet, until } from './fake-process';
 
 export interface Answer {
@@ -77,6 +78,17 @@ export class TestInstallation {
       headers: token === '' ? {} : { authorization: `Bearer ${token}` },
     });
     return { status: answer.statusCode, body: answer.body === '' ? undefined : JSON.parse(answer.body) };
+  }
+
+  /** Enrols another fake mover and starts it; `repository` is what it serves with others. */
+  async addMover(repository: FakeRepository, hostName: string, gateway = true): Promise<FakeMover> {
+    const { body } = await this.api('POST', '/movers/enrolment-tokens', { gateway });
+    const mover = new FakeMover(await enrolStranger(this.endpoints.enrolment, (body as { token: string }).token), repository, hostName);
+    const { control } = this.endpoints;
+    this.#stops.push(() => mover.stop());
+    await mover.start(() => control);
+    await until(async () => ((await this.api('GET', `/movers/${mover.id}`)).body as { state: string }).state === 'connected');
+    return mover;
   }
 
   /** Enrols a fake plug-in and a fake mover, enables the plug-in, adds a platform, a repository and a job over all VMs. */
