@@ -11,14 +11,19 @@ const root = path.join(__dirname, '..');
 const dist = path.join(root, 'dist');
 const folders = ['common', 'mover', 'worker', 'plugin', 'host-adapter'];
 
-/** Codes that one process may raise; asked of a program of its own, since a code may be declared once in each. */
-function codesOf(folder) {
-  const modules = fs
+/** Compiled files of a process that declare errors. */
+function modulesOf(folder) {
+  return fs
     .readdirSync(path.join(dist, folder), { recursive: true })
     .filter((name) => name.endsWith('.js') && !name.endsWith('.test.js') && !name.includes('testing'))
     .map((name) => path.join(dist, folder, name))
     .filter((file) => fs.readFileSync(file, 'utf8').includes('defineErrors)('))
     .sort();
+}
+
+/** Codes that one process may raise, those of `common` included; asked of a program of its own. */
+function codesOf(folder) {
+  const modules = modulesOf(folder);
   const program = `
     for (const file of ${JSON.stringify(modules)}) require(file);
     const { declaredErrors } = require(${JSON.stringify(path.join(dist, 'common/errors/define-errors.js'))});
@@ -26,6 +31,23 @@ function codesOf(folder) {
   return JSON.parse(execFileSync(process.execPath, ['-e', program], { encoding: 'utf8', maxBuffer: 16 * 1024 * 1024 }));
 }
 
+/** Two tables with one code would be two errors under one name. */
+function assertDeclaredOnce() {
+  const places = new Map();
+  for (const folder of folders) {
+    for (const file of modulesOf(folder)) {
+      for (const [, code] of fs.readFileSync(file, 'utf8').matchAll(/^ {4}([A-Z][A-Z0-9_]+): \{$/gm)) {
+        if (places.has(code)) {
+          console.error(`${code} is declared in ${places.get(code)} and in ${path.relative(dist, file)}; give it one place`);
+          process.exit(1);
+        }
+        places.set(code, path.relative(dist, file));
+      }
+    }
+  }
+}
+
+assertDeclaredOnce();
 const documented = new Set();
 const advice = {
   never: 'do not repeat',

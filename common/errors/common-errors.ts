@@ -92,6 +92,12 @@ export const CommonErrors = defineErrors({
     message: (m: { peer: string; why: string }) =>
       `TLS with ${m.peer} fails (${m.why}): one side's certificate is over, or its CA is not trusted (any more), as after a CA rotation that this process slept through. See "tidemark cert list"; if it is this process, make a token for it ("tidemark mover enrol --again ID", or plugin; "tidemark worker enrol"), remove its folder "identity" and start it with the token.`,
   },
+  IDENTITY_REVOKED: {
+    kind: 'failure',
+    retry: 'after-operator',
+    status: 'PERMISSION_DENIED',
+    message: (m: { id: string }) => `The identity ${m.id} was removed, or is not the caller's. Enrol the process again with a new token.`,
+  },
   ENROLMENT_TOKEN_INVALID: {
     kind: 'failure',
     retry: 'after-operator',

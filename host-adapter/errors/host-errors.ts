@@ -16,12 +16,6 @@ export const HostErrors = defineErrors({
     message: (m: { startedAt: string; overlapEndsAt: string }) =>
       `The CA that was made on ${m.startedAt} has not replaced the old one everywhere yet ("tidemark cert list" shows who is missing). Wait for that; it ends on ${m.overlapEndsAt} at the latest.`,
   },
-  IDENTITY_REVOKED: {
-    kind: 'failure',
-    retry: 'after-operator',
-    status: 'PERMISSION_DENIED',
-    message: (m: { id: string }) => `The identity ${m.id} was removed, or is not the caller's. Enrol the process again with a new token.`,
-  },
   IDENTITY_UNKNOWN: {
     kind: 'failure',
     retry: 'never',

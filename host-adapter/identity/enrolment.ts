@@ -40,7 +40,7 @@ export class Enrolment {
   ): Promise<{ token: string; subjectId: string; expiresAt: Date }> {
     const known = subjectId === undefined ? undefined : await this.store.identity(subjectId);
     if (subjectId !== undefined && (known?.role !== role || known.revokedAt !== null)) {
-      throw HostErrors.IDENTITY_REVOKED({ id: subjectId });
+      throw CommonErrors.IDENTITY_REVOKED({ id: subjectId });
     }
     // A worker enrols at a plug-in, of which is not known yet whether it has a new CA.
     const pin = role === 'worker' ? this.authority.pinFor(undefined) : this.authority.certificatePem;
@@ -70,7 +70,7 @@ export class Enrolment {
   /** A worker is gone for good. Fine for unknown ids. Throws IDENTITY_REVOKED when it is not this plug-in's. */
   async revokeWorker(workerId: string, pluginId: string): Promise<void> {
     const known = await this.store.identity(workerId);
-    if (known && (known.role !== 'worker' || known.enrolledThrough !== pluginId)) throw HostErrors.IDENTITY_REVOKED({ id: workerId });
+    if (known && (known.role !== 'worker' || known.enrolledThrough !== pluginId)) throw CommonErrors.IDENTITY_REVOKED({ id: workerId });
     await this.store.revoke(workerId, this.now().toISOString());
   }
 
@@ -102,7 +102,7 @@ export class Enrolment {
   async #mustBelong(workerId: string, pluginId: string): Promise<void> {
     const known = await this.store.identity(workerId);
     if (known && (known.role !== 'worker' || known.enrolledThrough !== pluginId || known.revokedAt !== null)) {
-      throw HostErrors.IDENTITY_REVOKED({ id: workerId });
+      throw CommonErrors.IDENTITY_REVOKED({ id: workerId });
     }
   }
 
@@ -182,7 +182,7 @@ export class Enrolment {
     const known = await this.store.identity(identity.id);
     const strange = through !== undefined && known?.enrolledThrough !== through;
     if (!known || known.revokedAt !== null || known.role !== identity.role || strange) {
-      throw HostErrors.IDENTITY_REVOKED({ id: identity.id });
+      throw CommonErrors.IDENTITY_REVOKED({ id: identity.id });
     }
     const names = addresses && addresses.length > 0 ? checkAddresses(addresses) : (JSON.parse(known.addressesJson) as string[]);
     const certificateChainPem = await this.authority.issue(identity, certificateRequestPem, names);

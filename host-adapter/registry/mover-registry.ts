@@ -37,7 +37,7 @@ export class MoverRegistry {
     const { instanceId, ...process } = checkProcess(request.process, 'tidemark.mover.v1');
     for (const endpoint of [request.controlEndpoint, ...request.dataEndpoints]) splitEndpoint(endpoint);
     const identity = await this.identities.identity(id);
-    if (!identity || identity.revokedAt !== null) throw HostErrors.IDENTITY_REVOKED({ id });
+    if (!identity || identity.revokedAt !== null) throw CommonErrors.IDENTITY_REVOKED({ id });
     const known = await this.processes.mover(id);
     const leaseId = known && leaseHolds(known, this.now()) && known.instanceId === instanceId ? known.leaseId : randomUUID();
     await this.processes.putMover({

@@ -135,7 +135,7 @@ export class PluginRegistry {
 
   async #identity(id: string): Promise<IdentityRow> {
     const identity = await this.identities.identity(id);
-    if (!identity || identity.revokedAt !== null) throw HostErrors.IDENTITY_REVOKED({ id });
+    if (!identity || identity.revokedAt !== null) throw CommonErrors.IDENTITY_REVOKED({ id });
     return identity;
   }
 

@@ -46,7 +46,7 @@ export function serveWorkers(
           if (admission.isStopping()) throw OperationErrors.PLUGIN_STOPPING({});
           const workerId = workerIdOf(context);
           // Its certificate may be good for days yet.
-          if (admission.isRemoved(workerId)) throw WorkerErrors.IDENTITY_REVOKED({ id: workerId });
+          if (admission.isRemoved(workerId)) throw CommonErrors.IDENTITY_REVOKED({ id: workerId });
           return fleet.connect(workerId, requests);
         },
       },

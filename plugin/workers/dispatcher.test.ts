@@ -10,7 +10,7 @@ import type { Placement } from './tasks';
 
 /** What a worker answers; declared by the worker process. */
 const TestErrors = defineErrors({
-  WORKER_BUSY: { kind: 'failure', retry: 'after-delay', status: 'RESOURCE_EXHAUSTED', message: () => 'it runs 1 task already' },
+  WORKER_SLOTS_TAKEN: { kind: 'failure', retry: 'after-delay', status: 'RESOURCE_EXHAUSTED', message: () => 'it runs 1 task already' },
 });
 
 const own: Placement = { platformId: 'p1', clusterId: 'c1' };
@@ -311,12 +311,12 @@ describe('a slot whose worker is lost', () => {
   it('is one whose worker refuses the task too, as it has its slots full of what we gave up', async () => {
     await using at = bench();
     const full = await at.worker('a', 'c1', 1);
-    full.answer = () => ({ failure: TestErrors.WORKER_BUSY({}) });
+    full.answer = () => ({ failure: TestErrors.WORKER_SLOTS_TAKEN({}) });
     const task = await at.asked();
     await at.worker('b', 'c1', 1);
     const { signal } = new AbortController();
     const options = { correlationId: 'x', signal, progress: () => undefined };
-    expect((await at.dispatcher.runIn(task.slot!, { backupDisk: {} }, options)).failure).toMatchObject({ code: 'WORKER_BUSY' });
+    expect((await at.dispatcher.runIn(task.slot!, { backupDisk: {} }, options)).failure).toMatchObject({ code: 'WORKER_SLOTS_TAKEN' });
     expect(at.dispatcher.isUsable(task.slot!)).toBe(false);
     await at.dispatcher.exchange(task.slot!, signal);
     expect(task.slot!.workerId).toBe('b');

@@ -12,9 +12,9 @@ export type WaitingReason =
 
 /**
  * Failures of a task that another worker may not have: the worker was lost, or it still has its slots full of tasks that were given up
- * (WORKER_BUSY, declared by the worker).
+ * (WORKER_SLOTS_TAKEN, declared by the worker).
  */
-export const lostByWorker = ['WORKER_LOST', 'WORKER_BUSY'] as const;
+export const lostByWorker = ['WORKER_LOST', 'WORKER_SLOTS_TAKEN'] as const;
 
 /** A slot of one worker, held until released. */
 export interface Slot {

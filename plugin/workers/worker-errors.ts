@@ -7,12 +7,6 @@ export const WorkerErrors = defineErrors({
     status: 'NOT_FOUND',
     message: (m: { workerId: string }) => `There is no worker ${m.workerId}. List the workers to see which there are.`,
   },
-  IDENTITY_REVOKED: {
-    kind: 'failure',
-    retry: 'after-operator',
-    status: 'PERMISSION_DENIED',
-    message: (m: { id: string }) => `The identity ${m.id} was removed, or is not the caller's. Enrol the process again with a new token.`,
-  },
   WORKER_LOST: {
     kind: 'operational',
     retry: 'same-request',

@@ -212,7 +212,7 @@ describe('a device of the worker’s machine', () => {
     expect((await task.result).failure).toBeNull();
     await drained;
     const refused = await rig.plugin.run({ backupDisk: { ...order(), readScope: 'READ_SCOPE_ALLOCATED', dataPath } }).result;
-    expect(refused.failure?.code).toBe('WORKER_BUSY');
+    expect(refused.failure?.code).toBe('WORKER_SLOTS_TAKEN');
     await rig.sessions.call('AbortSession', { sessionId }, { deadlineMs: 15_000 });
     await rig.worker.stop();
     await rig.startWorker();

@@ -202,7 +202,7 @@ export const WorkerErrors = defineErrors({
     message: () =>
       "This worker's certificate has expired, or its clock is wrong. Worker VMs are made anew by themselves; enrol other workers again with a new token.",
   },
-  WORKER_BUSY: {
+  WORKER_SLOTS_TAKEN: {
     kind: 'failure',
     retry: 'after-delay',
     status: 'RESOURCE_EXHAUSTED',

@@ -108,7 +108,7 @@ describe('drain and resume', () => {
     plugin.say({ drain: {} });
     await plugin.hear('Drained', (message) => message.drained);
     plugin.say(task('a'));
-    expect((await resultOf('a')).failure?.code).toBe('WORKER_BUSY');
+    expect((await resultOf('a')).failure?.code).toBe('WORKER_SLOTS_TAKEN');
     plugin.say({ resume: {} });
     plugin.say(task('b'));
     // Judged, which it would not have been while draining.

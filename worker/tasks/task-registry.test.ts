@@ -97,8 +97,8 @@ describe('task registry', () => {
     registry.start(start('c'), false);
     await settled();
     expect(results.map((r) => [r.taskId, r.failure?.code, r.failure?.retry])).toEqual([
-      ['b', 'WORKER_BUSY', 'RETRY_ADVICE_AFTER_DELAY'],
-      ['c', 'WORKER_BUSY', 'RETRY_ADVICE_AFTER_DELAY'],
+      ['b', 'WORKER_SLOTS_TAKEN', 'RETRY_ADVICE_AFTER_DELAY'],
+      ['c', 'WORKER_SLOTS_TAKEN', 'RETRY_ADVICE_AFTER_DELAY'],
     ]);
     registry.cancelAll();
     await settled();
