@@ -5,6 +5,7 @@
  */
 import { RateLimit } from '../../common/flow/rate-limit';
 import type { Logger } from '../../common/log/logger';
+import { RepositoryErrors } from '../errors/mover-errors';
 import { hexOf } from '../format/block';
 import type { QuarantinedBlock } from '../format/quarantine';
 import { packName } from '../repository/pack-table';
@@ -28,10 +29,15 @@ export interface VerifierOptions {
   readonly logger?: Logger;
 }
 
+/** Packs whose damaged blocks are looked at once more after the walk; of further ones only points' findings tell. */
+const maxDamagedPacks = 1000;
+
 export class Verifier {
   private readonly found = new Findings();
   private readonly context: VerifyRun;
   private readonly now: () => number;
+  /** Damaged blocks found by this run, by pack. */
+  private readonly damagedBlocks = new Map<string, readonly QuarantinedBlock[]>();
 
   constructor(
     private readonly repository: Repository,
@@ -80,6 +86,7 @@ export class Verifier {
         if (!isRemoved(error)) throw error;
       }
     }
+    this.tellOfUnneeded(points);
     await new DocumentVerifier(this.context).verify();
     const { packs } = this.repository.index;
     // What lies in no pack any more cannot be damaged any more.
@@ -113,6 +120,16 @@ export class Verifier {
     }
   }
 
+  /** Damaged blocks that no point needs hurt nobody, but tell that the device fails: one finding per pack. */
+  private tellOfUnneeded(points: PointVerifier): void {
+    for (const [id, blocks] of this.damagedBlocks) {
+      const unneeded = blocks.filter(({ digest }) => !points.isKnownBad(digest) && !this.repository.index.has(Buffer.from(digest, 'hex')));
+      if (unneeded.length === 0) continue;
+      const problem = `${unneeded.length} of its blocks are damaged; no point needs them`;
+      this.found.addObject(packName(id), RepositoryErrors.PACK_DAMAGED({ pack: packName(id), problem }));
+    }
+  }
+
   private async judge(id: string, { list, whole, damaged, good }: PackReport): Promise<void> {
     const { index, quarantine } = this.repository;
     const foundAt = new Date(this.now()).toISOString();
@@ -123,14 +140,16 @@ export class Verifier {
       code: problem.code,
       foundAt,
     }));
+    const damagedPlaces = [...blocks];
+    if (blocks.length > 0 && this.damagedBlocks.size < maxDamagedPacks) this.damagedBlocks.set(id, blocks);
     if (whole) {
       this.found.addObject(packName(id), whole);
       index.damagedPacks.set(id, whole.message);
-      blocks.push(wholePack(id, foundAt));
+      damagedPlaces.push(wholePack(id, foundAt));
     }
-    if (blocks.length > 0) {
+    if (damagedPlaces.length > 0) {
       this.options.ledger?.forget(id);
-      await quarantine.add(blocks);
+      await quarantine.add(damagedPlaces);
     } else this.options.ledger?.note(id, this.now());
     // A place that is good now was put back by somebody, or read badly then.
     if (!whole && index.isQuarantined(id, 0)) await quarantine.settle(({ packId, offset }) => packId === id && offset === 0);

@@ -3,6 +3,7 @@ import { isTidemarkError } from '../../common/errors/tidemark-error';
 import { RepositoryErrors } from '../errors/mover-errors';
 import { decodeAnnouncement, announcementOf, JOURNAL_PREFIX } from '../format/announcement';
 import { decodePlan, PLAN_PREFIX, planNumberOf } from '../format/collection-plan';
+import { decodeHostDocument, HOST_DOCUMENT_PREFIX, hostDocumentNameOf } from '../format/host-document';
 import { decodeKeys, keysCopyName } from '../format/keys-document';
 import { pointIdOf } from '../format/manifest';
 import { decodeQuarantine, QUARANTINE_PREFIX, quarantineOf } from '../format/quarantine';
@@ -32,7 +33,15 @@ export class DocumentVerifier {
   /** Each mover's newest announcement: a collection leaves it, even when it deleted what is told of there. */
   private readonly newest = new Map<string, { readonly sequence: number; readonly manifests: readonly string[] }>();
   private readonly kinds: readonly DocumentKind[] = [
-    { prefix: SESSION_PREFIX, isOurs: (name) => sessionIdOf(name) !== undefined, decode: decodeSession },
+    {
+      prefix: SESSION_PREFIX,
+      isOurs: (name) => sessionIdOf(name) !== undefined,
+      decode: (bytes, name, cipher) => {
+        if (decodeSession(bytes, name, cipher).sessionId !== sessionIdOf(name))
+          throw RepositoryErrors.OBJECT_DAMAGED({ object: name, problem: 'it is the record of another session' });
+      },
+    },
+    { prefix: HOST_DOCUMENT_PREFIX, isOurs: (name) => hostDocumentNameOf(name) !== undefined, decode: decodeHostDocument },
     { prefix: TOMBSTONE_PREFIX, isOurs: (name) => tombstoneOf(name) !== undefined, decode: decodeTombstone },
     { prefix: QUARANTINE_PREFIX, isOurs: (name) => quarantineOf(name) !== undefined, decode: decodeQuarantine },
     {

@@ -61,6 +61,11 @@ export class PointVerifier {
     if (point) progress.checkedPoints++;
   }
 
+  /** True for a block or page (hex digest) that some point needs and that was found damaged. */
+  isKnownBad(digest: string): boolean {
+    return this.bad.has(digest);
+  }
+
   private async verifyDisk(place: DiskPlace): Promise<void> {
     const { disk, point } = place;
     const { progress } = this.run;

@@ -1,4 +1,5 @@
 /** The plans of a repository's collections, read and replaced; see docs/formats/concurrency.md. */
+import { hasCode } from '../../common/errors/tidemark-error';
 import {
   decodePlan,
   encodePlan,
@@ -14,17 +15,34 @@ import type { RepositoryKeys } from './repository-keys';
 
 export type StoredPlan = StoredDocument<CollectionPlan>;
 
-/** All plans, oldest first. Throws OBJECT_DAMAGED for one that cannot be read: what it condemned is not known then. Throws as `Store.readWhole`. */
-export async function* readPlans(store: Store, keys?: RepositoryKeys): AsyncGenerator<CollectionPlan> {
-  for await (const { content } of readStoredPlans(store, keys)) yield content;
+/** All plans, oldest first. Of one that cannot be read, so that what it condemned is not known, `damaged` is told. Throws as `Store.readWhole`. */
+export async function* readPlans(
+  store: Store,
+  keys: RepositoryKeys | undefined,
+  damaged: (error: unknown) => void,
+): AsyncGenerator<CollectionPlan> {
+  for await (const { content } of readStoredPlans(store, keys, damaged)) yield content;
 }
 
-/** As `readPlans`, with each plan's bytes. One that is deleted meanwhile is left out. */
-export async function* readStoredPlans(store: Store, keys?: RepositoryKeys): AsyncGenerator<StoredPlan> {
+/**
+ * As `readPlans`, with each plan's bytes. One that is deleted meanwhile is left out. Without `damaged` it throws OBJECT_DAMAGED, REPOSITORY_FORMAT_UNKNOWN
+ * for a plan that cannot be read.
+ */
+export async function* readStoredPlans(
+  store: Store,
+  keys?: RepositoryKeys,
+  damaged: (error: unknown) => void = (error) => {
+    throw error;
+  },
+): AsyncGenerator<StoredPlan> {
   const names: string[] = [];
   for await (const name of store.list(PLAN_PREFIX)) if (planNumberOf(name) !== undefined) names.push(name);
   for (const name of names.sort()) {
-    const found = await readDocument(store, keys, name, MAX_PLAN_BYTES, decodePlan);
+    const found = await readDocument(store, keys, name, MAX_PLAN_BYTES, decodePlan).catch((error: unknown) => {
+      if (!hasCode(error, 'OBJECT_DAMAGED') && !hasCode(error, 'REPOSITORY_FORMAT_UNKNOWN')) throw error;
+      damaged(error);
+      return undefined;
+    });
     if (found) yield found;
   }
 }

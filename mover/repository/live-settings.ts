@@ -68,11 +68,11 @@ export class LiveSettings {
     this.current = this.decode(await this.readBytes());
   }
 
-  /** Changes what is stored now, not what was stored when it was read. Throws ARGUMENT_INVALID, and as `Store.swap`. */
+  /** Changes what is stored now, not what was stored when it was read. Throws ARGUMENT_INVALID, REPOSITORY_FORMAT_UNKNOWN, and as `Store.swap`. */
   async update(change: SettingsChange, now: Date): Promise<void> {
     for (;;) {
       const bytes = await this.readBytes();
-      const next: SettingsDocument = { ...this.decode(bytes), ...change, changedAt: now.toISOString() };
+      const next: SettingsDocument = { ...this.decode(bytes, true), ...change, changedAt: now.toISOString() };
       assertValidSettings(next);
       const content = encodeSettings(next, this.keys?.document(SETTINGS_NAME));
       if (!(await (bytes ? this.store.swap(SETTINGS_NAME, bytes, content) : this.store.putNew(SETTINGS_NAME, content)))) continue;
@@ -81,13 +81,15 @@ export class LiveSettings {
     }
   }
 
-  private decode(bytes: Buffer | undefined): SettingsDocument {
+  private decode(bytes: Buffer | undefined, isToBeChanged = false): SettingsDocument {
     if (!bytes) return this.initial;
     try {
       return decodeSettings(bytes, this.keys?.document(SETTINGS_NAME));
     } catch (error) {
-      if (!hasCode(error, 'OBJECT_DAMAGED')) throw error;
-      this.logger.warn('the settings of a repository are damaged; those of its creation are used until they are set again', { error });
+      // A newer version, or a flipped bit in the number: no reason not to restore either, but not to be overwritten.
+      const isUnknown = hasCode(error, 'REPOSITORY_FORMAT_UNKNOWN') && !isToBeChanged;
+      if (!isUnknown && !hasCode(error, 'OBJECT_DAMAGED')) throw error;
+      this.logger.warn('the settings of a repository cannot be read; those of its creation are used until they are set again', { error });
       return this.initial;
     }
   }

@@ -111,7 +111,7 @@ export class Repository {
   ) {
     this.digestKey = digestKeyOf(header, keys);
     this.writers = new Writers(store);
-    this.follower = new CollectionFollower(store, index, keys);
+    this.follower = new CollectionFollower(store, index, keys, logger);
     blocks.refreshBy(() => this.refresh());
   }
 
