@@ -13,22 +13,25 @@ import { DataPortServer } from './data-port/data-port-server';
 import { ControlServer } from './grpc/control-server';
 import { serveDocuments } from './grpc/document-service';
 import { serveHealth } from '../common/rpc/health-service';
+import { serveMaintenance } from './grpc/maintenance-service';
 import { serveRepositories } from './grpc/repository-service';
 import { serveSessions } from './grpc/session-service';
 import { HostLink } from './host/host-link';
 import { KnownTicketKeys } from './host/known-ticket-keys';
+import { Maintenance } from './maintenance/maintenance';
 import { VerifyOperations } from './maintenance/verify-operations';
 import { AttachedRepositories, type RepositoryListener } from './repository/attached-repositories';
 import { SessionManager } from './sessions/session-manager';
 
 /** Contract packages and protocols spoken. */
 export const moverProtocols = ['tidemark.mover.v1', 'tidemark-data/1'] as const;
-export const moverCapabilities = ['directory-repository', 'verify'] as const;
+export const moverCapabilities = ['directory-repository', 'verify', 'collect'] as const;
 
 const tokens = {
   keys: Symbol('keys') as InjectionToken<KnownTicketKeys>,
   sessions: Symbol('sessions') as InjectionToken<SessionManager>,
   verifications: Symbol('verifications') as InjectionToken<VerifyOperations>,
+  maintenance: Symbol('maintenance') as InjectionToken<Maintenance>,
   repositories: Symbol('repositories') as InjectionToken<AttachedRepositories>,
   dataPort: Symbol('dataPort') as InjectionToken<DataPortServer>,
   control: Symbol('control') as InjectionToken<ControlServer>,
@@ -67,18 +70,22 @@ export function composeMover(
       ),
   );
   once(tokens.verifications, () => new VerifyOperations(logger, path.join(config.dataFolder, 'cache')));
+  once(tokens.maintenance, () => new Maintenance(logger, { settings: { leaseDurationMs: config.lockLeaseMs } }));
   once(tokens.repositories, (c) => {
     const sessions = c.resolve(tokens.sessions);
     const verifications = c.resolve(tokens.verifications);
+    const maintenance = c.resolve(tokens.maintenance);
     const listener: RepositoryListener = {
       attached: (repository) => sessions.load(repository),
       detaching: async (repository) => {
         await sessions.unload(repository);
         await verifications.stop(repository);
+        await maintenance.stop(repository);
       },
       lost: async (repository) => {
         await sessions.forget(repository);
         await verifications.stop(repository);
+        await maintenance.stop(repository);
       },
     };
     const options = {
@@ -107,6 +114,7 @@ export function composeMover(
     const sessions = c.resolve(tokens.sessions);
     serveRepositories(control.server, repositories, sessions, c.resolve(tokens.verifications), options);
     serveSessions(control.server, repositories, sessions, options);
+    serveMaintenance(control.server, repositories, c.resolve(tokens.maintenance), options);
     serveDocuments(control.server, repositories, options);
     serveHealth(control.server, ['host'], options);
     return control;
@@ -133,12 +141,14 @@ export function composeMover(
   );
   const sessions = scope.resolve(tokens.sessions);
   const verifications = scope.resolve(tokens.verifications);
+  const maintenance = scope.resolve(tokens.maintenance);
   return {
     endpoints,
     services: [
       scope.resolve(tokens.repositories),
       { name: 'sessions', start: async () => sessions.start(), stop: () => sessions.stop() },
       { name: 'verifications', start: async () => undefined, stop: () => verifications.stop() },
+      { name: 'maintenance', start: async () => undefined, stop: () => maintenance.stop() },
       scope.resolve(tokens.dataPort),
       scope.resolve(tokens.control),
       scope.resolve(tokens.hostLink),

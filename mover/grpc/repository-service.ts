@@ -7,11 +7,13 @@ import type { Repository as RepositoryMessage } from '../../proto/gen/tidemark/m
 import type { RepositoryServiceDefinition } from '../../proto/gen/tidemark/mover/v1/RepositoryService';
 import type { StoreAccess__Output } from '../../proto/gen/tidemark/mover/v1/StoreAccess';
 import { FORMAT_VERSION } from '../format/repository-header';
+import { collectSummary } from '../maintenance/collect/summary';
 import type { VerifyOperations } from '../maintenance/verify-operations';
 import type { AttachedRepositories } from '../repository/attached-repositories';
 import type { Repository } from '../repository/repository';
 import type { SessionManager } from '../sessions/session-manager';
 import type { S3Access } from '../stores/s3/bucket';
+import { listRemovedPoints } from './maintenance-service';
 import { pointToWire } from './point-message';
 import { changeFromWire, newSettingsFromWire, settingsToWire } from './repository-settings';
 import { firstKeyFromWire, keyFromWire, keyHandlers } from './repository-keys';
@@ -84,6 +86,7 @@ export function serveRepositories(
             if ('damaged' in listed) yield { damaged: listed.damaged };
             else yield { point: pointToWire(listed.point) };
           }
+          if (request.includeRemoved) for await (const removed of listRemovedPoints(repository, request.vmId)) yield { removed };
         },
       },
       GetPoint: {
@@ -113,6 +116,7 @@ async function repositoryToWire(
 ): Promise<RepositoryMessage> {
   const verifiedSince = verifications.verifiedSince(repository);
   const { header, index, points, store } = repository;
+  const { condemnedBytes, lastCollectedAt } = await collectSummary(repository);
   return {
     ...(await settingsToWire(repository)),
     repositoryId: header.repositoryId,
@@ -125,6 +129,9 @@ async function repositoryToWire(
     openSessionCount,
     encrypted: header.encryption !== undefined,
     quarantinedBlockCount: repository.quarantine.count().damaged,
+    condemnedBytes,
+    removedPointCount: points.removedIds().length,
+    ...(lastCollectedAt && { lastCollectedAt: timestampToWire(lastCollectedAt) }),
     ...(verifiedSince && { verifiedSince: timestampToWire(verifiedSince) }),
   };
 }
