@@ -35,7 +35,7 @@ export class Candidates {
     return movers.map((mover) => {
       const { id } = mover.identity;
       return {
-        ...this.#candidate(row, mover),
+        ...this.#candidate(row, mover, nameOf(mover, movers)),
         draining: mover.drainingSince !== null,
         reach: wish.unreached.includes(id) ? 'unreached' : reachOf(endpointsOf(mover)),
         failed: wish.failed.has(id),
@@ -46,16 +46,16 @@ export class Candidates {
 
   /** For a call that opens no session: those that are drained will do too. */
   async forCalls(row: RepositoryRow, failed: ReadonlySet<string>): Promise<Candidate[]> {
-    return servers(row, await this.movers.list()).map((mover) => ({
-      ...this.#candidate(row, mover),
+    return servers(row, await this.movers.list()).map((mover, _at, movers) => ({
+      ...this.#candidate(row, mover, nameOf(mover, movers)),
       failed: failed.has(mover.identity.id),
     }));
   }
 
-  #candidate(row: RepositoryRow, { identity, process, connected }: RegisteredMover): Candidate {
+  #candidate(row: RepositoryRow, { identity, connected }: RegisteredMover, name: string): Candidate {
     return {
       moverId: identity.id,
-      name: process?.hostName ?? identity.hostName,
+      name,
       role: identity.id === row.moverId ? 'own' : 'gateway',
       connected,
       draining: false,
@@ -81,6 +81,14 @@ export function serves({ identity, gateway }: RegisteredMover, row: Pick<Reposit
 
 function servers(row: RepositoryRow, all: readonly RegisteredMover[]): RegisteredMover[] {
   return all.filter((mover) => serves(mover, row));
+}
+
+/** Its host's name; with its data port where one machine has several. */
+function nameOf(mover: RegisteredMover, all: readonly RegisteredMover[]): string {
+  const hostOf = ({ identity, process }: RegisteredMover) => process?.hostName ?? identity.hostName;
+  const isUnique = all.filter((one) => hostOf(one) === hostOf(mover)).length === 1;
+  const [endpoint] = endpointsOf(mover);
+  return isUnique || endpoint === undefined ? hostOf(mover) : `${hostOf(mover)} (${endpoint})`;
 }
 
 function endpointsOf({ registration }: RegisteredMover): readonly string[] {

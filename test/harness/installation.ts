@@ -31,6 +31,7 @@ export interface InstallationOptions {
 export class Installation {
   #child: Child | undefined;
   readonly #roles: Child[] = [];
+  readonly #gateways = new Map<string, Child>();
   #workerAddresses: readonly string[] = [];
   #moverDataPort = 0;
 
@@ -120,6 +121,53 @@ export class Installation {
     const config = path.join(folder, `${role}.json`);
     fs.writeFileSync(config, JSON.stringify({ dataFolder: path.join(folder, 'data'), ...settings, ...peer }));
     return this.startRoleAgain(role);
+  }
+
+  /** Makes this machine a gateway once more, as an administrator would on a machine of its own: token, `mover enrol`, start. Answers its id. */
+  async startGateway(name: string): Promise<string> {
+    const folder = path.join(this.folder, name);
+    fs.mkdirSync(folder, { recursive: true });
+    const known = this.#endpoints();
+    if (!known) throw new Error('the server is not up');
+    const { token, moverId } = await this.json<{ token: string; moverId: string }>('gateway', 'enrol');
+    const tokenFile = path.join(folder, 'given-token');
+    fs.writeFileSync(tokenFile, token, { mode: 0o600 });
+    const config = path.join(folder, 'mover.json');
+    await this.cli(
+      ...['mover', 'enrol', '--server', known.control, '--enrolment', known.enrolment, '--token-file', tokenFile, '--gateway'],
+      ...['--address', '127.0.0.1', '--config', config, '--data-folder', path.join(folder, 'data')],
+    );
+    // On a machine of its own the usual ports are free.
+    const ports = { listen: { address: '127.0.0.1', port: await freePort(), dataPort: await freePort() }, logLevel: 'info' };
+    fs.writeFileSync(config, JSON.stringify({ ...(JSON.parse(fs.readFileSync(config, 'utf8')) as object), ...ports }));
+    this.startGatewayAgain(name);
+    await eventually(`gateway ${name}`, 30_000, async () => {
+      const { state, gateway } = await this.json<{ state: string; gateway: boolean }>('gateway', 'show', moverId);
+      return (state === 'connected' && gateway) || undefined;
+    });
+    return moverId;
+  }
+
+  startGatewayAgain(name: string): void {
+    const folder = path.join(this.folder, name);
+    const child = startNode(launcher, ['mover', '--config', path.join(folder, 'mover.json')], path.join(folder, 'mover.log'));
+    this.#roles.push(child);
+    this.#gateways.set(name, child);
+  }
+
+  gatewayPid(name: string): number {
+    const child = this.#gateways.get(name);
+    if (!child) throw new Error(`no gateway ${name} is running`);
+    return child.pid;
+  }
+
+  /** SIGKILL. */
+  async killGateway(name: string): Promise<void> {
+    const child = this.#gateways.get(name);
+    if (!child) throw new Error(`no gateway ${name} is running`);
+    this.#roles.splice(this.#roles.indexOf(child), 1);
+    this.#gateways.delete(name);
+    await child.kill();
   }
 
   /** Starts a role that ended, as it was configured: with the certificate that it has. */

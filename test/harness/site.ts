@@ -24,6 +24,15 @@ export interface Task {
   readonly sessionId: string;
   readonly pointId: string | null;
   readonly createdId: string | null;
+  readonly waitingReason: string | null;
+  readonly attempt: number;
+  readonly path: {
+    readonly moverId: string;
+    readonly moverName: string;
+    readonly reason: string;
+    readonly message: string;
+    readonly before: readonly string[];
+  } | null;
   readonly failure: { readonly code: string; readonly message: string } | null;
   readonly notes: readonly { readonly code: string; readonly severity: string; readonly message: string }[];
   readonly disks: readonly {
