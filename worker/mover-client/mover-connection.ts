@@ -395,14 +395,17 @@ export class MoverConnection {
       return this.lose('it did not answer in time');
     }
     // What was not answered is repeated on the next one. A commit is answered once; it is waited for, and it has its deadline.
-    const isCommitting = [...this.waiting.values()].some(({ expected }) => expected === FrameType.diskCommitted);
-    if (this.address.identity !== this.identity && !isCommitting) return this.close('the own certificate was renewed');
+    if (this.address.identity !== this.identity && !this.isCommitting()) return this.close('the own certificate was renewed');
     if (now - this.lastSentAt >= pingEveryMs && (this.terms as MoverTerms | undefined)) {
       const sequence = this.nextSequence();
       // A missing answer loses the connection through the deadline; the value is of no interest.
       this.expect(sequence, FrameType.pong, this.timeouts.answerMs, () => undefined).catch(() => undefined);
       void this.write(encodeFrame(FrameType.ping, { sequence }));
     }
+  }
+
+  private isCommitting(): boolean {
+    return [...this.waiting.values()].some(({ expected }) => expected === FrameType.diskCommitted);
   }
 
   private lose(reason: string, cause?: unknown, keepSocket = false): void {
