@@ -44,10 +44,12 @@ def user_data(seed):
 class Guest:
     """Starts on entering; the process is gone on leaving."""
 
-    def __init__(self, image, machine, iso, folder, memory_mib=768, clock_offset=0):
+    def __init__(self, image, machine, iso, folder, memory_mib=768, clock_offset=0, counted=False):
+        """`counted`: one CPU whose clock advances by a nanosecond with each instruction, however fast it is emulated; it waits in real time."""
         self.folder = folder
         self._clock_offset = clock_offset
         self.console_file = folder / "console.txt"
+        self._counted = counted
         self._arguments = self._command(image, machine, iso, memory_mib)
         self._process = None
         self.started = 0.0
@@ -66,7 +68,8 @@ class Guest:
             flash = ["-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={OVMF / 'OVMF_CODE_4M.fd'}", "-drive", f"if=pflash,format=raw,unit=1,file={variables}"]
         return [
             *["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-machine", chipset, "-cpu", "max", *flash],
-            *["-accel", "tcg,thread=multi,tb-size=256", "-smp", "2", "-m", str(memory_mib)],
+            *["-accel", f"tcg,thread={'single' if self._counted else 'multi'},tb-size=256", "-smp", "1" if self._counted else "2", "-m", str(memory_mib)],
+            *(["-icount", "shift=0,sleep=on,align=off"] if self._counted else []),
             *["-device", "virtio-scsi-pci,id=scsi0", "-drive", f"if=none,id=root,format=qcow2,file={overlay}", "-device", "scsi-hd,bus=scsi0.0,drive=root,bootindex=1"],
             # On SATA with q35, on IDE with i440fx.
             *["-drive", f"if=none,id=cd,format=raw,readonly=on,media=cdrom,file={iso}", "-device", f"ide-cd,bus=ide.{2 if chipset == 'q35' else 1},drive=cd"],
