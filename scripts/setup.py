@@ -118,4 +118,5 @@ def main():
     install_python_packages()
 
 
-main()
+if __name__ == "__main__":
+    main()

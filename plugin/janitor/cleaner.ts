@@ -13,9 +13,8 @@ import type { EngineApi, EngineDirectory } from '../protection/engine-port';
 import { endPace, startPace, transferPace } from '../protection/patience';
 import type { Patience } from '../protection/patience';
 import { removeAttachment } from './remove-attachment';
-import { removeDisk, removeVm } from './remove-restored';
+import { removeDisk, removeVm } from './remove-made';
 import { removeSnapshot } from './remove-snapshot';
-import { removeHalfMadeWorker } from './remove-worker';
 import type { CleanTools } from './clean-tools';
 import type { CleanOptions, Settlement } from './settlement';
 import { VmVerifier } from './vm-verifier';
@@ -189,8 +188,7 @@ export class Cleaner {
       case 'snapshot':
         return await removeSnapshot(this.#tools(entry), this.#verifier, entry, options);
       case 'vm':
-        if (entry.details['role'] !== 'worker') return await removeVm(this.#tools(entry), entry, options);
-        if (!this.isOwned(entry)) return await removeHalfMadeWorker(this.#tools(entry), entry, options);
+        if (!this.isOwned(entry)) return await removeVm(this.#tools(entry), entry, options);
         // A crash between the last two records of a deployment: the worker is complete and in use.
         await this.journal.kept(entry.entryId);
         return removed(entry, false);

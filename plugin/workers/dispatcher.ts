@@ -63,6 +63,7 @@ export class Dispatcher {
   constructor(
     private readonly fleet: ConnectedFleet,
     private readonly supply: WorkerSupply,
+    /** A monotonic one: nothing here is a time of day. */
     private readonly clock: Clock,
     private readonly limits: DispatcherLimits = defaultDispatcherLimits,
   ) {
