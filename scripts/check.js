@@ -15,6 +15,7 @@ const checks = [
   ['dead exports', 'knip', ['--no-progress', '--no-config-hints']],
   ['contract lint', 'buf', ['lint', 'proto']],
   ['documented errors', 'node', ['scripts/document-errors.js', '--check']],
+  ['documented events', 'node', ['scripts/document-events.js']],
   ['contract compatibility', 'buf', ['breaking', 'proto', '--against', 'proto/baseline.binpb']],
 ];
 
