@@ -6,6 +6,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import type { Logger } from '../../common/log/logger';
 import { isTidemarkError } from '../../common/errors/tidemark-error';
+import { forEachOf } from '../../common/flow/for-each-of';
 import type { PackEntry } from '../format/pack';
 import type { Store } from '../stores/store';
 import { packTraits, type BlockLocation, type LocationTest } from './block-location';
@@ -18,9 +19,12 @@ import { packIdOf, packName, PackTable } from './pack-table';
 export interface PackIndexLimits {
   /** Entries in memory before they become a run. */
   readonly memoryEntries: number;
-  /** Runs before they are merged. */
+  /** Runs of about one size before they are merged. */
   readonly maxRuns: number;
 }
+
+/** Entry lists read at a time: an object store takes its time for each. */
+const listsAtOnce = 16;
 
 export const defaultIndexLimits: PackIndexLimits = { memoryEntries: 262_144, maxRuns: 8 };
 
@@ -216,7 +220,7 @@ export class PackIndex {
   }
 
   private async readPacks(ids: Iterable<string>): Promise<void> {
-    for (const id of ids) {
+    await forEachOf(ids, listsAtOnce, async (id) => {
       try {
         const { entries, fileLength } = await this.readList(id);
         this.addPack(id, fileLength, entries);
@@ -227,7 +231,7 @@ export class PackIndex {
       }
       // While there are more entries than memory should hold, wait for the run.
       if (this.frozen && this.current.table.size >= this.limits.memoryEntries) await this.upkeep;
-    }
+    });
   }
 
   private freeze(): void {
@@ -239,12 +243,27 @@ export class PackIndex {
       const run = await this.writeRun(() => layer.table.sorted(), layer.table.size, packs);
       this.runs.unshift(run);
       this.frozen = undefined;
-      if (this.runs.length > this.limits.maxRuns) await this.merge();
+      for (let alike = this.alike(); alike; alike = this.alike()) await this.merge(alike);
     });
   }
 
-  private async merge(): Promise<void> {
-    const merged = [...this.runs];
+  /**
+   * More runs of about one size than there should be. Only such are merged, so that an entry is written again once for each size and not each time that
+   * memory is full: three times at 100 million.
+   */
+  private alike(): IndexRun[] | undefined {
+    const { memoryEntries, maxRuns } = this.limits;
+    const sizes = new Map<number, IndexRun[]>();
+    for (const run of this.runs) {
+      const size = Math.floor(Math.log(Math.max(1, run.entryCount / memoryEntries)) / Math.log(Math.max(2, maxRuns)));
+      const alike = [...(sizes.get(size) ?? []), run];
+      sizes.set(size, alike);
+      if (alike.length > maxRuns) return alike;
+    }
+    return undefined;
+  }
+
+  private async merge(merged: readonly IndexRun[]): Promise<void> {
     const packs = [...new Set(merged.flatMap((run) => run.packIds.map((id) => this.packs.numberOf(id)).filter((n) => n !== undefined)))];
     const entries = merged.reduce((sum, run) => sum + run.entryCount, 0);
     const whole = await this.writeRun(() => mergeSorted(merged.map((run) => run.records())), entries, packs);

@@ -8,7 +8,7 @@ import type { MaintenanceLease } from '../../repository/maintenance-lease';
 import { packName } from '../../repository/pack-table';
 import type { Repository } from '../../repository/repository';
 import type { CollectProgress } from './collect-progress';
-import { forEachOf } from './for-each-of';
+import { forEachOf } from '../../../common/flow/for-each-of';
 
 const deletesAtOnce = 8;
 
