@@ -8,6 +8,10 @@ import { eventually } from '../harness/child';
 import { engineClean, leftovers } from '../harness/engine-state';
 import { Installation } from '../harness/installation';
 import { Lab } from '../harness/lab';
+import { BucketPlace } from './bucket-place';
+import type { Run } from './bucket-place';
+import { FolderPlace } from './place';
+import type { Place } from './place';
 import { Report } from './report';
 import type { Session } from './report';
 import { WorkerVm } from './worker-vm';
@@ -48,6 +52,8 @@ export interface DemoOptions {
   readonly seed: number;
   /** Through a worker VM instead of the worker beside the server. */
   readonly realWorkers: boolean;
+  /** The repository in a bucket, behind two gateways. */
+  readonly gateway: boolean;
 }
 
 const amountsOf = ({ realWorkers }: DemoOptions) => (realWorkers ? fewAmounts : amounts);
@@ -60,7 +66,7 @@ export async function runDemo(options: DemoOptions): Promise<number> {
   const lab = new Lab({ folder: path.join(folder, 'lab'), plan: planWith(amountsOf(options)), clockFactor: 10, ...guests });
   const installation = new Installation(path.join(folder, 'site'));
   const workerVm = options.realWorkers ? new WorkerVm(lab, installation, report) : undefined;
-  const demo = new Demo(folder, lab, installation, report, options.seed, amountsOf(options), workerVm);
+  const demo = new Demo(folder, lab, installation, report, options, workerVm);
   const interrupted = new Promise<'interrupted'>((resolve) => process.once('SIGINT', () => resolve('interrupted')));
   try {
     await Promise.race([demo.run(), interrupted]);
@@ -76,13 +82,15 @@ export async function runDemo(options: DemoOptions): Promise<number> {
   } finally {
     await installation.stop();
     await lab.stop();
+    await demo.place.stop();
     if (report.good) fs.rmSync(folder, { recursive: true, force: true });
   }
 }
 
 class Demo {
+  readonly place: Place;
   readonly #captures: string;
-  readonly #passphraseFile: string;
+  readonly #amounts: typeof fewAmounts;
   #seed: number;
 
   constructor(
@@ -90,13 +98,18 @@ class Demo {
     private readonly lab: Lab,
     private readonly installation: Installation,
     private readonly report: Report,
-    seed: number,
-    private readonly amounts: typeof fewAmounts,
+    options: DemoOptions,
     private readonly workerVm: WorkerVm | undefined,
   ) {
     this.#captures = path.join(folder, 'captures');
-    this.#passphraseFile = path.join(folder, 'passphrase');
-    this.#seed = seed * 1000 + 1;
+    this.#amounts = amountsOf(options);
+    this.#seed = options.seed * 1000 + 1;
+    const killed: Run = {
+      vmName,
+      dirty: () => this.#dirty('shop-ledger', this.#amounts.ledger),
+      compare: (session) => this.#comparePoint(session),
+    };
+    this.place = options.gateway ? new BucketPlace(folder, lab, installation, report, killed) : new FolderPlace(folder, installation);
   }
 
   async run(): Promise<void> {
@@ -109,13 +122,14 @@ class Demo {
     const mixed = await this.#backup('mixed');
     for (const session of [full, incremental, mixed]) await this.#comparePoint(session);
     await this.#restore(mixed);
+    await this.place.mishap?.();
     await this.#killWorker();
     await this.#backup('after the crash');
     await this.#verify();
   }
 
   async #setUp(): Promise<void> {
-    const { lab, installation, report, folder } = this;
+    const { lab, installation, report } = this;
     await this.workerVm?.prepare();
     report.step('starting the oVirt lab: engine, hosts, imageio, one Linux guest');
     await lab.start();
@@ -124,7 +138,7 @@ class Demo {
       const { text } = await lab.control<{ text: string }>('GET', `/vms/${vmName}/console`);
       return /cycle \d+/i.test(text) || undefined;
     });
-    await this.#dirty('shop-ledger', this.amounts.ledger);
+    await this.#dirty('shop-ledger', this.#amounts.ledger);
     fs.mkdirSync(this.#captures);
     await lab.control('POST', '/captures', { folder: this.#captures });
     report.step('starting the backup server with plug-in, mover and worker');
@@ -150,11 +164,7 @@ class Demo {
       );
       return true;
     });
-    fs.writeFileSync(this.#passphraseFile, 'the demo has no secrets', { mode: 0o600 });
-    await installation.cli(
-      ...['repository', 'add', 'main', '--location', path.join(folder, 'repository')],
-      ...['--passphrase-file', this.#passphraseFile],
-    );
+    await this.place.add();
     if (this.workerVm) await this.workerVm.deploy('Level46');
     else await installation.cli('worker', 'policy', '--deploy-automatically', 'off');
     await installation.cli('job', 'create', 'nightly', '--repository', 'main', '--vm', vmName);
@@ -212,7 +222,7 @@ class Demo {
       return disk?.status === 'ok' || undefined;
     });
     await eventually('the new disk in the VM', 30_000, async () => {
-      await this.#dirty('shop-archive', this.amounts.archive);
+      await this.#dirty('shop-archive', this.#amounts.archive);
       return true;
     });
   }
@@ -239,24 +249,10 @@ class Demo {
     for (const disk of task.disks) {
       const out = path.join(this.folder, 'offline.raw');
       fs.rmSync(out, { force: true });
-      const repository = path.join(this.folder, 'repository');
-      await this.installation.cli(
-        'point',
-        'read',
-        '--repository',
-        repository,
-        '--passphrase-file',
-        this.#passphraseFile,
-        '--point',
-        task.pointId,
-        '--disk',
-        disk.diskId,
-        '--out',
-        out,
-      );
+      await this.place.readOffline(task.pointId, disk.diskId, out);
       const difference = await imageDifference(captureOf(this.#captures, session.id, disk.diskId), out);
       this.report.comparison(
-        `point ${task.pointId.slice(0, 8)}, ${disk.name}: offline reader against the engine's point in time`,
+        `point ${task.pointId.slice(0, 8)}, ${disk.name}: ${this.place.reader}, against the engine's point in time`,
         difference,
       );
     }

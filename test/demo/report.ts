@@ -1,6 +1,7 @@
 import { formatTable } from './table';
 
 interface Counters {
+  readonly plannedBytes: number;
   readonly readBytes: number;
   readonly transferredBytes: number;
   readonly storedBytes: number;
@@ -14,6 +15,9 @@ export interface Session {
   readonly tasks: readonly {
     readonly pointId: string | null;
     readonly createdId: string | null;
+    readonly attempt: number;
+    readonly path: { readonly moverId: string } | null;
+    readonly notes: readonly { readonly code: string }[];
     readonly failure: { readonly code: string; readonly message: string } | null;
     readonly disks: readonly {
       readonly diskId: string;
