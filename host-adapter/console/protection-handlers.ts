@@ -11,12 +11,13 @@ import type { SessionRecord } from '../jobs/session-record';
 import type { Platforms } from '../inventory/platforms';
 import type { Repositories } from '../repositories/repositories';
 import { RepositoryKeys } from '../repositories/repository-keys';
+import { changeSettings } from '../repositories/repository-settings';
 import type { PlannedRestore, RestorePlanner } from '../restores/restore-planner';
 import type { Handlers } from './handler-types';
 import { jobView, pointView, repositoryView, sessionView, taskView } from './views';
 
 type Names =
-  | `repository${'Add' | 'List' | 'Show' | 'Verify' | 'Remove' | 'KeyList' | 'KeyAdd' | 'KeyRemove' | 'KeyRotate'}`
+  | `repository${'Add' | 'List' | 'Show' | 'Edit' | 'Verify' | 'Remove' | 'KeyList' | 'KeyAdd' | 'KeyRemove' | 'KeyRotate'}`
   | `point${'List' | 'Show' | 'Verify'}`
   | `job${'Create' | 'List' | 'Show' | 'Edit' | 'Run' | 'Enable' | 'Disable' | 'Remove'}`
   | `session${'List' | 'Show' | 'Stop' | 'Retry'}`
@@ -42,7 +43,7 @@ export function protectionHandlers(parts: {
     if (!point) throw HostErrors.POINT_UNKNOWN({ point: id });
     return point;
   };
-  const names = async () => new Map((await repositories.list()).map(({ row }) => [row.id, row.name]));
+  const names = async () => new Map((await repositories.rows()).map(({ id, name }) => [id, name]));
   const jobBy = async (reference: string): Promise<StoredJob> => {
     const job = await jobs.find(reference);
     if (!job) throw HostErrors.JOB_NOT_FOUND({ job: reference });
@@ -80,6 +81,7 @@ export function protectionHandlers(parts: {
     repositoryKeyRotate: ({ id }) => keys.rotate(id),
     repositoryList: async () => ({ items: (await repositories.list()).map(repositoryView) }),
     repositoryShow: async ({ id }) => repositoryView(await repositories.show(id)),
+    repositoryEdit: async ({ id, body }) => repositoryView(await changeSettings(repositories, id, body)),
     repositoryVerify: async ({ id }) => {
       const row = await repositories.row(id);
       const vm = { platformId: '', vmId: '', vmName: row.name };

@@ -21,6 +21,7 @@ import type { TaskPath, TaskRecord } from '../jobs/task-record';
 import type { RegisteredMover } from '../registry/mover-registry';
 import type { RegisteredPlugin } from '../registry/plugin-registry';
 import { readModeOf } from '../repositories/point-mapping';
+import { settingsOf } from '../repositories/repository-settings';
 import type { RepositoryView } from '../repositories/repositories';
 import type * as S from './schemas';
 
@@ -152,7 +153,7 @@ export function repositoryView({ row, known, unavailable }: RepositoryView): z.i
     reason: unavailable?.reason ?? null,
     message: unavailable?.message ?? null,
     blockSizeBytes: known?.settings?.blockSizeBytes ?? 0,
-    compression: known?.settings?.compression === 'COMPRESSION_NONE' ? 'none' : 'zstd',
+    ...settingsOf(known),
     formatVersion: known?.formatVersion ?? 0,
     createdAt: iso(known?.createdAt),
     pointCount: Number(known?.pointCount ?? 0),

@@ -22,6 +22,7 @@ import type { MoverRegistry } from '../registry/mover-registry';
 import { listedPoint } from './point-mapping';
 import { keyToWire, type GivenKey } from './key-message';
 import { RepositorySecrets } from './repository-secrets';
+import { compressionToWire, type Compression } from './repository-settings';
 import type { OpeningSecrets } from './repository-secrets';
 
 export interface RepositoryRequest {
@@ -36,7 +37,7 @@ export interface RepositoryRequest {
   readonly gateways?: readonly string[] | undefined;
   readonly attach: boolean;
   readonly blockSizeBytes?: number | undefined;
-  readonly compression?: 'none' | 'zstd' | undefined;
+  readonly compression?: Compression | undefined;
   readonly compressionLevel?: number | undefined;
 }
 
@@ -79,7 +80,7 @@ export class Repositories {
             ...given,
             settings: {
               blockSizeBytes: request.blockSizeBytes ?? 0,
-              compression: request.compression === 'none' ? 'COMPRESSION_NONE' : 'COMPRESSION_ZSTD',
+              compression: compressionToWire(request.compression),
               compressionLevel: request.compressionLevel ?? 0,
             },
           },

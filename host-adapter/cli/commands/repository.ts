@@ -5,10 +5,11 @@ import { readAccessKeyFile } from '../../../common/secrets/access-key-file';
 import type * as S from '../../console/schemas';
 import { usage } from '../cli-failure';
 import type { CliProcess, CommandHost } from '../context';
-import { formatBytes, formatTime } from '../output';
+import { formatBytes, formatDuration, formatTime } from '../output';
 import { keyFromOptions, newPassphrase, recoveryKeyText, type GivenKey, type KeyOptions } from '../repository-key-options';
 import type { Session } from '../session-view';
 import { watchSession } from '../watch-session';
+import { compressionFrom, compressionText, repositoryEditCommand, spaceText } from './repository-edit';
 import { repositoryKeyCommands } from './repository-key';
 
 type Repository = z.infer<typeof S.Repository>;
@@ -53,15 +54,18 @@ async function keyOf(process: CliProcess, options: AddOptions): Promise<GivenKey
   return newPassphrase(process, 'choose one of --passphrase-file FILE, --key-file FILE, --no-encryption');
 }
 
-/** repository: add, list, show, verify, remove, key. */
+/** repository: add, list, show, edit, verify, remove, key. */
 export function repositoryCommands(program: Command, host: CommandHost): void {
   const repository = program.command('repository').description('where restore points are stored');
 
   const add = repository
     .command('add <name>')
     .description('make a repository in a folder of a mover or in a bucket, or take over an existing one')
-    .requiredOption('--location <location>', "absolute path on the mover's machine, or s3:https://host/bucket/prefix")
-    .option('--access-key-file <file>', 'for a bucket: a file of two lines, the id of the access key and its secret')
+    .requiredOption('--location <location>', "absolute path on the mover's machine, nfs: or smb: share, or s3:https://host/bucket/prefix")
+    .option(
+      '--access-key-file <file>',
+      'for a bucket or an SMB share: a file of two lines, the id of the access key (the user) and its secret',
+    )
     .option('--ca <file>', "for a bucket: PEM of the CA that signed the server's certificate, when it is none of the public ones")
     .option('--passphrase-file <file>', 'encrypt with a passphrase of at least 12 characters; asked for when nothing else is said')
     .option('--key-file <file>', 'encrypt with a key: 64 hexadecimal digits, as "openssl rand -hex 32" makes them')
@@ -75,7 +79,7 @@ export function repositoryCommands(program: Command, host: CommandHost): void {
       [],
     )
     .option('--attach', 'take over the repository that is there')
-    .option('--compression <kind>', 'zstd or none')
+    .option('--compression <kind>', 'none, lz4, zstd or zstd:1 to zstd:19')
     .addHelpText(
       'after',
       '\nExample:\n  tidemark repository add main --location /srv/backup --passphrase-file passphrase' +
@@ -92,10 +96,10 @@ export function repositoryCommands(program: Command, host: CommandHost): void {
       ...(key ? { key } : { encrypted: false }),
       ...(options.mover === undefined ? {} : { mover: options.mover }),
       ...(options.gateway.length === 0 ? {} : { gateways: options.gateway.filter((id) => id !== 'any') }),
-      ...(options.compression === undefined ? {} : { compression: options.compression }),
+      ...(options.compression === undefined ? {} : compressionFrom(options.compression)),
     });
     const recovery = r.recoveryKey === null ? '' : `\n${recoveryKeyText(r.recoveryKey)}`;
-    output.done(`repository ${r.name} is ready: ${r.pointCount} points, ${formatBytes(r.freeBytes)} free${recovery}`, r);
+    output.done(`repository ${r.name} is ready: ${r.pointCount} points, ${spaceText(r)}${recovery}`, r);
   });
 
   host.run(repository.command('list').description('list repositories'), async ({ api, output }) => {
@@ -108,7 +112,11 @@ export function repositoryCommands(program: Command, host: CommandHost): void {
         { title: 'state', value: (r) => r.reason ?? r.state },
         { title: 'points', align: 'right', value: (r) => r.pointCount },
         { title: 'stored', align: 'right', value: (r) => formatBytes(r.storedBytes) },
-        { title: 'free', align: 'right', value: (r) => formatBytes(r.freeBytes) },
+        {
+          title: 'free',
+          align: 'right',
+          value: (r) => (r.freeBytesKnown ? formatBytes(r.freeBytes) : '?') + (r.space === 'enough' ? '' : ` (${r.space})`),
+        },
       ],
       'there is no repository; run: tidemark repository add',
     );
@@ -125,8 +133,10 @@ export function repositoryCommands(program: Command, host: CommandHost): void {
       ['state', r.message ?? r.state],
       ['points', r.pointCount],
       ['stored', `${formatBytes(r.storedBytes)} in ${r.blockCount} blocks of up to ${formatBytes(r.blockSizeBytes)}`],
-      ['free', formatBytes(r.freeBytes)],
-      ['compression', r.compression],
+      ['space', spaceText(r)],
+      ['capacity', r.capacityBytes === 0 ? undefined : formatBytes(r.capacityBytes)],
+      ['grace', formatDuration(r.graceMs)],
+      ['compression', compressionText(r)],
       ['encrypted', r.encrypted ? 'yes' : 'no'],
       ['open sessions', r.openSessionCount],
       ['created', formatTime(r.createdAt)],
@@ -156,6 +166,7 @@ export function repositoryCommands(program: Command, host: CommandHost): void {
     },
   );
 
+  repositoryEditCommand(repository, host);
   repositoryKeyCommands(repository, host);
 
   host.run(

@@ -13,6 +13,13 @@ export const protectionRoutes = {
   },
   repositoryList: { method: 'GET', path: '/repositories', summary: 'Repositories.', reply: S.Lists.repositories },
   repositoryShow: { method: 'GET', path: '/repositories/:id', summary: 'One repository.', reply: S.Repository },
+  repositoryEdit: {
+    method: 'PATCH',
+    path: '/repositories/:id',
+    summary: 'Change compression of new blocks, watermarks, capacity or grace time.',
+    body: S.RepositoryChange,
+    reply: S.Repository,
+  },
   repositoryVerify: {
     method: 'POST',
     path: '/repositories/:id/verify',

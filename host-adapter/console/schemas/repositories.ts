@@ -8,11 +8,15 @@ export const RepositoryKey = z.object({
   /** The passphrase (at least 12 characters), the content of the key file (64 hexadecimal digits), or the recovery key. */
   secret: z.string().min(1).max(1024),
 });
+const Compression = z.enum(['none', 'lz4', 'zstd']);
+/** zstd's. */
+const CompressionLevel = z.int().min(1).max(19);
 const AddRequest = z.object({
   name: itemName,
   /**
    * `directory:<absolute path>` on the mover's machine (a bare absolute path means that too), or a bucket:
-   * `s3:https://<host>[:<port>]/<bucket>[/<prefix>][?region=<region>&addressing=path|virtual]`.
+   * `s3:https://<host>[:<port>]/<bucket>[/<prefix>][?region=<region>&addressing=path|virtual]`, or a share: mounted on the mover's machine
+   * (`nfs:/mnt/share`, `smb:/mnt/share`), or mounted by the mover (`nfs:<server>:/<export>`, `smb://<server>/<share>[/<folder>]`).
    */
   location: z.string().min(1).max(4096),
   /** Needed for a bucket. Kept by the mover, encrypted; never shown again. */
@@ -38,8 +42,8 @@ const AddRequest = z.object({
   /** True: take over an existing repository; else make a new one. */
   attach: z.boolean().default(false),
   blockSizeBytes: z.int().min(65_536).max(4_194_304).optional(),
-  compression: z.enum(['none', 'zstd']).optional(),
-  compressionLevel: z.int().min(-7).max(22).optional(),
+  compression: Compression.optional(),
+  compressionLevel: CompressionLevel.optional(),
 });
 export const RepositoryAddRequest = AddRequest.refine(({ attach, encrypted, key }) => attach || encrypted === (key !== undefined), {
   path: ['key'],
@@ -60,17 +64,39 @@ export const Repository = named(
     reason: z.string().nullable(),
     message: z.string().nullable(),
     blockSizeBytes: bytes,
-    compression: z.enum(['none', 'zstd']),
+    compression: Compression,
+    /** zstd's. */
+    compressionLevel: z.int(),
+    /** Free space below which a warning is shown, and below which no backup begins. */
+    softFreeBytes: bytes,
+    hardFreeBytes: bytes,
+    /** What it may take; 0: no limit. */
+    capacityBytes: bytes,
+    /** How long what was removed can be had back. */
+    graceMs: z.int(),
     formatVersion: z.int(),
     createdAt: optionalTime,
     pointCount: z.int(),
     storedBytes: bytes,
     freeBytes: bytes,
+    /** False where nobody can tell: freeBytes means nothing then. */
+    freeBytesKnown: z.boolean(),
+    /** Free space against the two marks: low is a warning, with full no backup begins. */
+    space: z.enum(['enough', 'low', 'full']),
     blockCount: z.int(),
     openSessionCount: z.int(),
     encrypted: z.boolean(),
   }),
 );
+/** What is absent stays; 0 bytes mean the default. */
+export const RepositoryChange = z.object({
+  compression: Compression.optional(),
+  compressionLevel: CompressionLevel.optional(),
+  softFreeBytes: bytes.optional(),
+  hardFreeBytes: bytes.optional(),
+  capacityBytes: bytes.optional(),
+  graceMs: z.int().min(0).optional(),
+});
 export const RepositoryAdded = Repository.extend({
   /** Opens the repository when every other key is lost. Shown once, kept nowhere. */
   recoveryKey: z.string().nullable(),
