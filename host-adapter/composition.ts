@@ -261,7 +261,7 @@ export async function composeServer(config: ServerConfig, given?: Logger): Promi
         slots,
         logger,
       ),
-      restore: new RestoreFlow(c.resolve(tokens.pluginConnections), repositories, moverSessions, paths, follower, slots, logger),
+      restore: new RestoreFlow(c.resolve(tokens.pluginConnections), repositories, paths, follower, slots, logger),
       verify: new VerifyFlow(repositories),
       worker: new WorkerFlow(c.resolve(tokens.pluginConnections), follower, logger),
     };

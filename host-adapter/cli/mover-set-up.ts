@@ -23,7 +23,10 @@ export interface SetUpOptions {
 }
 
 const unit = 'tidemark-mover.service';
+/** Where a package puts the unit, and where an administrator's own goes, which comes first. */
+const packagedUnit = `/usr/lib/systemd/system/${unit}`;
 const unitFolder = '/etc/systemd/system';
+const packagedConfig = '/etc/tidemark/mover.json';
 const run = promisify(execFile);
 
 /** Throws USAGE, and UNIT_NOT_INSTALLED when systemd refuses. */
@@ -90,12 +93,12 @@ function ownAddresses(): string[] {
     .map(({ address }) => address);
 }
 
-/** The unit of the package, with this configuration and, where no package put the program in place, with the program that runs now. */
+/** The packaged unit as it is; else one of our own, with this configuration and, where no package put the program in place, the program that runs now. */
 async function installUnit(config: string, tokenFile: string, dataFolder: string): Promise<void> {
   const source = fs.readFileSync(path.join(packageRoot, 'scripts', 'systemd', unit), 'utf8');
   const packaged = '/usr/bin/tidemark';
   const program = fs.existsSync(packaged) ? packaged : path.join(packageRoot, 'scripts', 'tidemark');
-  const text = source.replace('/etc/tidemark/mover.json', config).replace(packaged, program);
+  const text = source.replace(packagedConfig, config).replace(packaged, program);
   const sysusers = path.join(packageRoot, 'scripts', 'systemd', 'tidemark.sysusers');
   try {
     await run('systemd-sysusers', [sysusers]);
@@ -103,9 +106,10 @@ async function installUnit(config: string, tokenFile: string, dataFolder: string
     fs.mkdirSync(dataFolder, { recursive: true, mode: 0o700 });
     await run('chown', ['tidemark:tidemark', tokenFile, dataFolder]);
     fs.chmodSync(path.dirname(config), 0o755);
-    durableWrite(path.join(unitFolder, unit), text, 0o644);
+    if (config !== packagedConfig || !fs.existsSync(packagedUnit)) durableWrite(path.join(unitFolder, unit), text, 0o644);
     await run('systemctl', ['daemon-reload']);
-    await run('systemctl', ['enable', '--now', unit]);
+    await run('systemctl', ['enable', unit]);
+    await run('systemctl', ['restart', unit]);
   } catch (error) {
     const why = ((error as { stderr?: string }).stderr ?? '') || (error as Error).message;
     throw new CliFailure(

@@ -51,7 +51,8 @@ export class PathKeeper {
       const connected = await this.movers.isConnected(task.path.moverId);
       if (connected && silentSince === undefined && now - renewedAt < this.times.renewEveryMs) continue;
       try {
-        await this.sessions.renew(task.path.moverId, task.moverSessionId);
+        const { repositoryId } = context.session;
+        await this.sessions.renew(task.path.moverId, { sessionId: task.moverSessionId, repositoryId });
         renewedAt = now;
         silentSince = undefined;
         if (ourReasons.test(task.waitingReason ?? '')) await context.waiting(null);

@@ -70,6 +70,24 @@ export class SessionPaths {
     return found;
   }
 
+  /**
+   * Throws the task's session away; when its mover is gone, through another one, so that nothing of it is kept for it. Fine for one that was never
+   * opened. Throws what the movers say.
+   */
+  async abort(context: TaskContext): Promise<void> {
+    const { path, moverSessionId } = context.task;
+    if (!path || moverSessionId === null) return;
+    try {
+      await this.sessions.abort(path.moverId, moverSessionId);
+    } catch (error) {
+      if (!isTransient(error)) throw error;
+      const found = await this.resolve(context, new Set([path.moverId]));
+      if (found.kind !== 'chosen') throw error;
+      await this.sessions.open(found.mover.moverId, termsOf(context), true);
+      await this.sessions.abort(found.mover.moverId, moverSessionId);
+    }
+  }
+
   /** The way to the task's session as it is now, with a new ticket. */
   pathTo(context: TaskContext): Promise<DataPath> {
     return this.sessions.pathTo(context.task.path?.moverId ?? '', termsOf(context));

@@ -332,7 +332,7 @@ export class BackupFlow implements TaskFlow {
       this.logger.debug('an operation was not cancelled', { operationId: task.operationId, error });
     }
     try {
-      if (task.path) await this.moverSessions.abort(task.path.moverId, task.moverSessionId ?? '');
+      await this.paths.abort(context);
     } catch (error) {
       // Its lease ends by itself.
       this.logger.warn('a mover session could not be aborted', { sessionId: task.moverSessionId, error });

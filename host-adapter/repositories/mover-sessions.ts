@@ -62,9 +62,17 @@ export class MoverSessions {
   }
 
   /** Asks also a mover that lost its lease: it may have been the server that was away. Throws SESSION_NOT_FOUND, SESSION_ENDED, SESSION_ELSEWHERE … */
-  async renew(moverId: string, sessionId: string): Promise<void> {
+  async renew(moverId: string, { sessionId, repositoryId }: Pick<SessionTerms, 'sessionId' | 'repositoryId'>): Promise<void> {
     const mover = await this.movers.lastKnown(moverId);
-    await mover.sessions.call('RenewSession', { sessionId, leaseDuration: durationToWire(moverLeaseMs) }, { deadlineMs: 5_000 });
+    const request = { sessionId, leaseDuration: durationToWire(moverLeaseMs) };
+    try {
+      await mover.sessions.call('RenewSession', request, { deadlineMs: 5_000 });
+    } catch (error) {
+      if (!hasCode(error, 'SESSION_NOT_FOUND')) throw error;
+      // A mover that was restarted while the store was away knows its sessions once it has the repository again.
+      await this.repositories.at(repositoryId, moverId);
+      await mover.sessions.call('RenewSession', request, { deadlineMs: 5_000 });
+    }
   }
 
   /** Makes the point visible; can be repeated. */

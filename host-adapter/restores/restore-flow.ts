@@ -13,7 +13,6 @@ import { isTransient, pluginReason } from '../jobs/task-context';
 import type { TaskContext } from '../jobs/task-context';
 import { transportToWire } from '../jobs/transport';
 import type { PluginConnections } from '../registry/plugin-connections';
-import type { MoverSessions } from '../repositories/mover-sessions';
 import { Repositories } from '../repositories/repositories';
 
 /** Restores a VM, a disk or a file from one point: a reading session on the mover and an operation of the plug-in. */
@@ -21,7 +20,6 @@ export class RestoreFlow implements TaskFlow {
   constructor(
     private readonly plugins: PluginConnections,
     private readonly repositories: Repositories,
-    private readonly moverSessions: MoverSessions,
     private readonly paths: SessionPaths,
     private readonly follower: OperationFollower,
     private readonly slots: Slots,
@@ -131,7 +129,7 @@ export class RestoreFlow implements TaskFlow {
       this.logger.debug('an operation was not cancelled', { operationId: task.operationId, error });
     }
     try {
-      if (task.path) await this.moverSessions.abort(task.path.moverId, task.moverSessionId ?? '');
+      await this.paths.abort(context);
     } catch (error) {
       // Its lease ends by itself.
       this.logger.warn('a mover session could not be ended', { sessionId: task.moverSessionId, error });
