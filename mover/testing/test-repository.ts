@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto';
-import fs from 'node:fs';
 import path from 'node:path';
 import { loggerTo, type Logger } from '../../common/log/logger';
 import { Secret } from '../../common/log/redact';
@@ -14,6 +13,7 @@ import { SessionManager, type SessionManagerOptions } from '../sessions/session-
 import { makeFolder } from '../stores/make-folder';
 import type { RepositoryKey } from '../format/key-slot';
 import { DirectoryStore, type StepObserver } from '../stores/directory-store';
+import type { Store } from '../stores/store';
 
 /** A key file's content, for repositories that are encrypted. */
 export const testKey: RepositoryKey = { kind: 'key-file', secret: new Secret('5a'.repeat(32)) };
@@ -22,6 +22,8 @@ export const quiet: Logger = loggerTo(() => undefined);
 
 export interface TestRepositoryOptions extends Partial<OpenOptions> {
   readonly step?: StepObserver;
+  /** Where it lies; absent: in a folder. */
+  readonly store?: Store;
   readonly blockSizeBytes?: number;
   readonly sessions?: Partial<SessionManagerOptions>;
 }
@@ -37,10 +39,15 @@ export class TestRepository {
   static async open(folder: string, options: TestRepositoryOptions = {}): Promise<TestRepository> {
     const root = path.join(folder, 'repository');
     await makeFolder(root);
-    const store = new DirectoryStore(root, { writer: options.lock?.instanceId ?? 'test', ...(options.step && { step: options.step }) });
+    const store =
+      options.store ??
+      new DirectoryStore(root, { writer: options.lock?.instanceId ?? 'test', ...(options.step && { step: options.step }) });
     const settings = { blockSizeBytes: options.blockSizeBytes ?? 65_536, codec: 'zstd' as const, codecLevel: 1 };
     const { key } = options;
-    const isThere = fs.existsSync(path.join(root, 'tidemark-repository'));
+    const isThere = await readHeader(store).then(
+      () => true,
+      () => false,
+    );
     if (!isThere && key && key.kind !== 'slot-key')
       await createEncryptedRepository(store, 'test', settings, { ...key, kind: key.kind }, new Date());
     const made = key ? await readHeader(store) : await createRepository(store, 'test', settings, new Date());

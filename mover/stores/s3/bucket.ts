@@ -2,8 +2,10 @@
  * One bucket of an S3-compatible server: requests, their retries, and what their failures mean. Names are complete object keys. Servers differ in
  * what they honour, so only the plainest requests are made; what more a server can do is found out by {@link probeConditions}.
  */
+import { randomUUID } from 'node:crypto';
 import https from 'node:https';
 import http from 'node:http';
+import type { LookupFunction } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   AbortMultipartUploadCommand,
@@ -23,6 +25,7 @@ import type { Readable } from 'node:stream';
 import type { Secret } from '../../../common/log/redact';
 import { isTidemarkError } from '../../../common/errors/tidemark-error';
 import { RepositoryErrors } from '../../errors/mover-errors';
+import { isNotFound, statusOf, translateS3Error, wasRepeated } from './s3-errors';
 import { formatS3Location, type S3Location } from './s3-location';
 
 /** How to get in. */
@@ -49,13 +52,31 @@ export interface OpenUpload {
 /** What a write demands of the object that is there. */
 export type WriteCondition = { readonly absent: true } | { readonly etag: string };
 
+/** How patient to be; the defaults are for networks, tests have less time. */
+export interface S3Tuning {
+  /** Of a connection on which nothing moves. */
+  readonly idleTimeoutMs?: number;
+  /** Looks names up, instead of the system's resolver. */
+  readonly lookup?: LookupFunction;
+  /** Age of an upload that nobody will complete any more. */
+  readonly deadUploadMs?: number;
+}
+
 const maxSockets = 32;
 const connectTimeoutMs = 10_000;
-const requestTimeoutMs = 60_000;
-/** The SDK's own back-off has jitter and grows to 20 s: about a minute of a server that is away. */
+const idleTimeoutMs = 60_000;
+/** From the first byte of the request to the first of the answer: parts are 8 MiB, lines may be slow. */
+const requestTimeoutMs = 5 * 60_000;
+/**
+ * The SDK's "standard" mode: refusals of the moment (500, 502 to 504, 429, SlowDown and the like), broken connections and time-outs are repeated after a
+ * random part of 100 ms (throttling: 500 ms) times 2, 4, 8 ..., at most 20 s; and not at all while most requests fail. About a minute of a server that is away.
+ */
 const requestAttempts = 6;
+const retryMode = 'standard';
 /** A body that breaks off in the middle is asked for again from there. */
-const bodyAttempts = 4;
+const bodyAttempts = 5;
+/** Metadata of conditional writes: whose it was, when the answer got lost. */
+const writeIdKey = 'tidemark-write';
 
 export class Bucket {
   readonly location: string;
@@ -63,12 +84,13 @@ export class Bucket {
   private readonly agents: readonly [http.Agent, https.Agent];
   private readonly name: string;
 
-  constructor(at: S3Location, access: S3Access) {
+  constructor(at: S3Location, access: S3Access, tuning: S3Tuning = {}) {
     this.location = formatS3Location(at);
     this.name = at.bucket;
+    const common = { keepAlive: true, maxSockets, ...(tuning.lookup && { lookup: tuning.lookup }) };
     this.agents = [
-      new http.Agent({ keepAlive: true, maxSockets }),
-      new https.Agent({ keepAlive: true, maxSockets, minVersion: 'TLSv1.2', ...(access.caPem === undefined ? {} : { ca: access.caPem }) }),
+      new http.Agent(common),
+      new https.Agent({ ...common, minVersion: 'TLSv1.2', ...(access.caPem === undefined ? {} : { ca: access.caPem }) }),
     ];
     const [httpAgent, httpsAgent] = this.agents;
     this.client = new S3Client({
@@ -77,43 +99,58 @@ export class Bucket {
       forcePathStyle: at.addressing === 'path',
       credentials: { accessKeyId: access.accessKeyId, secretAccessKey: access.secretAccessKey.reveal() },
       maxAttempts: requestAttempts,
+      retryMode,
       // Checksums in trailers are refused by servers of a few years ago; what we store proves itself.
       requestChecksumCalculation: 'WHEN_REQUIRED',
       responseChecksumValidation: 'WHEN_REQUIRED',
-      requestHandler: { httpAgent, httpsAgent, connectionTimeout: connectTimeoutMs, requestTimeout: requestTimeoutMs },
+      requestHandler: {
+        httpAgent,
+        httpsAgent,
+        connectionTimeout: connectTimeoutMs,
+        // Without the next one a request that is never answered is waited for for ever.
+        throwOnRequestTimeout: true,
+        requestTimeout: requestTimeoutMs,
+        socketTimeout: tuning.idleTimeoutMs ?? idleTimeoutMs,
+      },
     });
   }
 
   /** Durable when it resolves. With a condition: false when the server says that it does not hold. */
   async put(key: string, content: Uint8Array, condition?: WriteCondition): Promise<boolean> {
-    const demand = condition === undefined ? {} : 'absent' in condition ? { IfNoneMatch: '*' } : { IfMatch: condition.etag };
+    const object = { Bucket: this.name, Key: key, Body: content, ContentLength: content.length };
+    if (!condition) {
+      await this.send(key, new PutObjectCommand(object));
+      return true;
+    }
+    const demand = 'absent' in condition ? { IfNoneMatch: '*' } : { IfMatch: condition.etag };
+    const writeId = randomUUID();
     try {
-      await this.client.send(
-        new PutObjectCommand({ Bucket: this.name, Key: key, Body: content, ContentLength: content.length, ...demand }),
-      );
+      await this.client.send(new PutObjectCommand({ ...object, ...demand, Metadata: { [writeIdKey]: writeId } }));
       return true;
     } catch (error) {
-      const status = statusOf(error);
       // 409: another conditional request for the key is under way. 404: there is no object that could have the tag.
-      if (condition && (status === 412 || status === 409 || status === 404)) return false;
-      throw this.translate(error, key);
+      if (![412, 409, 404].includes(statusOf(error) ?? 0)) throw this.translate(error, key);
+      // When an earlier attempt did it and its answer got lost, the next one meets our own object.
+      return wasRepeated(error) && (await this.writeIdOf(key)) === writeId;
     }
   }
 
   /** Undefined when there is none. Throws OBJECT_DAMAGED when it is larger than `maxBytes`. */
   async get(key: string, maxBytes: number): Promise<Fetched | undefined> {
-    try {
-      const { Body, ContentLength, ETag } = await this.client.send(new GetObjectCommand({ Bucket: this.name, Key: key }));
-      if ((ContentLength ?? 0) > maxBytes) {
-        (Body as Readable).destroy();
-        throw RepositoryErrors.OBJECT_DAMAGED({ object: key, problem: `it has ${ContentLength} bytes, more than ${maxBytes}` });
+    for (let attempt = 1; ; attempt++) {
+      try {
+        const { Body, ContentLength, ETag } = await this.client.send(new GetObjectCommand({ Bucket: this.name, Key: key }));
+        if ((ContentLength ?? 0) > maxBytes) {
+          (Body as Readable).destroy();
+          throw RepositoryErrors.OBJECT_DAMAGED({ object: key, problem: `it has ${ContentLength} bytes, more than ${maxBytes}` });
+        }
+        const chunks: Buffer[] = [];
+        for await (const chunk of Body as Readable) chunks.push(chunk as Buffer);
+        return { content: Buffer.concat(chunks), etag: ETag ?? '' };
+      } catch (error) {
+        if (isNotFound(error)) return undefined;
+        await this.pauseOrThrow(error, key, attempt);
       }
-      const chunks: Buffer[] = [];
-      for await (const chunk of Body as Readable) chunks.push(chunk as Buffer);
-      return { content: Buffer.concat(chunks), etag: ETag ?? '' };
-    } catch (error) {
-      if (isNotFound(error)) return undefined;
-      throw this.translate(error, key);
     }
   }
 
@@ -130,8 +167,7 @@ export class Bucket {
       } catch (error) {
         // The range begins at or behind the object's end.
         if (statusOf(error) === 416) return done;
-        if (isNotFound(error) || statusOf(error) !== undefined || attempt >= bodyAttempts) throw this.translate(error, key);
-        await sleep(2 ** attempt * (50 + Math.random() * 100));
+        await this.pauseOrThrow(error, key, attempt);
       }
     }
   }
@@ -235,36 +271,35 @@ export class Bucket {
     } while (after !== undefined);
   }
 
+  /** An answer that broke off in the middle is worth another attempt; what was refused is not, the SDK has repeated that by itself. */
+  private async pauseOrThrow(error: unknown, key: string, attempt: number): Promise<void> {
+    if (isTidemarkError(error) || statusOf(error) !== undefined || attempt >= bodyAttempts) throw this.translate(error, key);
+    await sleep(2 ** attempt * (50 + Math.random() * 100));
+  }
+
+  private async writeIdOf(key: string): Promise<string | undefined> {
+    try {
+      return (await this.client.send(new HeadObjectCommand({ Bucket: this.name, Key: key }))).Metadata?.[writeIdKey];
+    } catch (error) {
+      if (isNotFound(error)) return undefined;
+      throw this.translate(error, key);
+    }
+  }
+
+  private async send(key: string, command: PutObjectCommand): Promise<void> {
+    try {
+      await this.client.send(command);
+    } catch (error) {
+      throw this.translate(error, key);
+    }
+  }
+
   close(): void {
     this.client.destroy();
     for (const agent of this.agents) agent.destroy();
   }
 
   private translate(error: unknown, what: string): unknown {
-    if (isTidemarkError(error)) return error;
-    const { name = 'unknown', code } = error as { name?: string; code?: string };
-    const status = statusOf(error);
-    const invalid = (field: string, problem: string) =>
-      RepositoryErrors.REPOSITORY_LOCATION_INVALID({ field, location: this.location, problem }, { cause: error });
-    if (name === 'NoSuchBucket') return invalid('location', `there is no bucket "${this.name}"; make it first`);
-    if (name === 'InvalidAccessKeyId' || name === 'SignatureDoesNotMatch') return invalid('access', 'the server refuses the access key');
-    if (status === 401 || status === 403) {
-      return RepositoryErrors.REPOSITORY_ACCESS_DENIED({ location: this.location, what, reason: name }, { cause: error });
-    }
-    if (isNotFound(error)) return RepositoryErrors.OBJECT_NOT_FOUND({ object: what }, { cause: error });
-    if (name === 'QuotaExceeded' || name === 'XMinioStorageFull' || status === 507) {
-      return RepositoryErrors.REPOSITORY_FULL({ what: this.location }, { cause: error });
-    }
-    if (code !== undefined && /CERT|SELF_SIGNED|UNABLE_TO_VERIFY/.test(code))
-      return invalid('access', `its certificate is refused (${code})`);
-    return RepositoryErrors.REPOSITORY_IO({ what, reason: code ?? name }, { cause: error });
+    return translateS3Error(error, what, { location: this.location, bucket: this.name });
   }
-}
-
-function statusOf(error: unknown): number | undefined {
-  return (error as { $metadata?: { httpStatusCode?: number } }).$metadata?.httpStatusCode;
-}
-
-function isNotFound(error: unknown): boolean {
-  return statusOf(error) === 404 && (error as { name?: string }).name !== 'NoSuchBucket';
 }

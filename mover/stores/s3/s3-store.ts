@@ -6,7 +6,7 @@ import { randomUUID } from 'node:crypto';
 import { hasCode } from '../../../common/errors/tidemark-error';
 import { RepositoryErrors } from '../../errors/mover-errors';
 import type { ObjectWriter, Store } from '../store';
-import { Bucket, type S3Access } from './bucket';
+import { Bucket, type S3Access, type S3Tuning } from './bucket';
 import { ClaimedWrites, ConditionalWrites, probeConditions, type ExclusiveWrites } from './exclusive-writes';
 import { parseS3Location } from './s3-location';
 import { UploadWriter } from './upload-writer';
@@ -25,14 +25,19 @@ export class S3Store implements Store {
    * Connects, and finds out what the server can do. Throws REPOSITORY_LOCATION_INVALID (also for a wrong key or certificate),
    * REPOSITORY_ACCESS_DENIED, REPOSITORY_IO.
    */
-  static async open(location: string, access: S3Access, deadUploadMs = dayMs): Promise<S3Store> {
+  static async open(location: string, access: S3Access, tuning: S3Tuning = {}): Promise<S3Store> {
     const at = parseS3Location(location);
-    const bucket = new Bucket(at, access);
+    const bucket = new Bucket(at, access, tuning);
     try {
       // A list tells apart what a probe by writing could not: no bucket, no right, no server.
       for await (const first of bucket.list(at.prefix)) if (first) break;
       const tags = await probeConditions(bucket, at.prefix);
-      return new S3Store(bucket, at.prefix, tags ? new ConditionalWrites(bucket, tags) : new ClaimedWrites(bucket), deadUploadMs);
+      return new S3Store(
+        bucket,
+        at.prefix,
+        tags ? new ConditionalWrites(bucket, tags) : new ClaimedWrites(bucket),
+        tuning.deadUploadMs ?? dayMs,
+      );
     } catch (error) {
       bucket.close();
       throw error;
