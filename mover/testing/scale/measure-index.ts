@@ -1,0 +1,118 @@
+/** What opening a large repository costs, and how fast its index answers; for docs/scale.md and its test. */
+import fs from 'node:fs';
+import path from 'node:path';
+import { setImmediate } from 'node:timers/promises';
+import v8 from 'node:v8';
+import vm from 'node:vm';
+import { defaultIndexLimits, type PackIndexLimits } from '../../repository/pack-index';
+import { createRepository, defaultSettings, Repository } from '../../repository/repository';
+import { DirectoryStore } from '../../stores/directory-store';
+import { randomFrom } from '../test-disk';
+import { quiet } from '../test-repository';
+import { syntheticDigest, writeSyntheticPacks } from './synthetic-packs';
+
+/** Digests made at a time, so that they count for nothing in the memory that is measured. */
+const batch = 1000;
+
+/** Figures of one opening. Bytes and milliseconds; rates per second of processor time, which others on the machine do not take part in. */
+export interface IndexFigures {
+  readonly openMs: number;
+  readonly openCpuMs: number;
+  readonly maxRssBytes: number;
+  /** What the open repository holds, garbage apart. */
+  readonly heldBytes: number;
+  readonly rssBytes: number;
+  readonly packs: number;
+  readonly entries: number;
+  readonly hitsPerSecond: number;
+  readonly missesPerSecond: number;
+  readonly cacheBytes: number;
+}
+
+const repositoryOf = (folder: string) => path.join(folder, 'repository');
+
+/** Makes the repository below `folder`. */
+export async function makeLarge(folder: string, blocks: number): Promise<void> {
+  fs.mkdirSync(repositoryOf(folder), { recursive: true });
+  const store = new DirectoryStore(repositoryOf(folder));
+  const header = await createRepository(store, 'scale', defaultSettings, new Date());
+  await store.close();
+  await writeSyntheticPacks(repositoryOf(folder), header.repositoryId, blocks);
+}
+
+/** Opens it for writing, asks for `lookups` blocks that are there and as many that are not, and closes it. Throws when an answer is wrong. */
+export async function measureIndex(
+  folder: string,
+  blocks: number,
+  lookups: number,
+  limits: PackIndexLimits = defaultIndexLimits,
+): Promise<IndexFigures> {
+  let maxRssBytes = 0;
+  const sample = () => (maxRssBytes = Math.max(maxRssBytes, process.memoryUsage.rss()));
+  const sampler = setInterval(sample, 20);
+  const heldBefore = await heldMemory();
+  const startedAt = performance.now();
+  const startedCpu = cpuMs();
+  const repository = await Repository.open(new DirectoryStore(repositoryOf(folder)), {
+    cacheFolder: path.join(folder, 'cache'),
+    lock: { instanceId: 'scale', leaseDurationMs: 600_000, waitMs: 0 },
+    logger: quiet,
+    indexLimits: limits,
+  });
+  const openMs = performance.now() - startedAt;
+  const openCpuMs = cpuMs() - startedCpu;
+  const heldBytes = (await heldMemory()) - heldBefore;
+  const random = randomFrom(1);
+  const rate = async (expected: boolean) => {
+    let lookedMs = 0;
+    for (let done = 0; done < lookups; done += batch) {
+      const digests = Array.from({ length: batch }, () => syntheticDigest(Math.floor(random() * blocks) + (expected ? 0 : blocks)));
+      const from = cpuMs();
+      for (const digest of digests)
+        if (repository.index.has(digest) !== expected) throw new Error(`${digest.toString('hex')}: not ${String(expected)}`);
+      lookedMs += cpuMs() - from;
+      await setImmediate();
+    }
+    return (lookups / lookedMs) * 1000;
+  };
+  const hitsPerSecond = await rate(true);
+  const missesPerSecond = await rate(false);
+  sample();
+  const { count, totalEntries } = repository.index.packs;
+  const rssBytes = process.memoryUsage.rss();
+  await repository.close();
+  clearInterval(sampler);
+  sample();
+  const cache = path.join(folder, 'cache', repository.id);
+  const cacheBytes = fs.readdirSync(cache).reduce((sum, name) => sum + fs.statSync(path.join(cache, name)).size, 0);
+  return {
+    openMs,
+    openCpuMs,
+    heldBytes,
+    maxRssBytes,
+    rssBytes,
+    packs: count,
+    entries: totalEntries,
+    hitsPerSecond,
+    missesPerSecond,
+    cacheBytes,
+  };
+}
+
+/** Bytes in use once garbage is gone; memory of digests is given back between turns of the event loop only. */
+async function heldMemory(): Promise<number> {
+  v8.setFlagsFromString('--expose-gc');
+  const collectGarbage = vm.runInNewContext('gc') as () => void;
+  for (let round = 0; round < 3; round++) {
+    collectGarbage();
+    await setImmediate();
+  }
+  const { heapUsed, external } = process.memoryUsage();
+  return heapUsed + external;
+}
+
+/** Of all threads of this process. */
+function cpuMs(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
+}
