@@ -73,7 +73,8 @@ export class TaskRegistry {
     void withCorrelation({ correlationId, taskId }, async () => {
       let failure: TidemarkError | undefined;
       try {
-        if (!accepting || this.running.size >= this.slots) throw WorkerErrors.WORKER_SLOTS_TAKEN({ slots: this.slots }, { retryDelayMs: 2_000 });
+        if (!accepting || this.running.size >= this.slots)
+          throw WorkerErrors.WORKER_SLOTS_TAKEN({ slots: this.slots }, { retryDelayMs: 2_000 });
         const task = this.work.read(start);
         const aborter = new AbortController();
         const route = new MoverRoute();
