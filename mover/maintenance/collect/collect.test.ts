@@ -129,6 +129,21 @@ describe.each([
     expect(one.repository.blocks.isDurable(one.digestOf(sampleBlock(1, block)))).toBe(true);
   });
 
+  test('a point whose removal was taken back and that was removed again can be taken back again, with all its blocks', async () => {
+    await using one = await open();
+    const { collect, maintenance, clock } = maintainer();
+    const content = blocksOf(1, 6);
+    const point = await one.backup(size, content);
+    await maintenance.removePoint(one.repository, point);
+    expect(await collect(one)).toMatchObject({ condemnedPacks: 1 });
+    await maintenance.undoRemovePoint(one.repository, point);
+    await maintenance.removePoint(one.repository, point);
+    clock.aheadMs += 48 * hour;
+    expect(await collect(one)).toMatchObject({ deletedPacks: 0, deletedPoints: 0 });
+    await maintenance.undoRemovePoint(one.repository, point);
+    expect((await one.read(point)).equals(imageOf(content))).toBe(true);
+  });
+
   test('nothing is deleted before every mover that lives has acknowledged it', async () => {
     await using one = await open();
     await using two = await open('two');

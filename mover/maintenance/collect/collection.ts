@@ -15,6 +15,7 @@ import { CollectProgress } from './collect-progress';
 import type { CollectSettings } from './collect-settings';
 import type { MaintenanceMemory } from './maintenance-memory';
 import { Marker } from './marker';
+import type { PackMarks } from './pack-marks';
 import { PlanBook } from './plan-book';
 import { Rewriter, wasteful } from './rewriter';
 import { Roots } from './roots';
@@ -102,7 +103,7 @@ export class Collection {
     await this.adopt();
     const known = repository.index.packs.ids();
     await this.mark();
-    for (const plan of due) await this.finish(book, plan);
+    await this.finish(book, due);
     this.progress.totals.waitingCollections = book.in('condemned').length;
 
     const condemned = book.condemnedPacks();
@@ -147,13 +148,21 @@ export class Collection {
     for (const id of packs.ids()) progress.totals.neededBytes += marker.marks.neededBytes(packs.add(id));
   }
 
-  /** Deletes what a plan condemned and nothing needs; what something needs after all is taken out of it. */
-  private async finish(book: PlanBook, plan: CollectionPlan): Promise<void> {
+  /**
+   * Deletes what plans condemned and nothing needs; what something needs after all is taken out of them. So is what a removed point holds that is in
+   * none of these plans, because its removal was taken back in between, or is younger: undo would bring back a point without its blocks.
+   */
+  private async finish(book: PlanBook, due: readonly CollectionPlan[]): Promise<void> {
     const { tombstones } = this.repository.points;
-    const points: string[] = [];
-    for (const id of plan.points) if ((await tombstones.look(id)) && !this.roots.inUse.has(id)) points.push(id);
-    await book.beginDeleting(plan.number, { packs: plan.packs.filter(({ id }) => !this.isNeeded(id)), points });
-    await this.delete(book, { ...plan, packs: plan.packs.filter(({ id }) => !this.isNeeded(id)) });
+    const going = new Set<string>();
+    for (const id of due.flatMap((plan) => plan.points)) if ((await tombstones.look(id)) && !this.roots.inUse.has(id)) going.add(id);
+    if (due.length > 0) for await (const root of this.roots.undoable(going)) await this.marker.markUndoable(root);
+    for (const plan of due) {
+      const packs = plan.packs.filter(({ id }) => !this.isNeeded(id) && !this.isMarked(this.marker.undoable, id));
+      const points = plan.points.filter((id) => going.has(id));
+      await book.beginDeleting(plan.number, { packs, points });
+      await this.delete(book, { ...plan, packs });
+    }
   }
 
   private async delete(book: PlanBook, plan: CollectionPlan): Promise<void> {
@@ -162,8 +171,12 @@ export class Collection {
   }
 
   private isNeeded(id: string): boolean {
+    return this.isMarked(this.marker.marks, id);
+  }
+
+  private isMarked(marks: PackMarks, id: string): boolean {
     const number = this.repository.index.packs.numberOf(id);
-    return number !== undefined && this.marker.marks.hasAny(number);
+    return number !== undefined && marks.hasAny(number);
   }
 
   /** Of these, the packs that nothing needs. */

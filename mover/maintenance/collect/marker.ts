@@ -1,6 +1,6 @@
 /** Follows everything that has to stay from its roots to its blocks, each distinct index page once, and marks where it lies. */
 import { CommonErrors } from '../../../common/errors/common-errors';
-import { isTidemarkError } from '../../../common/errors/tidemark-error';
+import { hasCode, isTidemarkError } from '../../../common/errors/tidemark-error';
 import type { RateLimit } from '../../../common/flow/rate-limit';
 import { MaintenanceErrors } from '../../errors/maintenance-errors';
 import { isZero } from '../../format/block';
@@ -8,7 +8,7 @@ import { pageDigest, PAGE_BYTES, PAGE_FAN_OUT } from '../../format/index-page';
 import type { BlockLocation } from '../../repository/block-location';
 import type { Repository } from '../../repository/repository';
 import { PackMarks } from './pack-marks';
-import { forEachOf } from './for-each-of';
+import { forEachOf } from '../../../common/flow/for-each-of';
 import { PlaceSet } from './place-set';
 import type { Root } from './roots';
 
@@ -16,13 +16,17 @@ import type { Root } from './roots';
 const pagesAtOnce = 8;
 
 export class Marker {
+  /** What has to stay. */
   readonly marks: PackMarks;
+  /** What beside that removed points hold whose removal can still be taken back. */
+  readonly undoable: PackMarks;
   /** Blocks that are needed and lie nowhere. */
   missing = 0;
   /** Pages that were followed, by the level they were seen at. */
   private readonly seen: PlaceSet[] = [];
   private refreshed = false;
   private owner = '';
+  private target: PackMarks;
 
   constructor(
     private readonly repository: Repository,
@@ -30,10 +34,27 @@ export class Marker {
     private readonly signal: AbortSignal,
   ) {
     this.marks = new PackMarks(repository.index.packs);
+    this.undoable = new PackMarks(repository.index.packs);
+    this.target = this.marks;
   }
 
   /** Throws REPOSITORY_DAMAGED when an index page cannot be read, CANCELLED, and as the store. */
   async mark(root: Root): Promise<void> {
+    this.target = this.marks;
+    await this.follow(root);
+  }
+
+  /** The same for a removed point, after all that has to stay was marked. One that is damaged is marked as far as it can be read. */
+  async markUndoable(root: Root): Promise<void> {
+    this.target = this.undoable;
+    try {
+      await this.follow(root);
+    } catch (error) {
+      if (!hasCode(error, 'REPOSITORY_DAMAGED')) throw error;
+    }
+  }
+
+  private async follow(root: Root): Promise<void> {
     this.refreshed = false;
     this.owner = root.owner;
     if ('block' in root) await this.place(root.block);
@@ -90,9 +111,9 @@ export class Marker {
     const location = index.find(digest);
     if (!location) return undefined;
     if (index.packs.counts(location.pack) && !index.isQuarantined(index.packs.idOf(location.pack), location.offset))
-      this.marks.mark(location);
+      this.target.mark(location);
     // No place of it is beyond doubt: all of them stay.
-    else for (const other of index.findAll(digest)) this.marks.mark(other);
+    else for (const other of index.findAll(digest)) this.target.mark(other);
     return location;
   }
 }

@@ -2,7 +2,7 @@
  * Everything that has to stay: what open sessions hold, then the points that were not removed. In this order, so that a session that is committed
  * meanwhile is seen in one of them; and of each session first the drafts, then its record, so that a disk that is committed meanwhile is, too.
  */
-import { isTidemarkError } from '../../../common/errors/tidemark-error';
+import { hasCode, isTidemarkError } from '../../../common/errors/tidemark-error';
 import { MaintenanceErrors } from '../../errors/maintenance-errors';
 import { blockCount, levelCount } from '../../format/index-page';
 import type { PointRecord } from '../../format/manifest';
@@ -35,6 +35,18 @@ export class Roots {
     for (const pointId of ids) {
       yield* this.ofPoint(pointId);
       this.done++;
+    }
+  }
+
+  /** Removed points but for these: what they hold stays while somebody may take the removal back. To be called after `find`; damaged ones are left out. */
+  async *undoable(except: ReadonlySet<string>): AsyncGenerator<Root> {
+    for (const pointId of this.repository.points.removedIds()) {
+      if (except.has(pointId) || this.inUse.has(pointId)) continue;
+      try {
+        yield* this.ofPoint(pointId);
+      } catch (error) {
+        if (!hasCode(error, 'REPOSITORY_DAMAGED')) throw error;
+      }
     }
   }
 
