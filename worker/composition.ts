@@ -41,7 +41,15 @@ const tokens = {
 
 export const workerProtocols: readonly string[] = ['tidemark.worker.v1', DATA_MOVER_ALPN];
 /** Of every worker; some have more, see `furtherCapabilities`. */
-export const workerCapabilities: readonly string[] = ['disk-backup', 'disk-restore', 'file-restore', 'self-test', 'trust-update', 'resume', 'change-data-path'];
+export const workerCapabilities: readonly string[] = [
+  'disk-backup',
+  'disk-restore',
+  'file-restore',
+  'self-test',
+  'trust-update',
+  'resume',
+  'change-data-path',
+];
 
 function furtherCapabilities(config: WorkerConfig): string[] {
   return [...(takesAttachedDisks(config) ? ['disk-attachment'] : []), ...(config.imageVersion === '' ? [] : ['log-lines'])];

@@ -50,8 +50,8 @@ import { isProbeTicket, Probe } from './probe';
 const maxUnsentBytes = 4 * 1024 * 1024;
 /** Commits and reads at a time. */
 const maxBackground = 4;
-/** Blocks asked for and not put yet. */
-const maxClaims = 65_536;
+/** Offers whose blocks may all be asked for and not put yet; a worker has some two under way. */
+const maxClaimedOffers = 8;
 const maxHandles = 1024;
 const missingLimit = 65_536;
 const closeGraceMs = 1_000;
@@ -102,7 +102,7 @@ export class Connection implements Lane, FrameSink {
 
   constructor(
     private readonly socket: TLSSocket,
-    private readonly peer: PeerIdentity | undefined,
+    readonly peer: PeerIdentity | undefined,
     private readonly context: ConnectionContext,
   ) {
     this.openedAt = this.lastFrameAt = context.now();
@@ -287,6 +287,8 @@ export class Connection implements Lane, FrameSink {
     if (contentId.length > 256) throw CommonErrors.ARGUMENT_INVALID({ field: 'content_id', problem: 'it is too long' });
     const draft = await session.openDisk({ diskId, sizeBytes, basePointId, baseDiskId, contentId });
     if (draft === 'committed') return this.send(encodeFrame(FrameType.diskOpened, { sequence, handle: 0, committed: true }));
+    // Handles of disks that are no longer written: of whoever opens a disk with one content after the other there must not be more and more.
+    for (const [old, { isClosed }] of this.drafts) if (isClosed) this.drafts.delete(old);
     this.drafts.set(draft.handle, draft);
     const { handle, hasMapped } = draft;
     this.send(encodeFrame(FrameType.diskOpened, { sequence, handle, committed: false, hasMapped }));
@@ -304,7 +306,8 @@ export class Connection implements Lane, FrameSink {
     const draft = this.draft(offer.handle);
     const count = offerEntryCount(payload);
     if (count > this.context.limits.maxBatch) throw new FrameViolation(`an offer of ${count} entries`);
-    if (this.asked.size + count > maxClaims) throw DataPortErrors.FRAME_UNEXPECTED({ problem: 'too many offered blocks were not put' });
+    if (this.asked.size + count > this.context.limits.maxBatch * maxClaimedOffers)
+      throw DataPortErrors.FRAME_UNEXPECTED({ problem: 'too many offered blocks were not put' });
     const bitmap = newPutBitmap(count);
     for (let position = 0; position < count; position++) {
       const block = offerBlock(payload, position);

@@ -2,6 +2,7 @@
 import type net from 'node:net';
 import tls from 'node:tls';
 import type { Service } from '../../common/lifecycle/lifecycle';
+import type { TidemarkError } from '../../common/errors/tidemark-error';
 import type { Logger } from '../../common/log/logger';
 import { peerIdentity } from '../../common/rpc/peer';
 import type { TicketClaims } from '../../common/tickets/ticket';
@@ -15,6 +16,7 @@ import { BufferPool } from '../repository/buffer-pool';
 import { Connection, type ConnectionContext } from './connection';
 import type { DataPortLimits } from './limits';
 import { PayloadBuffers } from './payload-buffers';
+import { RefusalLog } from './refusal-log';
 import { checkTicket, type TicketKeys } from './ticket-check';
 
 /** Read groups: 4 MiB and a little, at most 16 for all connections. */
@@ -42,6 +44,7 @@ export class DataPortServer implements Service {
   /** By the clock of the connections. */
   private renewedAt = -Infinity;
   private shownFingerprint = '';
+  private readonly refusals: RefusalLog;
 
   constructor(
     private readonly options: DataPortOptions,
@@ -50,6 +53,7 @@ export class DataPortServer implements Service {
     private readonly sessions: SessionManager,
     private readonly logger: Logger,
   ) {
+    this.refusals = new RefusalLog(logger);
     this.context = {
       limits: options.limits,
       logger,
@@ -91,8 +95,13 @@ export class DataPortServer implements Service {
       this.sockets.add(socket);
       socket.once('close', () => this.sockets.delete(socket));
     });
-    server.on('tlsClientError', (error: NodeJS.ErrnoException) =>
-      this.logger.info('handshake refused', { reason: error.code ?? error.message }),
+    server.on('tlsClientError', (error: NodeJS.ErrnoException, socket) => {
+      this.refusals.note('HANDSHAKE', { reason: error.code ?? error.message, address: socket.remoteAddress });
+      // A handshake that takes too long is reported here and otherwise left open.
+      socket.destroy();
+    });
+    server.on('drop', (data?: net.DropArgument) =>
+      this.refusals.note('TOO_MANY_CONNECTIONS', { address: data?.remoteAddress, limit: server.maxConnections }),
     );
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
@@ -131,9 +140,9 @@ export class DataPortServer implements Service {
   private accept(socket: tls.TLSSocket): void {
     const connection = new Connection(socket, peerIdentity(socket.getPeerCertificate()), this.context);
     const limit = this.options.limits.maxConnections;
-    if (this.connections.size >= limit) return connection.close(DataPortErrors.TOO_MANY_CONNECTIONS({ limit }));
-    if (socket.alpnProtocol !== DATA_MOVER_ALPN)
-      return connection.close(DataPortErrors.FRAME_MALFORMED({ problem: 'no ALPN of the data port' }));
+    const refuse = (error: TidemarkError) => this.refuse(connection, error, socket.remoteAddress);
+    if (this.connections.size >= limit) return refuse(DataPortErrors.TOO_MANY_CONNECTIONS({ limit }));
+    if (socket.alpnProtocol !== DATA_MOVER_ALPN) return refuse(DataPortErrors.FRAME_MALFORMED({ problem: 'no ALPN of the data port' }));
     // Its handshake had begun before a renewal.
     const { fingerprint256 } = socket.getCertificate() as tls.PeerCertificate;
     if (fingerprint256 !== this.shownFingerprint) return connection.sayGoodbye(renewed);
@@ -142,6 +151,7 @@ export class DataPortServer implements Service {
   }
 
   private findSession(claims: TicketClaims): Session {
+    // Throws SESSION_ELSEWHERE: the ticket is genuine, and its bearer may know why it is of no use here.
     const session = this.sessions.find(claims.sessionId);
     if (!session || session.repository.id !== claims.repositoryId)
       throw DataPortErrors.TICKET_INVALID({ problem: 'this mover does not have its session' });
@@ -157,8 +167,14 @@ export class DataPortServer implements Service {
       const isOld = connection.openedAt <= this.renewedAt;
       if (isOld && (!connection.isBusy || now - this.renewedAt > drainMs)) connection.sayGoodbye(renewed);
       else if (!connection.isReady && now - connection.openedAt > helloTimeoutMs)
-        connection.close(DataPortErrors.CONNECTION_IDLE({ seconds: helloTimeoutMs / 1000 }));
-      else if (connection.silentMs() > idleTimeoutMs) connection.close(DataPortErrors.CONNECTION_IDLE({ seconds: idleTimeoutMs / 1000 }));
+        this.refuse(connection, DataPortErrors.CONNECTION_IDLE({ seconds: helloTimeoutMs / 1000 }));
+      else if (connection.silentMs() > idleTimeoutMs)
+        this.refuse(connection, DataPortErrors.CONNECTION_IDLE({ seconds: idleTimeoutMs / 1000 }));
     }
+  }
+
+  private refuse(connection: Connection, error: TidemarkError, address?: string): void {
+    this.refusals.note(error.code, { peer: connection.peer, ...(address !== undefined && { address }) });
+    connection.close(error);
   }
 }

@@ -79,6 +79,11 @@ export class DiskDraft {
     return new DiskDraft(repository, request, base, scratchFolder, budget);
   }
 
+  /** It is not written any more. */
+  get isClosed(): boolean {
+    return this.closed;
+  }
+
   /** Throws DISK_MISMATCH when another lane opened the disk with other values. */
   assertSame(request: DiskRequest): void {
     const { diskId } = this.request;

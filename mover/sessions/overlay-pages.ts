@@ -93,7 +93,7 @@ export class OverlayPages {
 
   /** True when something was mapped. */
   get isUsed(): boolean {
-    return this.flags.some((flags) => flags !== 0);
+    return this.changed > 0;
   }
 
   /** First page at or after `from` of which not all was taken; the page count when there is none. */

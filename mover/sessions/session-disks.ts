@@ -8,7 +8,8 @@ import { DraftLog } from './draft-log';
 import type { FoundDraft } from './drafts';
 import type { PageBudget } from './overlay-pages';
 
-const maxDisks = 1024;
+/** Each takes some memory with its size, 256 KiB for the largest, whether anything is written to it or not. */
+const maxDisks = 256;
 
 /** What a session needs of the mover. */
 export interface SessionSurroundings {

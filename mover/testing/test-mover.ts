@@ -1,4 +1,4 @@
-import { generateKeyPairSync, randomUUID, type KeyObject } from 'node:crypto';
+import { createPublicKey, generateKeyPairSync, randomUUID, type KeyObject } from 'node:crypto';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -49,12 +49,13 @@ export class TestMover {
     this.repositories = this.client(repositoryDefinition, host);
   }
 
-  /** Starts a mover over a data folder; `settings` are merged into its configuration. */
-  static async start(folder: string, settings: Record<string, unknown> = {}): Promise<TestMover> {
-    const authority = await createAuthority('test');
+  /** Starts a mover over a data folder; `settings` are merged into its configuration. `like`: another mover of the same host. */
+  static async start(folder: string, settings: Record<string, unknown> = {}, like?: TestMover): Promise<TestMover> {
+    const authority = like?.authority ?? (await createAuthority('test'));
     const make = async (role: Role) =>
       new ProcessIdentity(await issueIdentity(authority, { role, id: `${role}-1` }, ['localhost', '127.0.0.1']), undefined);
-    const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    const privateKey = like?.ticketKey ?? generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
+    const publicKey = createPublicKey(privateKey);
     const dataFolder = path.join(folder, 'data');
     fs.mkdirSync(dataFolder, { recursive: true });
     fs.writeFileSync(path.join(dataFolder, 'ticket-keys.json'), JSON.stringify([publicKey.export({ type: 'spki', format: 'pem' })]));
