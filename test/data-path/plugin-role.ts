@@ -8,6 +8,7 @@ import { serve } from '../../common/rpc/serve';
 import { mutualServerCredentials } from '../../common/tls/credentials';
 import type { ProcessIdentity } from '../../common/tls/identity';
 import { loadService } from '../../proto/loader';
+import type { DataPath } from '../../proto/gen/tidemark/common/v1/DataPath';
 import type { SelfTest__Output } from '../../proto/gen/tidemark/common/v1/SelfTest';
 import type { ConnectRequest__Output } from '../../proto/gen/tidemark/worker/v1/ConnectRequest';
 import type { ConnectResponse } from '../../proto/gen/tidemark/worker/v1/ConnectResponse';
@@ -75,6 +76,11 @@ export class PluginRole {
     const result = new Promise<TaskResult__Output>((resolve) => this.waiting.set(taskId, { resolve, onProgress }));
     this.say({ startTask: { ...task, taskId, correlationId: randomUUID() } });
     return { taskId, result };
+  }
+
+  /** Tells a running task that its session is served by another mover. */
+  changeDataPath(taskId: string, dataPath: DataPath): void {
+    this.say({ changeDataPath: { taskId, dataPath } });
   }
 
   cancel(taskId: string): void {

@@ -61,10 +61,7 @@ export class DataPathRig {
     rig.hostIdentity = new ProcessIdentity(await issueIdentity(rig.authority, { role: 'host', id: 'host' }, addresses), undefined);
     await rig.host.start(rig.hostIdentity);
     await rig.plugin.start(new ProcessIdentity(await issueIdentity(rig.authority, { role: 'plugin', id: 'plugin' }, addresses), undefined));
-    for (const role of ['mover', 'worker'] as const) {
-      const material = await issueIdentity(rig.authority, { role, id: `${role}-1` }, addresses);
-      ProcessIdentity.store(path.join(folder, role, 'identity'), material);
-    }
+    await rig.identify('worker', 'worker');
     try {
       await rig.startMover();
       await rig.startWorker();
@@ -85,13 +82,27 @@ export class DataPathRig {
     return { port: portOf(this.host.mover?.controlEndpoint), dataPort: portOf(this.host.mover?.dataEndpoints[0]) };
   }
 
-  async startMover(ports: MoverPorts = { port: 0, dataPort: 0 }): Promise<void> {
+  /** Gives a data folder an identity, unless it has one. */
+  private async identify(role: 'mover' | 'worker', name: string): Promise<void> {
+    const folder = path.join(this.folder, name, 'identity');
+    if (fs.existsSync(folder)) return;
+    ProcessIdentity.store(folder, await issueIdentity(this.authority, { role, id: `${name}-1` }, ['127.0.0.1', 'localhost']));
+  }
+
+  /** Starts a mover with the data folder of this name; it is the one that the rig talks to from now on. Another one that runs is the caller's. */
+  async startMover(ports: MoverPorts = { port: 0, dataPort: 0 }, name = 'mover'): Promise<void> {
     this.host.mover = undefined;
-    const config = path.join(this.folder, 'mover.json');
-    fs.writeFileSync(config, JSON.stringify(moverConfig(path.join(this.folder, 'mover'), this.host.port, ports)));
-    this.mover = startNode(path.join(packageRoot, 'dist', 'mover', 'main.js'), ['--config', config], path.join(this.folder, 'mover.log'), {
-      env: bareEnvironment(),
-    });
+    await this.identify('mover', name);
+    const config = path.join(this.folder, `${name}.json`);
+    fs.writeFileSync(config, JSON.stringify(moverConfig(path.join(this.folder, name), this.host.port, ports)));
+    this.mover = startNode(
+      path.join(packageRoot, 'dist', 'mover', 'main.js'),
+      ['--config', config],
+      path.join(this.folder, `${name}.log`),
+      {
+        env: bareEnvironment(),
+      },
+    );
     const { controlEndpoint } = await eventually('registration of the mover', 20_000, () => this.host.mover, 20);
     this.sessions?.close();
     this.repositories?.close();
@@ -210,8 +221,18 @@ export class DataPathRig {
     kind: 'SESSION_KIND_BACKUP' | 'SESSION_KIND_RESTORE',
     pointIds: readonly string[],
   ): Promise<{ sessionId: string; dataPath: DataPath }> {
-    const sessionId = randomUUID();
-    const request = { sessionId, repositoryId, kind, pointIds: [...pointIds], leaseDuration: durationToWire(600_000) };
+    return this.reopenSession(randomUUID(), repositoryId, kind, pointIds);
+  }
+
+  /** At the mover of now, whoever has the session. */
+  async reopenSession(
+    sessionId: string,
+    repositoryId: string,
+    kind: 'SESSION_KIND_BACKUP' | 'SESSION_KIND_RESTORE',
+    pointIds: readonly string[],
+    takeOver = false,
+  ): Promise<{ sessionId: string; dataPath: DataPath }> {
+    const request = { sessionId, repositoryId, kind, pointIds: [...pointIds], leaseDuration: durationToWire(600_000), takeOver };
     await this.sessions.call('OpenSession', request, { deadlineMs: 15_000 });
     const rights = kind === 'SESSION_KIND_BACKUP' ? (['write', 'read'] as const) : (['read'] as const);
     const ticket = this.host.ticket(sessionId, repositoryId, rights, pointIds);
