@@ -3,6 +3,7 @@ import { isTidemarkError } from '../../common/errors/tidemark-error';
 import { RepositoryErrors } from '../errors/mover-errors';
 import { decodeAnnouncement, announcementOf, JOURNAL_PREFIX } from '../format/announcement';
 import { decodePlan, PLAN_PREFIX, planNumberOf } from '../format/collection-plan';
+import { decodeDraft, DRAFT_PREFIX, draftPlaceOf } from '../format/draft-record';
 import { decodeHostDocument, HOST_DOCUMENT_PREFIX, hostDocumentNameOf } from '../format/host-document';
 import { decodeKeys, keysCopyName } from '../format/keys-document';
 import { pointIdOf } from '../format/manifest';
@@ -41,6 +42,7 @@ export class DocumentVerifier {
           throw RepositoryErrors.OBJECT_DAMAGED({ object: name, problem: 'it is the record of another session' });
       },
     },
+    { prefix: DRAFT_PREFIX, isOurs: (name) => draftPlaceOf(name) !== undefined, decode: decodeDraft },
     { prefix: HOST_DOCUMENT_PREFIX, isOurs: (name) => hostDocumentNameOf(name) !== undefined, decode: decodeHostDocument },
     { prefix: TOMBSTONE_PREFIX, isOurs: (name) => tombstoneOf(name) !== undefined, decode: decodeTombstone },
     { prefix: QUARANTINE_PREFIX, isOurs: (name) => quarantineOf(name) !== undefined, decode: decodeQuarantine },
