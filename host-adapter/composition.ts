@@ -12,8 +12,10 @@ import { serveHealth } from '../common/rpc/health-service';
 import { enrolmentServerCredentials, mutualServerCredentials } from '../common/tls/credentials';
 import { durableWrite } from '../common/tls/durable-write';
 import { openCatalogue } from './catalogue/catalogue';
+import { CareStore } from './catalogue/care-store';
 import { CertificateStore } from './catalogue/certificate-store';
 import { EventStore } from './catalogue/event-store';
+import { HoldStore } from './catalogue/hold-store';
 import { IdentityStore } from './catalogue/identity-store';
 import { JobStore } from './catalogue/job-store';
 import { PlatformStore } from './catalogue/platform-store';
@@ -24,11 +26,14 @@ import { SessionStore } from './catalogue/session-store';
 import { SettingStore } from './catalogue/setting-store';
 import { UserStore } from './catalogue/user-store';
 import type { ServerConfig } from './config';
+import { ConfigurationCopies } from './configuration/configuration-copies';
+import { ConfigurationKey } from './configuration/configuration-key';
 import { certificateHandlers } from './console/certificate-handlers';
 import { ConsoleServer } from './console/console-server';
 import { Doctor } from './console/doctor';
 import { inventoryHandlers } from './console/inventory-handlers';
 import { moverHandlers } from './console/mover-handlers';
+import { maintenanceHandlers } from './console/maintenance-handlers';
 import { processHandlers } from './console/process-handlers';
 import { protectionHandlers } from './console/protection-handlers';
 import { SessionFeed } from './console/session-feed';
@@ -57,6 +62,9 @@ import { SessionEngine } from './jobs/session-engine';
 import { Slots } from './jobs/slots';
 import { TaskRunner } from './jobs/task-runner';
 import { VerifyFlow } from './jobs/verify-flow';
+import { CareKeeper } from './maintenance/care-keeper';
+import { CollectFlow } from './maintenance/collect-flow';
+import { PointMaintenance } from './maintenance/point-maintenance';
 import { GrpcServer } from './registry/grpc-server';
 import { serveEnrolment, serveRegistry } from './registry/host-services';
 import { MoverConnections } from './registry/mover-connections';
@@ -99,6 +107,12 @@ const tokens = {
   platforms: token<Platforms>('platforms'),
   vms: token<VirtualMachines>('vms'),
   repositories: token<Repositories>('repositories'),
+  holds: token<HoldStore>('holds'),
+  care: token<CareStore>('care'),
+  configurationKey: token<ConfigurationKey>('configurationKey'),
+  copies: token<ConfigurationCopies>('copies'),
+  pointMaintenance: token<PointMaintenance>('pointMaintenance'),
+  careKeeper: token<CareKeeper>('careKeeper'),
   moverSessions: token<MoverSessions>('moverSessions'),
   moverLoads: token<MoverLoads>('moverLoads'),
   candidates: token<Candidates>('candidates'),
@@ -171,6 +185,8 @@ export async function composeServer(config: ServerConfig, given?: Logger): Promi
   once(tokens.events, () => new EventStore(db));
   once(tokens.jobs, () => new JobStore(db));
   once(tokens.points, () => new PointStore(db));
+  once(tokens.holds, () => new HoldStore(db));
+  once(tokens.care, () => new CareStore(db));
   once(tokens.sessions, () => new SessionStore(db));
   once(tokens.users, () => new Users(new UserStore(db), settings, new Throttle(10, minuteMs), now));
   once(tokens.certificates, () => new CertificateStore(db));
@@ -204,6 +220,38 @@ export async function composeServer(config: ServerConfig, given?: Logger): Promi
         c.resolve(tokens.candidates),
         new RepositorySecrets(path.join(dataFolder, 'repositories.key')),
         logger,
+      ),
+  );
+  once(tokens.configurationKey, () => ConfigurationKey.open(path.join(dataFolder, 'configuration-key.json'), now()));
+  once(tokens.copies, (c) => {
+    const { dataFolder: _, ...server } = config;
+    return new ConfigurationCopies(
+      { db, dataFolder, installationId: info.instanceId, server },
+      c.resolve(tokens.configurationKey),
+      c.resolve(tokens.repositories),
+      c.resolve(tokens.care),
+      c.resolve(tokens.events),
+      logger,
+      now,
+    );
+  });
+  once(
+    tokens.pointMaintenance,
+    (c) => new PointMaintenance(c.resolve(tokens.repositories), c.resolve(tokens.points), c.resolve(tokens.holds), now),
+  );
+  once(
+    tokens.careKeeper,
+    (c) =>
+      new CareKeeper(
+        repositoryStore,
+        c.resolve(tokens.care),
+        c.resolve(tokens.sessions),
+        c.resolve(tokens.engine),
+        c.resolve(tokens.copies),
+        settings,
+        c.resolve(tokens.events),
+        logger,
+        now,
       ),
   );
   once(
@@ -263,6 +311,7 @@ export async function composeServer(config: ServerConfig, given?: Logger): Promi
       ),
       restore: new RestoreFlow(c.resolve(tokens.pluginConnections), repositories, paths, follower, slots, logger),
       verify: new VerifyFlow(repositories),
+      collect: new CollectFlow(repositories),
       worker: new WorkerFlow(c.resolve(tokens.pluginConnections), follower, logger),
     };
     return new SessionEngine(
@@ -292,6 +341,9 @@ export async function composeServer(config: ServerConfig, given?: Logger): Promi
         c.resolve(tokens.pluginConnections),
         c.resolve(tokens.platforms),
         c.resolve(tokens.repositories),
+        c.resolve(tokens.care),
+        c.resolve(tokens.configurationKey),
+        now,
       ),
   );
   once(tokens.control, (c) => {
@@ -361,11 +413,24 @@ export async function composeServer(config: ServerConfig, given?: Logger): Promi
       ...protectionHandlers({
         repositories: c.resolve(tokens.repositories),
         points,
+        holds: c.resolve(tokens.holds),
+        care: c.resolve(tokens.care),
         jobs: c.resolve(tokens.jobs),
         sessions,
         engine,
         platforms,
         planner: c.resolve(tokens.planner),
+        now,
+      }),
+      ...maintenanceHandlers({
+        repositories: c.resolve(tokens.repositories),
+        points,
+        holds: c.resolve(tokens.holds),
+        maintenance: c.resolve(tokens.pointMaintenance),
+        engine,
+        sessions,
+        copies: c.resolve(tokens.copies),
+        key: c.resolve(tokens.configurationKey),
         now,
       }),
       ...workerHandlers({
@@ -437,6 +502,7 @@ export async function composeServer(config: ServerConfig, given?: Logger): Promi
       scope.resolve(tokens.control),
       engine,
       new Scheduler(scope.resolve(tokens.jobs), engine, scope.resolve(tokens.preparation), scope.resolve(tokens.events), logger, now),
+      scope.resolve(tokens.careKeeper),
       repeated('chores', 3_600_000, chores, logger),
       repeated('certificate watch', 6 * 3_600_000, () => scope.resolve(tokens.watch).warn(), logger),
       repeated('rotation', 2_000, () => scope.resolve(tokens.rotation).review(), logger),

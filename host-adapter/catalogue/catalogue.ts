@@ -14,11 +14,16 @@ import type { Tables } from './tables';
 
 export type Database = Kysely<Tables>;
 
+/** Names of the schema's steps, oldest first. */
+export function stepsOf(): string[] {
+  return Object.keys(migrations).sort();
+}
+
 /**
- * Opens the catalogue and brings its schema up to date. Commits are durable when they return (WAL with full synchronisation).
- * Throws CATALOGUE_UNUSABLE.
+ * Opens the catalogue and brings its schema up to date. Commits are durable when they return (WAL with full synchronisation). `fill` is called when the
+ * schema is at the step `at`, before it goes on: for rows of an older schema. Throws CATALOGUE_UNUSABLE.
  */
-export async function openCatalogue(file: string): Promise<Database> {
+export async function openCatalogue(file: string, fill?: (db: Database) => Promise<void>, at?: string): Promise<Database> {
   let db: Database | undefined;
   try {
     if (file !== ':memory:') fs.mkdirSync(path.dirname(file), { recursive: true, mode: 0o700 });
@@ -29,6 +34,11 @@ export async function openCatalogue(file: string): Promise<Database> {
     sqlite.pragma('foreign_keys = ON');
     db = new Kysely<Tables>({ dialect: new SqliteDialect({ database: sqlite }) });
     const migrator = new Migrator({ db, provider: { getMigrations: () => Promise.resolve(migrations) } });
+    if (fill && at !== undefined) {
+      const { error } = await migrator.migrateTo(at);
+      if (error !== undefined) throw error;
+      await fill(db);
+    }
     const { error } = await migrator.migrateToLatest();
     if (error !== undefined) throw error;
     return db;

@@ -209,4 +209,28 @@ export const migrations: Record<string, Migration> = {
         .execute();
     },
   },
+  '0004-maintenance': {
+    async up(db: Kysely<unknown>): Promise<void> {
+      await db.schema
+        .createTable('repositoryCare')
+        .addColumn('repositoryId', 'text', (c) => c.primaryKey().references('repository.id').onDelete('cascade'))
+        .addColumn('copiedAt', 'text')
+        .addColumn('copyTriedAt', 'text')
+        .addColumn('copyFailureJson', 'text')
+        .addColumn('collectedAt', 'text')
+        .addColumn('collectTriedAt', 'text')
+        .addColumn('collectFailureJson', 'text')
+        .addColumn('verifiedAt', 'text')
+        .addColumn('verifyTriedAt', 'text')
+        .addColumn('verifyFailureJson', 'text')
+        .execute();
+      await db.schema
+        .createTable('pointHold')
+        .addColumn('pointId', 'text', (c) => c.primaryKey())
+        .addColumn('repositoryId', 'text', (c) => c.notNull().references('repository.id').onDelete('cascade'))
+        .addColumn('heldAt', 'text', (c) => c.notNull())
+        .addColumn('heldBy', 'text', (c) => c.notNull())
+        .execute();
+    },
+  },
 };

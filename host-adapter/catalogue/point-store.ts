@@ -61,6 +61,22 @@ export class PointStore {
     });
   }
 
+  async remove(repositoryId: string, id: string): Promise<void> {
+    await this.db.deleteFrom('point').where('repositoryId', '=', repositoryId).where('id', '=', id).execute();
+  }
+
+  /** Of one repository. */
+  async counts(repositoryId: string): Promise<{ readonly usable: number; readonly damaged: number }> {
+    const rows = await this.db
+      .selectFrom('point')
+      .select((e) => ['damaged', e.fn.countAll<number>().as('count')])
+      .where('repositoryId', '=', repositoryId)
+      .groupBy('damaged')
+      .execute();
+    const of = (damaged: number) => Number(rows.find((row) => row.damaged === damaged)?.count ?? 0);
+    return { usable: of(0), damaged: of(1) };
+  }
+
   async find(id: string): Promise<StoredPoint | undefined> {
     const row = await this.db.selectFrom('point').select('pointJson').where('id', '=', id).executeTakeFirst();
     return row && (JSON.parse(row.pointJson) as StoredPoint);

@@ -90,6 +90,22 @@ export interface Tables {
     sealedJson: string | null;
     lastKnownJson: string;
   };
+  /** What the server did for a repository beside backups, and what became of it. */
+  repositoryCare: {
+    repositoryId: string;
+    /** Last good copy of the configuration; the last try; why it failed, null when it did not. The same for the others. */
+    copiedAt: string | null;
+    copyTriedAt: string | null;
+    copyFailureJson: string | null;
+    collectedAt: string | null;
+    collectTriedAt: string | null;
+    collectFailureJson: string | null;
+    verifiedAt: string | null;
+    verifyTriedAt: string | null;
+    verifyFailureJson: string | null;
+  };
+  /** Points that must not be removed. Not with the point: those rows are a cache. */
+  pointHold: { pointId: string; repositoryId: string; heldAt: string; heldBy: string };
   job: {
     id: string;
     name: string;

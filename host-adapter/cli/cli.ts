@@ -4,6 +4,7 @@ import { productVersion } from '../../common/lifecycle/process-info';
 import { CliFailure, usage } from './cli-failure';
 import { accessCommands } from './commands/access';
 import { certificateCommands } from './commands/certificate';
+import { configurationCommands } from './commands/configuration';
 import { jobCommands } from './commands/job';
 import { moverCommands } from './commands/mover';
 import { platformCommands } from './commands/platform';
@@ -30,7 +31,7 @@ export async function runCli(argv: readonly string[], process: CliProcess): Prom
     .configureOutput({ writeOut: (text) => process.stdout.write(text), writeErr: (text) => process.stderr.write(text) })
     .addHelpText(
       'after',
-      '\nRoles, in the foreground: tidemark server [--all-in-one] | plugin | worker | mover\nWithout any server: tidemark point read --repository DIR --point P --disk D --out FILE',
+      '\nRoles, in the foreground: tidemark server [--all-in-one] | plugin | worker | mover\nWithout any server: tidemark point read --repository DIR --point P --disk D --out FILE\nA new server from a repository: tidemark config restore --help',
     );
   for (const register of [
     accessCommands,
@@ -45,6 +46,7 @@ export async function runCli(argv: readonly string[], process: CliProcess): Prom
     pointCommands,
     restoreCommands,
     certificateCommands,
+    configurationCommands,
     supportCommands,
   ]) {
     register(program, host);

@@ -59,9 +59,21 @@ export function describeSession(session: SessionDetail): string {
     if (task.createdId) facts.push(`${session.kind === 'worker' ? 'worker' : 'made'} ${task.createdId}`);
     lines.push('', `${task.vmName}: ${facts.join(', ')}`);
     if (task.failure) lines.push(`  ${task.failure.message} [${task.failure.code}]`);
+    if (task.collection?.result) lines.push(...collectionLines(task.collection.result));
     for (const note of task.notes) lines.push(`  ${note.severity}: ${note.message} [${note.code}]`);
     for (const left of task.leftForJanitor) lines.push(`  left for the janitor: ${left}`);
     for (const finding of task.findings) lines.push(`  damaged: ${finding.message} [${finding.code}] in ${finding.objectName}`);
   }
   return lines.join('\n');
+}
+
+function collectionLines(result: NonNullable<NonNullable<Task['collection']>['result']>): string[] {
+  const packs = (count: number, bytes: number) => `${count} packs, ${formatBytes(bytes)}`;
+  return [
+    `  given back: ${packs(result.deletedPacks, result.deletedBytes)}${result.deletedPoints > 0 ? `, and ${result.deletedPoints} removed points` : ''}`,
+    `  condemned: ${packs(result.condemnedPacks, result.condemnedBytes)}${result.deletedAfter === null ? '' : `, deleted after ${formatTime(result.deletedAfter)}`}`,
+    `  rewritten: ${packs(result.rewrittenPacks, result.rewrittenBytes)}`,
+    `  needed: ${formatBytes(result.neededBytes)} of ${formatBytes(result.storedBytes)} stored`,
+    ...(result.waitingCollections > 0 ? [`  ${result.waitingCollections} collections wait for their grace time or for a mover`] : []),
+  ];
 }

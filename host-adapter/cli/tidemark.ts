@@ -37,7 +37,7 @@ async function helpOn(noun: string): Promise<number> {
 }
 
 function isOffline(argv: readonly string[]): boolean {
-  return argv[0] === 'point' && (argv[1] === 'read' || argv.includes('--offline'));
+  return argv[0] === 'document' || (argv[0] === 'point' && (argv[1] === 'read' || argv.includes('--offline')));
 }
 
 function load(relative: string): Program {
@@ -45,10 +45,16 @@ function load(relative: string): Program {
   return require(path.join(compiled, relative)) as Program;
 }
 
+/** Needs no server either: it makes one. */
+function isRestoredConfiguration(argv: readonly string[]): boolean {
+  return argv[0] === 'config' && argv[1] === 'restore';
+}
+
 async function main(argv: string[]): Promise<number> {
   if (isRole(argv) && asksForHelp(argv)) return helpOn(argv[0] ?? '');
   if (isRole(argv)) return load(roles[argv[0] ?? ''] ?? '').main(argv.slice(1));
   if (isOffline(argv)) return load('mover/offline/main.js').main(argv.filter((word) => word !== '--offline'));
+  if (isRestoredConfiguration(argv)) return load('host-adapter/configuration/main.js').main(argv.slice(2));
   return runCli(argv, process);
 }
 

@@ -1,4 +1,6 @@
 import { toTidemarkError } from '../../common/errors/common-errors';
+import type { CareStore } from '../catalogue/care-store';
+import type { ConfigurationKey } from '../configuration/configuration-key';
 import { title } from '../identity/certificate-watch';
 import type { CertificateWatch } from '../identity/certificate-watch';
 import type { Platforms } from '../inventory/platforms';
@@ -6,6 +8,9 @@ import type { MoverRegistry } from '../registry/mover-registry';
 import type { PluginConnections } from '../registry/plugin-connections';
 import type { PluginRegistry } from '../registry/plugin-registry';
 import type { Repositories } from '../repositories/repositories';
+
+/** Two nights. */
+const longestWithoutCopyMs = 49 * 3_600_000;
 
 interface Check {
   readonly check: string;
@@ -23,6 +28,9 @@ export class Doctor {
     private readonly connections: PluginConnections,
     private readonly platforms: Platforms,
     private readonly repositories: Repositories,
+    private readonly care: Pick<CareStore, 'of'>,
+    private readonly key: Pick<ConfigurationKey, 'wasShown'>,
+    private readonly now: () => Date,
   ) {}
 
   async examine(): Promise<{ passed: boolean; checks: Check[] }> {
@@ -32,6 +40,7 @@ export class Doctor {
       ...(await this.#movers()),
       ...(await this.#guard('platforms', () => this.#platforms())),
       ...(await this.#guard('repositories', () => this.#repositories())),
+      ...(await this.#guard('configuration', () => this.#configuration())),
       ...(await this.#guard('workers', () => this.#workers())),
     ];
     return { passed: checks.every((check) => check.passed), checks };
@@ -98,6 +107,50 @@ export class Doctor {
     return all.map(({ row, unavailable }) =>
       check(`repository ${row.name}`, !unavailable, unavailable?.message ?? 'It can be used.', 'Check its mover and its location.'),
     );
+  }
+
+  /** What a new server could be made from when this one is lost. */
+  async #configuration(): Promise<Check[]> {
+    const { wasShown } = this.key;
+    const checks = [
+      check(
+        'configuration: recovery key',
+        wasShown,
+        wasShown
+          ? 'It was shown to an administrator.'
+          : 'Nobody has the recovery key of the configuration: its copies could not be opened.',
+        'Run "tidemark config key show-once" and keep what it prints away from this server.',
+      ),
+    ];
+    for (const { row } of await this.repositories.list()) {
+      const { copy, collect, verify } = await this.care.of(row.id);
+      const old = copy.doneAt === null || this.now().getTime() - Date.parse(copy.doneAt) > longestWithoutCopyMs;
+      const last = copy.doneAt === null ? 'There is none yet' : `The last one is of ${copy.doneAt}`;
+      const why = copy.failure ? `; the last try failed: ${copy.failure.message}` : '.';
+      checks.push(
+        check(
+          `configuration: copy in ${row.name}`,
+          !old && !copy.failure,
+          `${last}${why}`,
+          `Run "tidemark config backup --repository ${row.name}".`,
+        ),
+      );
+      for (const [name, { failure }] of [
+        ['collection', collect],
+        ['verification', verify],
+      ] as const) {
+        if (failure)
+          checks.push(
+            check(
+              `repository ${row.name}: ${name}`,
+              false,
+              failure.message,
+              `"tidemark session list --kind ${name === 'collection' ? 'collect' : 'verify'}" shows more.`,
+            ),
+          );
+      }
+    }
+    return checks;
   }
 
   async #workers(): Promise<Check[]> {

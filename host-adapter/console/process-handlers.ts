@@ -6,6 +6,7 @@ import type { SettingStore } from '../catalogue/setting-store';
 import type { CertificateAuthority } from '../identity/certificate-authority';
 import type { EnrolledRole, Enrolment } from '../identity/enrolment';
 import type { Users } from '../identity/users';
+import { checkSchedule } from '../jobs/schedule';
 import type { PluginConnections } from '../registry/plugin-connections';
 import type { PluginRegistry } from '../registry/plugin-registry';
 import type { Doctor } from './doctor';
@@ -84,6 +85,7 @@ export function processHandlers(parts: {
     doctor: () => doctor.examine(),
     configShow: async () => config(),
     configEdit: async ({ body }) => {
+      for (const cron of [body.configurationCopySchedule, body.collectSchedule]) if (cron !== undefined) checkSchedule({ cron });
       await settings.change(Object.fromEntries(Object.entries(body).filter(([, value]) => value !== undefined)));
       return config();
     },

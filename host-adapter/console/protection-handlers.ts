@@ -1,5 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { JobStore, StoredJob } from '../catalogue/job-store';
+import type { CareStore } from '../catalogue/care-store';
+import type { HoldStore } from '../catalogue/hold-store';
 import type { PointStore, StoredPoint } from '../catalogue/point-store';
 import type { SessionStore } from '../catalogue/session-store';
 import { HostErrors } from '../errors/host-errors';
@@ -9,7 +11,7 @@ import { parseExpression } from '../jobs/selector';
 import type { SessionEngine } from '../jobs/session-engine';
 import type { SessionRecord } from '../jobs/session-record';
 import type { Platforms } from '../inventory/platforms';
-import type { Repositories } from '../repositories/repositories';
+import type { Repositories, RepositoryView } from '../repositories/repositories';
 import { RepositoryKeys } from '../repositories/repository-keys';
 import { changeSettings } from '../repositories/repository-settings';
 import type { PlannedRestore, RestorePlanner } from '../restores/restore-planner';
@@ -17,7 +19,7 @@ import type { Handlers } from './handler-types';
 import { jobView, pointView, repositoryView, sessionView, taskView } from './views';
 
 type Names =
-  | `repository${'Add' | 'List' | 'Show' | 'Edit' | 'Verify' | 'Remove' | 'KeyList' | 'KeyAdd' | 'KeyRemove' | 'KeyRotate'}`
+  | `repository${'Add' | 'List' | 'Show' | 'Edit' | 'Remove' | 'KeyList' | 'KeyAdd' | 'KeyRemove' | 'KeyRotate'}`
   | `point${'List' | 'Show' | 'Verify'}`
   | `job${'Create' | 'List' | 'Show' | 'Edit' | 'Run' | 'Enable' | 'Disable' | 'Remove'}`
   | `session${'List' | 'Show' | 'Stop' | 'Retry'}`
@@ -27,6 +29,8 @@ type Names =
 export function protectionHandlers(parts: {
   readonly repositories: Repositories;
   readonly points: PointStore;
+  readonly holds: HoldStore;
+  readonly care: CareStore;
   readonly jobs: JobStore;
   readonly sessions: SessionStore;
   readonly engine: SessionEngine;
@@ -34,10 +38,11 @@ export function protectionHandlers(parts: {
   readonly planner: RestorePlanner;
   readonly now: () => Date;
 }): Pick<Handlers, Names> {
-  const { repositories, points, jobs, sessions, engine, platforms, planner, now } = parts;
+  const { repositories, points, holds, care, jobs, sessions, engine, platforms, planner, now } = parts;
   const keys = new RepositoryKeys(repositories);
 
   const session = async (record: SessionRecord) => sessionView(record, await sessions.tasks(record.id));
+  const cared = async (one: RepositoryView) => repositoryView(one, await care.of(one.row.id));
   const pointBy = async (id: string): Promise<StoredPoint> => {
     const point = await points.find(id);
     if (!point) throw HostErrors.POINT_UNKNOWN({ point: id });
@@ -79,14 +84,9 @@ export function protectionHandlers(parts: {
     repositoryKeyAdd: ({ id, body }) => keys.add(id, body),
     repositoryKeyRemove: ({ id, body }) => keys.remove(id, body.key),
     repositoryKeyRotate: ({ id }) => keys.rotate(id),
-    repositoryList: async () => ({ items: (await repositories.list()).map(repositoryView) }),
-    repositoryShow: async ({ id }) => repositoryView(await repositories.show(id)),
-    repositoryEdit: async ({ id, body }) => repositoryView(await changeSettings(repositories, id, body)),
-    repositoryVerify: async ({ id }) => {
-      const row = await repositories.row(id);
-      const vm = { platformId: '', vmId: '', vmName: row.name };
-      return session(await engine.startVerify({ kind: 'verify', pointId: '' }, { repositoryId: row.id, vm }));
-    },
+    repositoryList: async () => ({ items: await Promise.all((await repositories.list()).map(cared)) }),
+    repositoryShow: async ({ id }) => cared(await repositories.show(id)),
+    repositoryEdit: async ({ id, body }) => cared(await changeSettings(repositories, id, body)),
     repositoryRemove: async ({ id }) => {
       const row = await repositories.row(id);
       const user = (await jobs.all()).find((job) => job.repositoryId === row.id);
@@ -104,15 +104,16 @@ export function protectionHandlers(parts: {
       }
       const found = await points.list(query.limit, query.pageToken, { repositoryId, platformId, vm: query.vm });
       const known = await names();
+      const held = await holds.all();
       const last = found.at(-1);
       return {
-        items: found.map((point) => pointView(point, known.get(point.repositoryId) ?? '')),
+        items: found.map((point) => pointView(point, known.get(point.repositoryId) ?? '', held.get(point.id)?.heldAt)),
         nextPageToken: last && found.length === query.limit ? `${last.pointInTime}~${last.id}` : null,
       };
     },
     pointShow: async ({ id }) => {
       const point = await pointBy(id);
-      return pointView(point, (await names()).get(point.repositoryId) ?? '');
+      return pointView(point, (await names()).get(point.repositoryId) ?? '', (await holds.of(id))?.heldAt);
     },
     pointVerify: async ({ id }) => {
       const point = await pointBy(id);

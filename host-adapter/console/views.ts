@@ -7,6 +7,7 @@ import type { Platform__Output } from '../../proto/gen/tidemark/plugin/v1/Platfo
 import type { PreflightVerdict__Output } from '../../proto/gen/tidemark/plugin/v1/PreflightVerdict';
 import type { Vm__Output } from '../../proto/gen/tidemark/plugin/v1/Vm';
 import type { Leftover__Output } from '../../proto/gen/tidemark/plugin/v1/Leftover';
+import type { RepositoryCare } from '../catalogue/care-store';
 import type { StoredJob } from '../catalogue/job-store';
 import type { StoredPoint } from '../catalogue/point-store';
 import type { PlatformRow } from '../catalogue/platform-store';
@@ -142,7 +143,7 @@ export function verdictView(verdict: PreflightVerdict__Output): z.infer<typeof S
   };
 }
 
-export function repositoryView({ row, known, unavailable }: RepositoryView): z.infer<typeof S.Repository> {
+export function repositoryView({ row, known, unavailable }: RepositoryView, care?: RepositoryCare): z.infer<typeof S.Repository> {
   return {
     id: row.id,
     name: row.name,
@@ -162,16 +163,23 @@ export function repositoryView({ row, known, unavailable }: RepositoryView): z.i
     blockCount: Number(known?.blockCount ?? 0),
     openSessionCount: known?.openSessionCount ?? 0,
     encrypted: known?.encrypted ?? false,
+    condemnedBytes: Number(known?.condemnedBytes ?? 0),
+    removedPointCount: Number(known?.removedPointCount ?? 0),
+    quarantinedBlockCount: Number(known?.quarantinedBlockCount ?? 0),
+    verifiedSince: iso(known?.verifiedSince),
+    lastCollectedAt: iso(known?.lastCollectedAt),
+    care: care ?? null,
   };
 }
 
-export function pointView(point: StoredPoint, repositoryName: string): z.infer<typeof S.Point> {
+export function pointView(point: StoredPoint, repositoryName: string, heldAt: string | undefined): z.infer<typeof S.Point> {
   const { pointInTime, committedAt, disks, ...rest } = point;
   return {
     ...rest,
     repositoryName,
     pointInTime: orNull(pointInTime),
     committedAt: orNull(committedAt),
+    heldAt: heldAt ?? null,
     disks: disks.map((disk) => ({ ...disk, counters: { ...disk.counters } })),
   };
 }
@@ -230,6 +238,7 @@ export function taskView(task: TaskRecord): z.infer<typeof S.Task> {
     pointId: task.pointId,
     createdId: task.createdId,
     leftForJanitor: task.leftForJanitor,
+    collection: task.collection ?? null,
     findings: task.findings,
     startedAt: task.startedAt,
     endedAt: task.endedAt,
@@ -258,6 +267,8 @@ function subjectOf(session: SessionRecord, order: SessionOrder, [task]: readonly
       return session.jobName;
     case 'restore':
       return task?.vmName ?? '';
+    case 'collect':
+      return session.repositoryName;
     case 'verify':
       return order.pointId === '' ? session.repositoryName : (task?.vmName ?? '');
     case 'worker':

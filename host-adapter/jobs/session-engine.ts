@@ -10,11 +10,12 @@ import type { JobStore, StoredJob } from '../catalogue/job-store';
 import type { SessionStore } from '../catalogue/session-store';
 import type { SettingStore } from '../catalogue/setting-store';
 import { HostErrors } from '../errors/host-errors';
+import { HostMaintenanceErrors } from '../errors/maintenance-errors';
 import type { Repositories } from '../repositories/repositories';
 import type { TaskFlow } from './flow';
 import type { JobSelection } from './job-selection';
 import type { SelectableVm } from './selector';
-import type { BackupOrder, RestoreOrder, SessionKind, SessionOrder, SessionRecord, VerifyOrder } from './session-record';
+import type { BackupOrder, CollectOrder, RestoreOrder, SessionKind, SessionOrder, SessionRecord, VerifyOrder } from './session-record';
 import { TaskContext, pluginReason, storedFailure } from './task-context';
 import { isFinal, worstState } from './task-machine';
 import type { FinalState } from './task-machine';
@@ -36,6 +37,7 @@ export class SessionEngine implements Service {
   readonly name = 'session-engine';
   readonly #running = new Map<string, Running>();
   readonly #shutdown = new AbortController();
+  readonly #endListeners: ((session: SessionRecord) => void)[] = [];
 
   constructor(
     private readonly store: SessionStore,
@@ -82,12 +84,30 @@ export class SessionEngine implements Service {
     return this.#begin(order, at.repositoryId, 'user', undefined, [at.vm], order.pointId);
   }
 
-  /** Starts a verification of one point, or of a repository. */
+  /** Starts a verification of one point. */
   startVerify(
     order: VerifyOrder,
     at: { readonly repositoryId: string; readonly vm: Pick<TaskRecord, 'platformId' | 'vmId' | 'vmName'> },
   ): Promise<SessionRecord> {
     return this.#begin(order, at.repositoryId, 'user', undefined, [at.vm], order.pointId || null);
+  }
+
+  /** Starts a verification or a collection of a whole repository. Throws MAINTENANCE_RUNNING. */
+  async startMaintenance(
+    order: CollectOrder | VerifyOrder,
+    { id, name }: { readonly id: string; readonly name: string },
+    trigger: SessionRecord['trigger'],
+  ): Promise<SessionRecord> {
+    const same = (await this.store.unfinished()).find(
+      (session) => session.repositoryId === id && session.kind === order.kind && isOfRepository(session),
+    );
+    if (same) throw HostMaintenanceErrors.MAINTENANCE_RUNNING({ what: order.kind, repository: name, sessionId: same.id });
+    return this.#begin(order, id, trigger, undefined, [{ platformId: '', vmId: '', vmName: name }]);
+  }
+
+  /** Called when a session has ended. Must not throw. */
+  onEnded(listener: (session: SessionRecord) => void): void {
+    this.#endListeners.push(listener);
   }
 
   /** Starts something on a worker VM. */
@@ -123,7 +143,10 @@ export class SessionEngine implements Service {
     const [task] = tasks;
     if (!task) throw HostErrors.SESSION_NOTHING_TO_RETRY({ session: id });
     if (session.order.kind === 'worker') return this.#begin(again(session.order), '', 'user', undefined, [task]);
-    return this.#begin(session.order, session.repositoryId, 'user', undefined, [task], session.order.pointId || null);
+    if (session.order.kind !== 'restore' && isOfRepository(session))
+      return this.startMaintenance(session.order, { id: session.repositoryId, name: session.repositoryName }, 'user');
+    const pointId = session.order.kind === 'collect' ? null : session.order.pointId || null;
+    return this.#begin(session.order, session.repositoryId, 'user', undefined, [task], pointId);
   }
 
   /** Throws BACKUP_SESSION_NOT_FOUND. */
@@ -274,7 +297,13 @@ export class SessionEngine implements Service {
     session.endedAt = this.now().toISOString();
     await this.store.saveSession(session);
     this.logger.info('session ended', { sessionId: session.id, kind: session.kind, state, code: session.failure?.code });
+    for (const listener of this.#endListeners) listener(session);
   }
+}
+
+/** True for maintenance of a whole repository, which is done once at a time. */
+export function isOfRepository({ order }: Pick<SessionRecord, 'order'>): boolean {
+  return order.kind === 'collect' || (order.kind === 'verify' && order.pointId === '');
 }
 
 /** The same order; a deployment makes another worker. */

@@ -3,7 +3,7 @@ import type { FinalState } from './task-machine';
 import type { StoredFailure } from './task-record';
 import type { Transport } from './transport';
 
-export type SessionKind = 'backup' | 'restore' | 'verify' | 'worker';
+export type SessionKind = 'backup' | 'restore' | 'verify' | 'collect' | 'worker';
 export type SessionState = 'running' | 'retry-wait' | FinalState;
 
 export interface BackupOrder {
@@ -42,10 +42,22 @@ export interface VerifyOrder {
   readonly kind: 'verify';
   /** Empty for all points of the repository. */
   readonly pointId: string;
+  /** Bytes read per second at most; absent or 0: no limit. */
+  readonly bytesPerSecond?: number | undefined;
+  /** Of a repository: packs verified within so many days are not read again; absent or 0: everything is read. */
+  readonly periodDays?: number | undefined;
+}
+
+export interface CollectOrder {
+  readonly kind: 'collect';
+  /** Finds out and tells, changes nothing. */
+  readonly dryRun: boolean;
+  /** Bytes read and written per second at most; 0: no limit. */
+  readonly bytesPerSecond: number;
 }
 
 /** What a session was asked to do; kept so that it can go on after a restart and be run again. */
-export type SessionOrder = BackupOrder | RestoreOrder | VerifyOrder | WorkerOrder;
+export type SessionOrder = BackupOrder | RestoreOrder | VerifyOrder | CollectOrder | WorkerOrder;
 
 export interface SessionRecord {
   readonly id: string;

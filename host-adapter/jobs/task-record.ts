@@ -76,6 +76,29 @@ export interface TaskPath {
   told: boolean;
 }
 
+/** How far a collection is, and what came of it. */
+export interface TaskCollection {
+  /** preparing, deleting, marking, repacking, condemning, done. */
+  readonly step: string;
+  /** Of this step, in what the step counts. */
+  readonly done: number;
+  readonly total: number;
+  readonly result: {
+    readonly deletedPacks: number;
+    readonly deletedBytes: number;
+    readonly deletedPoints: number;
+    readonly condemnedPacks: number;
+    readonly condemnedBytes: number;
+    readonly rewrittenPacks: number;
+    readonly rewrittenBytes: number;
+    readonly storedBytes: number;
+    readonly neededBytes: number;
+    /** When what was condemned may be deleted. */
+    readonly deletedAfter: string | null;
+    readonly waitingCollections: number;
+  } | null;
+}
+
 /** How far an attempt is; written before the step is taken, so that a server that starts again knows what may exist. */
 export type TaskStep =
   /** Nothing of this attempt exists anywhere. */
@@ -122,6 +145,8 @@ export interface TaskRecord {
   failure: StoredFailure | null;
   createdId: string | null;
   leftForJanitor: string[];
+  /** Absent in records of older servers and of other kinds. */
+  collection?: TaskCollection;
   findings: {
     code: string;
     pointId: string;

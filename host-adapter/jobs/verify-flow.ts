@@ -1,15 +1,15 @@
 import { randomUUID } from 'node:crypto';
-import { hasCode } from '../../common/errors/tidemark-error';
 import { failureError } from '../../common/rpc/failure-message';
-import { bytesFromWire } from '../../common/rpc/bytes';
-import { pause } from '../../common/rpc/call';
+import { bytesFromWire, durationToWire } from '../../common/rpc/bytes';
 import type { VerifyResult__Output } from '../../proto/gen/tidemark/mover/v1/VerifyResult';
 import { HostErrors } from '../errors/host-errors';
-import { Repositories } from '../repositories/repositories';
+import { followMoverOperation } from '../maintenance/mover-operation';
+import type { Repositories } from '../repositories/repositories';
 import type { FlowEnd, TaskFlow } from './flow';
-import { isTransient } from './task-context';
 import type { TaskContext } from './task-context';
 import { zeroCounters } from './task-record';
+
+const dayMs = 86_400_000;
 
 /** Verifies one point, or a whole repository: the mover reads and compares, this side watches. */
 export class VerifyFlow implements TaskFlow {
@@ -18,57 +18,42 @@ export class VerifyFlow implements TaskFlow {
     private readonly retryEveryMs = 1000,
   ) {}
 
-  async attempt(context: TaskContext): Promise<FlowEnd> {
-    const { task, session } = context;
-    const pointId = session.order.kind === 'verify' ? session.order.pointId : '';
-    const reasonOf = (error: Parameters<typeof Repositories.reasonOf>[0]) =>
-      isTransient(error) ? Repositories.reasonOf(error) : undefined;
-    await context.enter('preparing');
-    for (;;) {
-      const mover = await context.patiently(() => this.repositories.mover(session.repositoryId), reasonOf);
-      if (task.operationId === null) {
-        const request = { requestId: randomUUID(), repositoryId: session.repositoryId, pointId };
-        task.operationId = (await mover.repositories.call('StartVerify', request, { deadlineMs: 10_000, attempts: 3 })).operationId;
-        task.step = 'started';
-      }
-      await context.enter('transferring');
-      const { operationId } = task;
-      const cancel = () => void mover.repositories.call('CancelVerify', { operationId }, { deadlineMs: 10_000 }).catch(() => undefined);
-      context.cancel.addEventListener('abort', cancel, { once: true });
-      if (context.cancel.aborted) cancel();
-      try {
-        const settings = { idleTimeoutMs: 30_000, signal: context.shutdown };
-        for await (const event of mover.repositories.stream('WatchVerify', { operationId }, settings)) {
-          if (event.progress) {
-            const disk = context.disk('', 'blocks');
-            disk.counters = { ...zeroCounters, readBytes: bytesFromWire(event.progress.checkedBytes, 'checkedBytes') };
-            context.touch();
-          }
-          if (event.result) return this.#judge(context, event.result);
-        }
-      } catch (error) {
-        if (context.shutdown.aborted) throw error;
-        if (context.cancel.aborted && isTransient(error)) return { state: 'cancelled' };
-        if (hasCode(error, 'OPERATION_NOT_FOUND')) task.operationId = null;
-        else if (!isTransient(error)) throw error;
-        await context.waiting('repository-mover-lost');
-      } finally {
-        context.cancel.removeEventListener('abort', cancel);
-      }
-      await pause(this.retryEveryMs, context.stop);
-    }
+  attempt(context: TaskContext): Promise<FlowEnd> {
+    const { order, repositoryId } = context.session;
+    const { pointId, bytesPerSecond = 0, periodDays = 0 } = order.kind === 'verify' ? order : { pointId: '' };
+    return followMoverOperation(
+      context,
+      this.repositories,
+      {
+        start: async (mover) => {
+          const period = pointId === '' && periodDays > 0 ? { period: durationToWire(periodDays * dayMs) } : {};
+          const request = { requestId: randomUUID(), repositoryId, pointId, bytesPerSecond, ...period };
+          return (await mover.repositories.call('StartVerify', request, { deadlineMs: 10_000, attempts: 3 })).operationId;
+        },
+        watch: (mover, operationId, settings) => mover.repositories.stream('WatchVerify', { operationId }, settings),
+        cancel: (mover, operationId) => mover.repositories.call('CancelVerify', { operationId }, { deadlineMs: 10_000 }),
+        take: ({ progress, result }) => {
+          if (progress) this.#read(context, bytesFromWire(progress.checkedBytes, 'checkedBytes'));
+          return result ? this.#judge(context, result) : undefined;
+        },
+      },
+      this.retryEveryMs,
+    );
+  }
+
+  #read(context: TaskContext, readBytes: number): void {
+    context.disk('', 'blocks').counters = { ...zeroCounters, readBytes };
+    context.touch();
   }
 
   #judge(context: TaskContext, result: VerifyResult__Output): FlowEnd {
     const { task } = context;
-    task.step = 'waiting';
-    task.operationId = null;
     if (result.failure) throw failureError(result.failure);
     if (result.cancelled) {
       if (context.cancel.aborted) return { state: 'cancelled' };
       throw HostErrors.OPERATION_STOPPED({ operationId: task.id });
     }
-    context.disk('', 'blocks').counters = { ...zeroCounters, readBytes: bytesFromWire(result.checkedBytes, 'checkedBytes') };
+    this.#read(context, bytesFromWire(result.checkedBytes, 'checkedBytes'));
     task.findings = result.findings.slice(0, 1000).map((finding) => ({
       code: finding.code,
       pointId: finding.pointId,
@@ -77,6 +62,23 @@ export class VerifyFlow implements TaskFlow {
       objectName: finding.objectName,
       message: finding.message,
     }));
+    const [quarantined, healed, skipped] = [result.quarantinedBlocks, result.healedBlocks, result.skippedPacks].map(Number);
+    if (skipped)
+      context.note({ code: 'verify-skipped', severity: 'info', diskId: '', message: `${skipped} packs were verified within the period` });
+    if (quarantined)
+      context.note({
+        code: 'verify-quarantined',
+        severity: 'warning',
+        diskId: '',
+        message: `${quarantined} blocks are in quarantine now: the next backup that carries one of them stores it again`,
+      });
+    if (healed)
+      context.note({
+        code: 'verify-healed',
+        severity: 'info',
+        diskId: '',
+        message: `${healed} blocks of the quarantine have a good copy now`,
+      });
     const findings = Number(result.findingCount);
     return findings === 0 ? { state: 'success' } : { state: 'failed', failure: HostErrors.VERIFY_FOUND_DAMAGE({ findings }) };
   }

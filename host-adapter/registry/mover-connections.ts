@@ -1,6 +1,8 @@
 import { mutualClientCredentials } from '../../common/tls/credentials';
 import type { ProcessIdentity } from '../../common/tls/identity';
 import { RpcClient } from '../../common/rpc/call';
+import type { DocumentServiceDefinition } from '../../proto/gen/tidemark/mover/v1/DocumentService';
+import type { MaintenanceServiceDefinition } from '../../proto/gen/tidemark/mover/v1/MaintenanceService';
 import type { RepositoryServiceDefinition } from '../../proto/gen/tidemark/mover/v1/RepositoryService';
 import type { SessionServiceDefinition } from '../../proto/gen/tidemark/mover/v1/SessionService';
 import { loadService } from '../../proto/loader';
@@ -13,6 +15,8 @@ export interface MoverClient {
   readonly dataEndpoints: readonly string[];
   readonly repositories: RpcClient<RepositoryServiceDefinition>;
   readonly sessions: RpcClient<SessionServiceDefinition>;
+  readonly maintenance: RpcClient<MaintenanceServiceDefinition>;
+  readonly documents: RpcClient<DocumentServiceDefinition>;
   close(): void;
 }
 
@@ -64,14 +68,17 @@ export class MoverConnections {
       new RpcClient<S>(loadService(`tidemark/mover/v1/${file}.proto`, `tidemark.mover.v1.${name}`).service, controlEndpoint, credentials);
     const repositories = make<RepositoryServiceDefinition>('repository_service', 'RepositoryService');
     const sessions = make<SessionServiceDefinition>('session_service', 'SessionService');
+    const maintenance = make<MaintenanceServiceDefinition>('maintenance_service', 'MaintenanceService');
+    const documents = make<DocumentServiceDefinition>('document_service', 'DocumentService');
     const client: MoverClient = {
       id,
       dataEndpoints: JSON.parse(dataEndpointsJson) as string[],
       repositories,
       sessions,
+      maintenance,
+      documents,
       close: () => {
-        repositories.close();
-        sessions.close();
+        for (const one of [repositories, sessions, maintenance, documents]) one.close();
       },
     };
     this.#open.set(id, { key, client });

@@ -8,6 +8,7 @@ import type { Point } from '../../proto/gen/tidemark/mover/v1/Point';
 import type { RepositoryServiceDefinition } from '../../proto/gen/tidemark/mover/v1/RepositoryService';
 import type { SessionServiceDefinition } from '../../proto/gen/tidemark/mover/v1/SessionService';
 import { loadService } from '../../proto/loader';
+import { FakeMaintenance } from './fake-maintenance';
 import { FakeRepository, moverError, type FakeSession } from './fake-repository';
 import { bind, hostClient, keepRegistered, serveOptions } from './fake-process';
 
@@ -26,13 +27,16 @@ export class FakeMover {
   readonly #server = new Server();
   #registration: { stop(): void } | undefined;
   #attached = false;
+  readonly maintenance: FakeMaintenance;
 
   constructor(
     private readonly identity: ProcessIdentity,
     /** Several movers may serve the same one. */
     readonly repository = new FakeRepository(),
     private readonly hostName = 'fake-host',
-  ) {}
+  ) {
+    this.maintenance = new FakeMaintenance(repository.points);
+  }
 
   get id(): string {
     return this.identity.self.id;
@@ -166,7 +170,11 @@ export class FakeMover {
         },
         ListPoints: {
           roles: host,
-          serverStream: async function* (this: void, request: { vmId: string }) {
+          serverStream: async function* (this: void, request: { vmId: string; includeRemoved: boolean }) {
+            if (request.includeRemoved) {
+              for (const { point, removedAt } of maintenance.removed.values())
+                yield { removed: { point, removedAt: timestampToWire(removedAt) } };
+            }
             for (const { point } of points) if (request.vmId === '' || point.vmId === request.vmId) yield { point };
           },
         },
@@ -208,7 +216,8 @@ export class FakeMover {
       },
       serveOptions('mover'),
     );
-    const points = this.points;
+    this.maintenance.serve(this.#server);
+    const { points, maintenance } = this;
     const findingsNow = () => this.verifyFindings;
     const known = (id: string): FakeSession => {
       const session = this.sessions.get(id);

@@ -37,7 +37,7 @@ describe.each(['in the clear', 'encrypted'])('tidemark.mover.v1.DocumentService,
     const client = documents();
     const put = (name: string, content: Buffer) => client.call('PutDocument', { repositoryId, name, content }, { deadlineMs });
     const list = async () => (await client.call('ListDocuments', { repositoryId, folder: 'configuration' }, { deadlineMs })).names;
-    const get = async (name: string) => (await client.call('GetDocument', { repositoryId, name }, { deadlineMs })).content as Buffer;
+    const get = async (name: string) => (await client.call('GetDocument', { repositoryId, name }, { deadlineMs })).content;
     expect(await list()).toEqual([]);
     const large = randomBytes(3 * 1024 * 1024);
     await put('configuration/b', Buffer.from('first'));

@@ -12,7 +12,7 @@ import { decodeKeys, encodeKeys, unwrapKey } from './keys-document';
 import { decodeManifest, decodePointSection, encodeManifest, pointSectionLength } from './manifest';
 import { packKeyId, PACK_FOOTER_BYTES, readPackEntries, readPackFooter } from './pack';
 import { PackCipher } from './pack-cipher';
-import { formatRecoveryKey, parseRecoveryKey } from './recovery-key';
+import { formatRecoveryKey, parseRecoveryKey } from '../../common/secrets/recovery-key';
 import { decodeHeaderDocument, encodeHeaderDocument } from './repository-header';
 import { decodeSession, sessionName } from './session-record';
 

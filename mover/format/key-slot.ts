@@ -2,12 +2,13 @@
  * Slots: ways to the master key of an encrypted repository. The secret of a slot becomes an X25519 key pair, and the master key is encrypted
  * for its public half: a new master key can be given to every slot without its secret. Written in docs/formats/encryption.md. Pure.
  */
-import { createPrivateKey, createPublicKey, diffieHellman, generateKeyPairSync, randomBytes, scrypt, type KeyObject } from 'node:crypto';
+import { generateKeyPairSync, randomBytes, scrypt } from 'node:crypto';
 import { z } from 'zod';
 import { CommonErrors } from '../../common/errors/common-errors';
 import type { Secret } from '../../common/log/redact';
+import { parseRecoveryKey } from '../../common/secrets/recovery-key';
+import { privateKeyOf, publicBytes, sharedSecret } from '../../common/secrets/x25519';
 import { deriveKey, KEY_BYTES, openBytes, sealBytes } from './encryption';
-import { parseRecoveryKey } from './recovery-key';
 
 export type SlotKind = 'passphrase' | 'key-file' | 'recovery';
 
@@ -85,7 +86,7 @@ export async function makeSlot(
       createdAt: now.toISOString(),
       salt: salt.toString('base64'),
       ...(isPassphrase ? { scrypt: cost } : {}),
-      publicKey: publicBytes(createPublicKey(privateKeyOf(made))).toString('base64'),
+      publicKey: publicBytes(privateKeyOf(made)).toString('base64'),
     },
     slotKey: made,
   };
@@ -96,7 +97,7 @@ export async function findSlot(slots: readonly KeySlot[], key: RepositoryKey): P
   for (const slot of slots) {
     if (key.kind !== 'slot-key' && key.kind !== slot.kind) continue;
     const made = await slotKey(key, Buffer.from(slot.salt, 'base64'), slot.scrypt);
-    if (publicBytes(createPublicKey(privateKeyOf(made))).toString('base64') === slot.publicKey) return { slot, slotKey: made };
+    if (publicBytes(privateKeyOf(made)).toString('base64') === slot.publicKey) return { slot, slotKey: made };
   }
   return undefined;
 }
@@ -106,7 +107,8 @@ export function wrapForSlot(slot: Pick<KeySlot, 'slotId' | 'publicKey'>, reposit
   const fresh = generateKeyPairSync('x25519');
   const slotPublic = Buffer.from(slot.publicKey, 'base64');
   const freshPublic = publicBytes(fresh.publicKey);
-  const shared = diffieHellman({ privateKey: fresh.privateKey, publicKey: publicKeyOf(slotPublic) });
+  const shared = sharedSecret(fresh.privateKey, slotPublic);
+  if (!shared) throw new RangeError('the public key of a slot is none');
   const key = deriveKey(shared, Buffer.concat([freshPublic, slotPublic]), 'tidemark master key');
   return Buffer.concat([freshPublic, sealBytes(key, slotPurpose(repositoryId, slot.slotId), masterKey)]).toString('base64');
 }
@@ -121,30 +123,6 @@ export function unwrapFromSlot(slot: KeySlot, repositoryId: string, slotKeyBytes
   return key && openBytes(key, slotPurpose(repositoryId, slot.slotId), wrapped.subarray(KEY_BYTES));
 }
 
-function sharedSecret(privateKey: KeyObject, publicKey: Buffer): Buffer | undefined {
-  try {
-    return diffieHellman({ privateKey, publicKey: publicKeyOf(publicKey) });
-  } catch {
-    return undefined; // a point of low order: somebody wrote it there
-  }
-}
-
 function slotPurpose(repositoryId: string, slotId: string): Buffer {
   return Buffer.from(`${repositoryId} slot ${slotId}`);
-}
-
-/** RFC 8410: what stands before the 32 bytes of an X25519 key in PKCS #8 and in SPKI. */
-const privatePrefix = Buffer.from('302e020100300506032b656e04220420', 'hex');
-const publicPrefix = Buffer.from('302a300506032b656e032100', 'hex');
-
-function privateKeyOf(seed: Buffer): KeyObject {
-  return createPrivateKey({ key: Buffer.concat([privatePrefix, seed]), format: 'der', type: 'pkcs8' });
-}
-
-function publicKeyOf(bytes: Buffer): KeyObject {
-  return createPublicKey({ key: Buffer.concat([publicPrefix, bytes]), format: 'der', type: 'spki' });
-}
-
-function publicBytes(key: KeyObject): Buffer {
-  return key.export({ format: 'der', type: 'spki' }).subarray(publicPrefix.length);
 }

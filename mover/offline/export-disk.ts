@@ -77,6 +77,15 @@ export async function exportDisk(repository: Repository, options: ExportOptions)
   return { sizeBytes: image.sizeBytes, writtenBytes, damaged };
 }
 
+/** Writes a small file that only its owner may read. Throws REPOSITORY_IO, also when it exists and `force` is not given, and REPOSITORY_FULL. */
+export async function writeOutput(file: string, content: Buffer, force: boolean): Promise<void> {
+  try {
+    await fs.writeFile(file, content, { flag: force ? 'w' : 'wx', mode: 0o600 });
+  } catch (error) {
+    throw outputError(file, error);
+  }
+}
+
 async function nextBlock(image: ImageReader, from: number, keepGoing: boolean): Promise<number> {
   try {
     return await image.nextAllocated(from);

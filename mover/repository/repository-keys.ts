@@ -29,7 +29,7 @@ import {
   wrapKey,
   type KeysDocument,
 } from '../format/keys-document';
-import { formatRecoveryKey } from '../format/recovery-key';
+import { formatRecoveryKey } from '../../common/secrets/recovery-key';
 import type { Store } from '../stores/store';
 import { SerialQueue } from './serial-queue';
 

@@ -1,6 +1,6 @@
 /** What the golden bytes of encrypted objects were made of, once, with these keys. */
 import { Secret } from '../../common/log/redact';
-import { formatRecoveryKey } from '../format/recovery-key';
+import { formatRecoveryKey } from '../../common/secrets/recovery-key';
 import type { PointRecord } from '../format/manifest';
 import { packHeader, packTrailer, type PackEntry } from '../format/pack';
 import { PackCipher } from '../format/pack-cipher';

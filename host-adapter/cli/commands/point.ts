@@ -3,6 +3,7 @@ import type { z } from 'zod';
 import type * as S from '../../console/schemas';
 import type { CommandHost } from '../context';
 import { formatBytes, formatTime } from '../output';
+import { listRemoved, pointMaintenanceCommands } from './point-maintenance';
 import type { Session } from '../session-view';
 import { watchSession } from '../watch-session';
 
@@ -10,7 +11,7 @@ type Point = z.infer<typeof S.Point>;
 
 const at = (id: string) => `/points/${encodeURIComponent(id)}`;
 
-/** point: list, show, verify. `point read` is the mover's offline reader, see tidemark.ts. */
+/** point: list, show, verify, remove, undo-remove, hold, release. `point read` is the mover's offline reader, see tidemark.ts. */
 export function pointCommands(program: Command, host: CommandHost): void {
   const point = program.command('point').description('restore points');
 
@@ -20,6 +21,7 @@ export function pointCommands(program: Command, host: CommandHost): void {
     .option('--vm <name>')
     .option('--repository <name>')
     .option('--platform <name>')
+    .option('--removed', 'those that were removed and are not deleted yet')
     .option('--refresh', 'ask the movers, not the catalogue')
     .option('--limit <n>', 'at most', '200')
     .addHelpText(
@@ -31,9 +33,12 @@ export function pointCommands(program: Command, host: CommandHost): void {
     repository?: string;
     platform?: string;
     refresh?: boolean;
+    removed?: boolean;
     limit: string;
   }
-  host.run<ListOptions>(list, async ({ api, output }, { vm, repository, platform, refresh, limit }) => {
+  host.run<ListOptions>(list, async (context, { vm, repository, platform, refresh, removed, limit }) => {
+    if (removed === true) return listRemoved(context, repository);
+    const { api, output } = context;
     const { items } = await api.get<{ items: Point[] }>('/points', { vm, repository, platform, refresh: refresh === true, limit });
     output.list(
       items,
@@ -62,6 +67,7 @@ export function pointCommands(program: Command, host: CommandHost): void {
       ['job', p.jobName],
       ['session', p.sessionId],
       ['consistency', p.consistency],
+      ['held since', p.heldAt === null ? undefined : formatTime(p.heldAt)],
       ['damaged', p.damaged ? p.message : undefined],
       ...p.disks.map(
         (d) =>
@@ -72,6 +78,8 @@ export function pointCommands(program: Command, host: CommandHost): void {
       ),
     ]);
   });
+
+  pointMaintenanceCommands(point, host);
 
   host.run(
     point.command('verify <point>').description('read a restore point again and compare; watches to the end'),

@@ -7,10 +7,9 @@ import { usage } from '../cli-failure';
 import type { CliProcess, CommandHost } from '../context';
 import { formatBytes, formatDuration, formatTime } from '../output';
 import { keyFromOptions, newPassphrase, recoveryKeyText, type GivenKey, type KeyOptions } from '../repository-key-options';
-import type { Session } from '../session-view';
-import { watchSession } from '../watch-session';
 import { compressionFrom, compressionText, repositoryEditCommand, spaceText } from './repository-edit';
 import { repositoryKeyCommands } from './repository-key';
+import { careLines, repositoryMaintenanceCommands } from './repository-maintenance';
 
 type Repository = z.infer<typeof S.Repository>;
 
@@ -140,6 +139,7 @@ export function repositoryCommands(program: Command, host: CommandHost): void {
       ['encrypted', r.encrypted ? 'yes' : 'no'],
       ['open sessions', r.openSessionCount],
       ['created', formatTime(r.createdAt)],
+      ...careLines(r),
     ]);
   });
 
@@ -158,13 +158,7 @@ export function repositoryCommands(program: Command, host: CommandHost): void {
     return found.moverId === null ? 1 : 0;
   });
 
-  host.run(
-    repository.command('verify <repository>').description('read everything again and compare; watches to the end'),
-    async (context, _options, id = '') => {
-      const session = await context.api.post<Session>(`${at(id)}/verify`);
-      return watchSession(context, session.id);
-    },
-  );
+  repositoryMaintenanceCommands(repository, host);
 
   repositoryEditCommand(repository, host);
   repositoryKeyCommands(repository, host);

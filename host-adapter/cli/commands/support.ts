@@ -1,14 +1,12 @@
 import type { Command } from 'commander';
 import type { z } from 'zod';
 import type * as S from '../../console/schemas';
-import { usage } from '../cli-failure';
 import type { CommandHost } from '../context';
 import { ExitCode } from '../exit-code';
 import { formatTime } from '../output';
 import type { Column } from '../output';
 
 type Doctor = z.infer<typeof S.Doctor>;
-type Config = z.infer<typeof S.Config>;
 type JanitorReport = z.infer<typeof S.JanitorReport>;
 type Leftover = JanitorReport['leftovers'][number];
 type Event = z.infer<typeof S.Event>;
@@ -23,7 +21,7 @@ const leftoverColumns: readonly Column<Leftover>[] = [
   { title: 'message', value: (l) => l.message || undefined },
 ];
 
-/** janitor, event, audit, config, doctor. */
+/** janitor, event, audit, doctor. */
 export function supportCommands(program: Command, host: CommandHost): void {
   const janitor = program.command('janitor').description('what crashes left behind in the engines');
   host.run(janitor.command('report').description('what was found and what became of it'), async ({ api, output }) => {
@@ -81,33 +79,6 @@ export function supportCommands(program: Command, host: CommandHost): void {
       );
     },
   );
-
-  const config = program.command('config').description("the server's settings");
-  host.run(config.command('show').description('show settings and endpoints'), async ({ api, output }) => {
-    const c = await api.get<Config>('/config');
-    output.show(c, [
-      ['version', c.version],
-      ['console', c.endpoints.console],
-      ['control', c.endpoints.control],
-      ['enrolment', c.endpoints.enrolment],
-      ['CA fingerprint', c.caFingerprint],
-      ...Object.entries(c.settings).map(([name, value]) => [name, JSON.stringify(value)] as const),
-    ]);
-  });
-  const set = config
-    .command('set <name> <value>')
-    .description('change one setting')
-    .addHelpText('after', '\nExample:\n  tidemark config set retryAttempts 5\n  tidemark config set retryDelaysMs "[60000,300000]"');
-  host.run(set, async ({ api, output }, _options, name = '', value = '') => {
-    let parsed: unknown;
-    try {
-      parsed = JSON.parse(value);
-    } catch {
-      throw usage(`${name}: "${value}" is neither a number nor a list`);
-    }
-    const c = await api.patch<Config>('/config', { [name]: parsed });
-    output.done(`${name} is ${value}`, c);
-  });
 
   host.run(program.command('doctor').description('check the whole installation'), async ({ api, output }) => {
     const doctor = await api.get<Doctor>('/doctor');

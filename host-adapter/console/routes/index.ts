@@ -2,6 +2,7 @@
 import { certificateRoutes } from './certificates';
 import { inventoryRoutes } from './inventory';
 import { moverRoutes } from './movers';
+import { maintenanceRoutes } from './maintenance';
 import { processRoutes } from './processes';
 import { protectionRoutes } from './protection';
 import { serverRoutes } from './server';
@@ -15,6 +16,7 @@ export const routes = {
   ...moverRoutes,
   ...inventoryRoutes,
   ...protectionRoutes,
+  ...maintenanceRoutes,
   ...workerRoutes,
   ...certificateRoutes,
 } as const;

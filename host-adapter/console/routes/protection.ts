@@ -20,13 +20,6 @@ export const protectionRoutes = {
     body: S.RepositoryChange,
     reply: S.Repository,
   },
-  repositoryVerify: {
-    method: 'POST',
-    path: '/repositories/:id/verify',
-    summary: 'Verify all points; a session.',
-    reply: S.Session,
-    status: 202,
-  },
   repositoryKeyList: {
     method: 'GET',
     path: '/repositories/:id/keys',

@@ -2,6 +2,7 @@
  * The shapes of the public REST API, one source for validation, for OpenAPI and for the command line's types. Bytes and milliseconds are
  * numbers, times ISO 8601 in UTC, what is absent is null. Owns no behaviour; the routes that use the shapes are in ../routes.
  */
+import { ConfigurationCopy, RemovedPoint } from './maintenance';
 import { Certificate } from './certificates';
 import { list, page } from './common';
 import { AuditEntry, Event } from './events';
@@ -18,6 +19,7 @@ export * from './certificates';
 export * from './events';
 export * from './inventory';
 export * from './jobs';
+export * from './maintenance';
 export * from './movers';
 export * from './processes';
 export * from './repositories';
@@ -43,4 +45,6 @@ export const Lists = {
   events: page(Event),
   audit: page(AuditEntry),
   certificates: list(Certificate),
+  removedPoints: list(RemovedPoint),
+  configurationCopies: list(ConfigurationCopy),
 };

@@ -1,6 +1,6 @@
 /** Repositories and restore points. */
 import { z } from 'zod';
-import { bytes, itemName, named, optionalTime, Paging, reference } from './common';
+import { bytes, Failure, itemName, named, optionalTime, Paging, reference } from './common';
 import { ReadMode } from './inventory';
 
 export const RepositoryKey = z.object({
@@ -49,6 +49,8 @@ export const RepositoryAddRequest = AddRequest.refine(({ attach, encrypted, key 
   path: ['key'],
   message: 'a new repository is encrypted and needs a passphrase or a key file; or say that it is not encrypted',
 });
+/** When it was last done well, when it was last tried, and why that failed; null: never, and: it did not. */
+const Care = z.object({ doneAt: optionalTime, triedAt: optionalTime, failure: Failure.nullable() });
 export const Repository = named(
   'Repository',
   z.object({
@@ -86,6 +88,17 @@ export const Repository = named(
     blockCount: z.int(),
     openSessionCount: z.int(),
     encrypted: z.boolean(),
+    /** What is condemned is given back when its grace time is over. */
+    condemnedBytes: bytes,
+    removedPointCount: z.int(),
+    /** Blocks known to be damaged and not healed yet. */
+    quarantinedBlockCount: z.int(),
+    /** The oldest time at which some of it was verified; null while some never was. */
+    verifiedSince: optionalTime,
+    /** By whichever server or mover. */
+    lastCollectedAt: optionalTime,
+    /** What this server did for it: copies of its own configuration, collections, verifications of the whole. */
+    care: z.object({ copy: Care, collect: Care, verify: Care }).nullable(),
   }),
 );
 /** What is absent stays; 0 bytes mean the default. */
@@ -167,6 +180,8 @@ export const Point = named(
     /** The manifest cannot be trusted: the point is listed, not usable. */
     damaged: z.boolean(),
     message: z.string(),
+    /** Held since: it cannot be removed, neither by hand nor by retention. */
+    heldAt: optionalTime,
     disks: z.array(PointDisk),
   }),
 );

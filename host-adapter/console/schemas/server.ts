@@ -21,6 +21,16 @@ export const Settings = named(
     waitLimitMs: z.int().min(1000).max(86_400_000),
     /** Life of a login. */
     loginLifetimeMs: z.int().min(60_000),
+    /** When the configuration is copied into every repository: cron, in the server's time zone. */
+    configurationCopySchedule: z.string().min(1).max(255),
+    /** When space is given back. */
+    collectSchedule: z.string().min(1).max(255),
+    /** Bytes that a scheduled collection reads and writes per second at most; 0: no limit. */
+    collectBytesPerSecond: z.int().min(0),
+    /** Every repository is verified once per so many days; 0: only when somebody asks. */
+    verifyPeriodDays: z.int().min(0).max(3650),
+    /** Bytes that a scheduled verification reads per second at most; 0: no limit. */
+    verifyBytesPerSecond: z.int().min(0),
   }),
 );
 export const Config = named(

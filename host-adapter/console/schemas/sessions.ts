@@ -7,7 +7,7 @@ import { Counters } from './repositories';
 
 const finalStates = ['success', 'warning', 'partial', 'skipped', 'failed', 'cancelled'] as const;
 export const SessionState = z.enum(['running', 'retry-wait', ...finalStates]);
-export const SessionKind = z.enum(['backup', 'restore', 'verify', 'worker']);
+export const SessionKind = z.enum(['backup', 'restore', 'verify', 'collect', 'worker']);
 export const TaskState = z.enum(['queued', 'preparing', 'starting', 'transferring', 'committing', 'cleaning', ...finalStates]);
 export const TaskDisk = z.object({
   diskId: z.string(),
@@ -28,6 +28,28 @@ export const TaskDisk = z.object({
   startedAt: optionalTime,
   endedAt: optionalTime,
   durationMs: z.int().nullable(),
+});
+export const TaskCollection = z.object({
+  /** preparing, deleting, marking, repacking, condemning, done. */
+  step: z.string(),
+  done: z.int(),
+  total: z.int(),
+  result: z
+    .object({
+      deletedPacks: z.int(),
+      deletedBytes: bytes,
+      deletedPoints: z.int(),
+      condemnedPacks: z.int(),
+      condemnedBytes: bytes,
+      rewrittenPacks: z.int(),
+      rewrittenBytes: bytes,
+      storedBytes: bytes,
+      neededBytes: bytes,
+      /** When what was condemned may be deleted. */
+      deletedAfter: optionalTime,
+      waitingCollections: z.int(),
+    })
+    .nullable(),
 });
 export const Task = named(
   'Task',
@@ -57,6 +79,8 @@ export const Task = named(
     /** Restores: VM or disk made, or the file's path. Workers: the worker's id. */
     createdId: z.string().nullable(),
     leftForJanitor: z.array(z.string()),
+    /** Collections: how far, and what came of it; null of other kinds. */
+    collection: TaskCollection.nullable(),
     /** Verifications: what is damaged, at most 1000. */
     findings: z.array(
       z.object({

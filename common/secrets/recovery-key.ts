@@ -1,5 +1,6 @@
-/** Recovery keys as text: 256 bits for a sheet of paper, as docs/formats/encryption.md has it. Pure. */
-import { KEY_BYTES } from './encryption';
+/** Recovery keys as text: 256 bits for a sheet of paper, of repositories and of the configuration, as docs/formats/encryption.md has them. Pure. */
+
+const keyBytes = 32;
 
 /** Crockford's base 32: no I, L, O and U; https://www.crockford.com/base32.html. */
 const alphabet = '0123456789ABCDEFGHJKMNPQRSTVWXYZ';
@@ -9,7 +10,7 @@ const weights = [1, 3, 5, 7];
 
 /** 13 groups of four characters and a check character, separated by hyphens. */
 export function formatRecoveryKey(key: Buffer): string {
-  if (key.length !== KEY_BYTES) throw new RangeError(`a recovery key has ${KEY_BYTES} bytes`);
+  if (key.length !== keyBytes) throw new RangeError(`a recovery key has ${keyBytes} bytes`);
   const bits = BigInt(`0x${key.toString('hex')}`) << 4n;
   const values = Array.from({ length: groups * charactersPerGroup }, (_, i) => Number((bits >> BigInt(5 * (51 - i))) & 31n));
   return Array.from({ length: groups }, (_, group) => {
@@ -32,7 +33,7 @@ export function parseRecoveryKey(text: string): { readonly key: Buffer } | { rea
     for (const value of own) bits = (bits << 5n) | BigInt(value);
   }
   if ((bits & 15n) !== 0n) return { problem: `group ${groups} of ${groups} is mistyped` };
-  return { key: Buffer.from((bits >> 4n).toString(16).padStart(KEY_BYTES * 2, '0'), 'hex') };
+  return { key: Buffer.from((bits >> 4n).toString(16).padStart(keyBytes * 2, '0'), 'hex') };
 }
 
 /** Odd weights: any one wrong character is found; the group's number: groups that changed places too. */
