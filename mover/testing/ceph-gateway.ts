@@ -20,6 +20,9 @@ export interface S3Access {
   readonly secretAccessKey: string;
 }
 
+/** The server's name for requests with the bucket in the host name. */
+export const CEPH_DNS_NAME = 's3.test';
+
 export class CephGateway {
   readonly access: S3Access;
   private readonly children = new Map<string, ChildProcess>();
@@ -98,7 +101,9 @@ export class CephGateway {
         // Without this the gateway looks for a key in its data folder and waits for minutes.
         `keyring = ${at('keyring')}`,
         `rgw data = ${at('rgw')}`,
-        `rgw frontends = beast endpoint=127.0.0.1:${this.port}`,
+        // Buckets as names below this one, beside buckets as paths; and IPv6.
+        `rgw dns name = ${CEPH_DNS_NAME}`,
+        `rgw frontends = beast endpoint=127.0.0.1:${this.port} endpoint=[::1]:${this.port}`,
         '',
       ].join('\n'),
     );

@@ -1,85 +1,141 @@
 /** Against Ceph's RADOS gateway, with conditional writes and with claims, and through a proxy that breaks requests. */
 import { randomUUID } from 'node:crypto';
-import path from 'node:path';
-import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3';
+import type { LookupFunction } from 'node:net';
 import { Secret } from '../../../common/log/redact';
-import { CephGateway } from '../../testing/ceph-gateway';
+import { CephBucket } from '../../testing/ceph-bucket';
+import { CEPH_DNS_NAME } from '../../testing/ceph-gateway';
+import { describeS3Repository } from '../../testing/s3-repository-suite';
 import { describeStore } from '../../testing/store-suite';
-import { temporaryFolder } from '../../testing/test-mover';
+import { alignedBuffer } from '../aligned-buffer';
+import { STORE_PIECE_BYTES } from '../store';
 import { Bucket } from './bucket';
 import { ClaimedWrites, ConditionalWrites, probeConditions } from './exclusive-writes';
 import { parseS3Location } from './s3-location';
 import { S3Store } from './s3-store';
 
 describe('S3Store on a RADOS gateway', () => {
-  let scratch: ReturnType<typeof temporaryFolder>;
-  let ceph: CephGateway;
-  const access = () => ({ accessKeyId: ceph.access.accessKeyId, secretAccessKey: new Secret(ceph.access.secretAccessKey) });
-  const location = (prefix: string = randomUUID()) => `s3:${ceph.access.endpoint}/backup/${prefix}`;
-
-  beforeAll(async () => {
-    scratch = temporaryFolder();
-    ceph = await CephGateway.start(path.join(scratch.folder, 'ceph'));
-    const { endpoint, region, accessKeyId, secretAccessKey } = ceph.access;
-    const client = new S3Client({ endpoint, region, forcePathStyle: true, credentials: { accessKeyId, secretAccessKey } });
-    await client.send(new CreateBucketCommand({ Bucket: 'backup' }));
-    client.destroy();
-  }, 120_000);
-  afterAll(async () => {
-    await ceph.stop();
-    scratch[Symbol.dispose]();
-  });
+  let bucket: CephBucket;
+  const location = (prefix: string = randomUUID()) => bucket.location(prefix);
+  beforeAll(async () => (bucket = await CephBucket.start()), 120_000);
+  afterAll(() => bucket.stop());
 
   describe('does what every store does', () => {
-    describeStore(() => S3Store.open(location(), access()));
+    describeStore(() => S3Store.open(location(), bucket.access));
+  });
+
+  describe('holds a repository that', () => {
+    describeS3Repository(() => bucket);
   });
 
   test('finds out that this server honours conditions, and claims do without them', async () => {
-    const bucket = new Bucket(parseS3Location(location()), access());
+    const client = new Bucket(parseS3Location(location()), bucket.access);
     try {
-      expect(await probeConditions(bucket, 'probe/')).toBe('bare');
-      for (const writes of [new ConditionalWrites(bucket, 'bare'), new ClaimedWrites(bucket)]) {
+      expect(await probeConditions(client, 'probe/')).toBe('bare');
+      for (const writes of [new ConditionalWrites(client, 'bare'), new ClaimedWrites(client)]) {
         const key = randomUUID();
         const made = await Promise.all(Array.from({ length: 4 }, (_, i) => writes.create(key, Buffer.from(String(i)))));
         expect(made.filter(Boolean).length).toBeLessThanOrEqual(1);
         if (!made.includes(true)) expect(await writes.create(key, Buffer.from('late'))).toBe(true);
-        const held = (await bucket.get(key, 100))?.content ?? Buffer.alloc(0);
+        const held = (await client.get(key, 100))?.content ?? Buffer.alloc(0);
         expect(await writes.swap(key, Buffer.from('other'), Buffer.from('x'))).toBe(false);
         expect(await writes.swap(key, held, Buffer.from('x'))).toBe(true);
         expect(await writes.swap(key, Buffer.from('x'), undefined)).toBe(true);
-        expect(await bucket.get(key, 100)).toBeUndefined();
+        expect(await client.get(key, 100)).toBeUndefined();
       }
-      for await (const { key } of bucket.list('')) expect(key).not.toMatch(/claim|probe/);
+      for await (const { key } of client.list('')) expect(key).not.toMatch(/claim|probe/);
     } finally {
-      bucket.close();
+      client.close();
     }
   });
 
   test('says what is wrong: key, bucket, server', async () => {
-    const wrongKey = { ...access(), secretAccessKey: new Secret('wrong') };
+    const wrongKey = { ...bucket.access, secretAccessKey: new Secret('wrong') };
     await expect(S3Store.open(location(), wrongKey)).rejects.toMatchObject({
       code: 'REPOSITORY_LOCATION_INVALID',
       meta: { field: 'access' },
     });
     const noBucket = location().replace('/backup/', '/nothing-here/');
-    await expect(S3Store.open(noBucket, access())).rejects.toMatchObject({
+    await expect(S3Store.open(noBucket, bucket.access)).rejects.toMatchObject({
       code: 'REPOSITORY_LOCATION_INVALID',
       message: expect.stringMatching(/no bucket "nothing-here"/) as unknown,
     });
   });
 
   test('goes on when the server was away for a moment', async () => {
-    const store = await S3Store.open(location(), access());
+    const store = await S3Store.open(location(), bucket.access);
     try {
       await store.put('a', Buffer.from('before'));
-      await ceph.killGateway();
+      await bucket.ceph.killGateway();
       const reading = store.readWhole('a', 100);
-      await ceph.startGateway();
+      await bucket.ceph.startGateway();
       expect((await reading).toString()).toBe('before');
       await store.put('a', Buffer.from('after'));
       expect((await store.readWhole('a', 100)).toString()).toBe('after');
     } finally {
       await store.close();
     }
+  }, 60_000);
+
+  describe('is reached', () => {
+    const port = () => new URL(bucket.ceph.access.endpoint).port;
+
+    test.each([
+      ['with the bucket in the path', () => `s3:http://127.0.0.1:${port()}/backup/${randomUUID()}`],
+      ['with the bucket in the host name', () => `s3:http://${CEPH_DNS_NAME}:${port()}/backup/${randomUUID()}?addressing=virtual`],
+      ['over IPv6', () => `s3:http://[::1]:${port()}/backup/${randomUUID()}`],
+    ])('%s', async (_, place) => {
+      const asked: string[] = [];
+      // A name server that knows one address.
+      const lookup: LookupFunction = (hostname, options, answer) => {
+        asked.push(hostname);
+        if (options.all === true) answer(null, [{ address: '127.0.0.1', family: 4 }]);
+        else answer(null, '127.0.0.1', 4);
+      };
+      const at = place();
+      const store = await S3Store.open(at, bucket.access, { lookup });
+      try {
+        expect(store.location).toBe(at);
+        const writer = await store.create('packs/aa/x');
+        const piece = alignedBuffer(STORE_PIECE_BYTES).fill(7);
+        for (let i = 0; i < 3; i++) await writer.append(piece);
+        await writer.finish(piece, 5);
+        expect(await store.sizeOf('packs/aa/x')).toBe(3 * STORE_PIECE_BYTES + 5);
+        expect(await store.putNew('lock', Buffer.from('a'))).toBe(true);
+        const listed: string[] = [];
+        for await (const name of store.list('')) listed.push(name);
+        expect(listed.sort()).toEqual(['lock', 'packs/aa/x']);
+        expect(new Set(asked)).toEqual(new Set(at.includes('virtual') ? [`backup.${CEPH_DNS_NAME}`] : []));
+      } finally {
+        await store.close();
+      }
+    });
+  });
+
+  test('an upload that another mover is in the middle of is left alone; one from long ago is aborted', async () => {
+    const at = location();
+    const piece = alignedBuffer(STORE_PIECE_BYTES).fill(7);
+    const running = await S3Store.open(at, bucket.access);
+    const writer = await running.create('packs/aa/x');
+    for (let i = 0; i < 4; i++) await writer.append(piece);
+    const restarted = await S3Store.open(at, bucket.access);
+    await restarted.removeLeftovers();
+    await writer.finish(piece, 9);
+    expect(await restarted.sizeOf('packs/aa/x')).toBe(4 * STORE_PIECE_BYTES + 9);
+
+    const abandoned = await running.create('packs/aa/y');
+    for (let i = 0; i < 4; i++) await abandoned.append(piece);
+    const client = new Bucket(parseS3Location(at), bucket.access);
+    const uploads = async () => {
+      const found: string[] = [];
+      for await (const { key } of client.openUploads('')) if (at.endsWith(key.split('/')[0] as string)) found.push(key);
+      return found;
+    };
+    while ((await uploads()).length === 0) await new Promise((resolve) => setTimeout(resolve, 50));
+    const later = await S3Store.open(at, bucket.access, { deadUploadMs: -60_000 });
+    await later.removeLeftovers();
+    expect(await uploads()).toEqual([]);
+    await abandoned.abandon();
+    client.close();
+    for (const store of [running, restarted, later]) await store.close();
   }, 60_000);
 });
