@@ -22,7 +22,7 @@ import type { MoverRegistry } from '../registry/mover-registry';
 import { listedPoint } from './point-mapping';
 import { keyToWire, type GivenKey } from './key-message';
 import { RepositorySecrets } from './repository-secrets';
-import { compressionToWire, type Compression } from './repository-settings';
+import { compressionToWire, type Compression } from './compression';
 import type { OpeningSecrets } from './repository-secrets';
 
 export interface RepositoryRequest {

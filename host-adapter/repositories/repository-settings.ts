@@ -1,9 +1,8 @@
 import { durationFromWire, durationToWire } from '../../common/rpc/bytes';
 import type { Repository__Output } from '../../proto/gen/tidemark/mover/v1/Repository';
 import { HostErrors } from '../errors/host-errors';
+import { compressionFromWire, compressionToWire, type Compression } from './compression';
 import type { Repositories, RepositoryView } from './repositories';
-
-export type Compression = 'none' | 'zstd' | 'lz4';
 
 /** What can be changed of a repository at any time; what is absent stays. 0 bytes mean the default. */
 export interface RepositorySettingsChange {
@@ -28,17 +27,12 @@ export interface RepositorySettingsView {
   readonly space: 'enough' | 'low' | 'full';
 }
 
-const compressions = { none: 'COMPRESSION_NONE', zstd: 'COMPRESSION_ZSTD', lz4: 'COMPRESSION_LZ4' } as const;
 const defaultGraceMs = 24 * 60 * 60_000;
-
-export function compressionToWire(compression: Compression | undefined): (typeof compressions)[Compression] | 'COMPRESSION_UNSPECIFIED' {
-  return compression === undefined ? 'COMPRESSION_UNSPECIFIED' : compressions[compression];
-}
 
 /** Of what was known last, by a mover that may be older. */
 export function settingsOf(known: Repository__Output | undefined): RepositorySettingsView {
   const settings = known?.settings;
-  const compression = (Object.keys(compressions) as Compression[]).find((one) => compressions[one] === settings?.compression);
+  const compression = compressionFromWire(settings?.compression);
   return {
     compression: compression ?? 'zstd',
     compressionLevel: settings?.compressionLevel ?? 1,
