@@ -59,12 +59,12 @@ function paceOf(request: StartVerifyRequest__Output): VerifyPace {
   return { bytesPerSecond, periodMs };
 }
 
-function progressOf({ verifier }: VerifyOperation) {
+function progressOf({ work: { verifier } }: VerifyOperation) {
   const { checkedBlocks, totalBlocks, checkedBytes, checkedPacks, totalPacks } = verifier.progress;
   return { checkedBlocks, totalBlocks, checkedBytes, checkedPacks, totalPacks };
 }
 
-function resultOf({ verifier, cancelled, failure }: VerifyOperation) {
+function resultOf({ work: { verifier }, cancelled, failure }: VerifyOperation) {
   const { checkedBlocks, checkedBytes, checkedPoints, checkedPacks, skippedPacks, quarantinedBlocks, healedBlocks } = verifier.progress;
   return {
     checkedBlocks,

@@ -64,7 +64,8 @@ export class Operations<W> {
       failure: undefined,
     };
     this.operations.set(operation.operationId, operation);
-    operation.done = this.run(operation, () => turn.run(() => run(operation.work)));
+    const work = (begin: () => boolean) => turn.run(async () => (begin() ? run(operation.work) : undefined));
+    operation.done = this.run(operation, () => this.beforeCancelled(aborter.signal, work));
     return operation;
   }
 
@@ -98,5 +99,21 @@ export class Operations<W> {
       this.logger.info(`${this.what} ended`, { operationId, cancelled, failure: failure?.code, ...this.describe(operation.work) });
       setTimeout(() => this.operations.delete(operationId), keepMs).unref();
     }
+  }
+
+  /** Work that waits for its turn is over at once when it is cancelled; `begin` says whether it may still begin. */
+  private beforeCancelled(signal: AbortSignal, work: (begin: () => boolean) => Promise<void>): Promise<void> {
+    return new Promise((resolve, reject) => {
+      let begun = false;
+      const cancel = () => {
+        if (!begun) reject(CommonErrors.CANCELLED({ what: this.what }));
+      };
+      signal.addEventListener('abort', cancel, { once: true });
+      const begin = () => {
+        begun = !signal.aborted;
+        return begun;
+      };
+      work(begin).then(resolve, reject);
+    });
   }
 }

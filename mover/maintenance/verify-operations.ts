@@ -1,14 +1,11 @@
-/** Verifications as operations: started once per request id, watched from anywhere, cancelled, kept for an hour after their end. */
-import { randomUUID } from 'node:crypto';
-import { CommonErrors, toTidemarkError } from '../../common/errors/common-errors';
-import { hasCode, type TidemarkError } from '../../common/errors/tidemark-error';
+/** Verifications as operations, and what is known of packs that were verified. */
 import type { Logger } from '../../common/log/logger';
 import type { Repository } from '../repository/repository';
 import { SerialQueue } from '../repository/serial-queue';
+import { Operations, type Operation } from './operations';
 import { VerifyLedger } from './verify-ledger';
 import { Verifier } from './verifier';
 
-const keepMs = 60 * 60 * 1000;
 /** How it is to be done; both a period only for all points. */
 export interface VerifyPace {
   /** 0: no limit. */
@@ -17,22 +14,16 @@ export interface VerifyPace {
   readonly periodMs: number;
 }
 
-export interface VerifyOperation {
-  readonly operationId: string;
-  readonly requestId: string;
-  readonly repository: Repository;
+/** One verification; all points when it has none. */
+export interface VerifyWork {
   readonly pointId: string | undefined;
   readonly verifier: Verifier;
-  readonly aborter: AbortController;
-  /** Resolves when it has ended, in whatever way. */
-  done: Promise<void>;
-  ended: boolean;
-  cancelled: boolean;
-  failure: TidemarkError | undefined;
 }
 
+export type VerifyOperation = Operation<VerifyWork>;
+
 export class VerifyOperations {
-  private readonly operations = new Map<string, VerifyOperation>();
+  private readonly operations: Operations<VerifyWork>;
   private readonly ledgers = new Map<Repository, VerifyLedger>();
   /** One of each at a time: a run over everything takes days, and somebody waits for the one over a point. One without a rate fills a core. */
   private readonly turns = { everything: new SerialQueue(), point: new SerialQueue() };
@@ -41,7 +32,9 @@ export class VerifyOperations {
   constructor(
     private readonly logger: Logger,
     private readonly ledgerFolder: string,
-  ) {}
+  ) {
+    this.operations = new Operations('verification', logger, ({ verifier: { progress, findingCount } }) => ({ ...progress, findingCount }));
+  }
 
   /** Starts, or answers the one of the same request id. Throws REQUEST_ID_REUSED, POINT_NOT_FOUND. */
   start(
@@ -50,45 +43,31 @@ export class VerifyOperations {
     pointId: string | undefined,
     pace: VerifyPace = { bytesPerSecond: 0, periodMs: 0 },
   ): VerifyOperation {
-    for (const operation of this.operations.values()) {
-      if (operation.requestId !== requestId) continue;
-      if (operation.repository === repository && operation.pointId === pointId) return operation;
-      throw CommonErrors.REQUEST_ID_REUSED({ requestId });
-    }
-    const aborter = new AbortController();
-    const operation: VerifyOperation = {
-      operationId: randomUUID(),
+    return this.operations.start({
       requestId,
       repository,
-      pointId,
-      verifier: new Verifier(repository, aborter.signal, { ...pace, ledger: this.ledgerOf(repository), logger: this.logger }),
-      aborter,
-      done: Promise.resolve(),
-      ended: false,
-      cancelled: false,
-      failure: undefined,
-    };
-    this.operations.set(operation.operationId, operation);
-    operation.done = this.run(operation);
-    return operation;
+      isSame: (work) => work.pointId === pointId,
+      make: (signal) => ({
+        pointId,
+        verifier: new Verifier(repository, signal, { ...pace, ledger: this.ledgerOf(repository), logger: this.logger }),
+      }),
+      run: ({ verifier }) => verifier.run(pointId),
+      turn: pointId === undefined ? this.turns.everything : this.turns.point,
+    });
   }
 
   /** Throws OPERATION_NOT_FOUND. */
   get(operationId: string): VerifyOperation {
-    const operation = this.operations.get(operationId);
-    if (!operation) throw CommonErrors.OPERATION_NOT_FOUND({ operationId });
-    return operation;
+    return this.operations.get(operationId);
   }
 
   cancel(operationId: string): void {
-    this.operations.get(operationId)?.aborter.abort();
+    this.operations.cancel(operationId);
   }
 
   /** Cancels everything, or everything of one repository, and waits for its end. */
   async stop(repository?: Repository): Promise<void> {
-    const concerned = [...this.operations.values()].filter((o) => repository === undefined || o.repository === repository);
-    for (const operation of concerned) operation.aborter.abort();
-    await Promise.all(concerned.map((o) => o.done));
+    await this.operations.stop(repository);
     for (const [of, ledger] of this.ledgers) {
       if (repository !== undefined && of !== repository) continue;
       ledger.close();
@@ -110,41 +89,4 @@ export class VerifyOperations {
     }
     return ledger;
   }
-
-  private async run(operation: VerifyOperation): Promise<void> {
-    const turn = operation.pointId === undefined ? this.turns.everything : this.turns.point;
-    try {
-      const { signal } = operation.aborter;
-      await beforeCancelled(signal, (begin) => turn.run(async () => (begin() ? operation.verifier.run(operation.pointId) : undefined)));
-    } catch (error) {
-      if (hasCode(error, 'CANCELLED')) operation.cancelled = true;
-      else operation.failure = toTidemarkError(error, 'verification');
-    } finally {
-      operation.ended = true;
-      const { progress, findingCount } = operation.verifier;
-      this.logger.info('verification ended', {
-        operationId: operation.operationId,
-        ...progress,
-        findingCount,
-        failure: operation.failure?.code,
-      });
-      setTimeout(() => this.operations.delete(operation.operationId), keepMs).unref();
-    }
-  }
-}
-
-/** Work that waits for its turn is over at once when it is cancelled; `begin` says whether it may still begin. */
-function beforeCancelled(signal: AbortSignal, work: (begin: () => boolean) => Promise<void>): Promise<void> {
-  return new Promise((resolve, reject) => {
-    let begun = false;
-    const cancel = () => {
-      if (!begun) reject(CommonErrors.CANCELLED({ what: 'verification' }));
-    };
-    signal.addEventListener('abort', cancel, { once: true });
-    const begin = () => {
-      begun = !signal.aborted;
-      return begun;
-    };
-    work(begin).then(resolve, reject);
-  });
 }

@@ -292,7 +292,7 @@ describe.each([
     const waiting = operations.start('waiting', one.repository, undefined);
     const point = operations.start('point', one.repository, a);
     await point.done;
-    expect(point.verifier.progress.checkedBlocks).toBe(4);
+    expect(point.work.verifier.progress.checkedBlocks).toBe(4);
     operations.cancel(waiting.operationId);
     await waiting.done;
     expect([waiting.cancelled, slow.ended]).toEqual([true, false]);

@@ -6,14 +6,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { CommonErrors } from '../../../common/errors/common-errors';
 import { hasCode } from '../../../common/errors/tidemark-error';
 import { RateLimit } from '../../../common/flow/rate-limit';
-import type { Logger } from '../../../common/log/logger';
 import type { CollectionPlan, CondemnedPack } from '../../format/collection-plan';
 import type { MaintenanceLease } from '../../repository/maintenance-lease';
 import { packIdOf } from '../../repository/pack-table';
 import type { Repository } from '../../repository/repository';
 import { CollectProgress } from './collect-progress';
+import type { CollectContext } from './collect-context';
 import type { CollectSettings } from './collect-settings';
-import type { MaintenanceMemory } from './maintenance-memory';
 import { Marker } from './marker';
 import type { PackMarks } from './pack-marks';
 import { PlanBook } from './plan-book';
@@ -29,15 +28,6 @@ export interface CollectRequest {
   readonly bytesPerSecond: number;
   /** Instead of the repository's. */
   readonly graceMs?: number;
-}
-
-export interface CollectContext {
-  readonly settings: CollectSettings;
-  readonly memory: MaintenanceMemory;
-  readonly logger: Logger;
-  readonly now: () => number;
-  /** True below the soft watermark: then grace times are cut to the least. */
-  readonly isSpaceLow: (repository: Repository) => Promise<boolean>;
 }
 
 const pollMs = 500;

@@ -3,7 +3,7 @@ import { announcementName, announcementOf, JOURNAL_PREFIX } from '../../format/a
 import { encodeSession, sessionName } from '../../format/session-record';
 import type { Repository } from '../../repository/repository';
 import { deleteDrafts, listDrafts } from '../../sessions/drafts';
-import type { CollectContext } from './collection';
+import type { CollectContext } from './collect-context';
 import type { PlanBook } from './plan-book';
 import { readSession, sessionIds } from './session-records';
 
