@@ -9,7 +9,7 @@ import type { TicketClaims } from '../../common/tickets/ticket';
 import type { ProcessIdentity } from '../../common/tls/identity';
 import { DATA_MOVER_ALPN, DATA_MOVER_CIPHERS, PAYLOAD_SLACK_BYTES } from '../../proto/data-mover/frame-types';
 import { CommonErrors } from '../../common/errors/common-errors';
-import { DataPortErrors, SessionErrors } from '../errors/mover-errors';
+import { DataPortErrors, RepositoryErrors, SessionErrors } from '../errors/mover-errors';
 import type { Session } from '../sessions/session';
 import type { SessionManager } from '../sessions/session-manager';
 import { BufferPool } from '../repository/buffer-pool';
@@ -151,6 +151,8 @@ export class DataPortServer implements Service {
   }
 
   private findSession(claims: TicketClaims): Session {
+    // A mover that is just starting may not have reached the storage yet: its worker tries again.
+    if (!this.sessions.serves(claims.repositoryId)) throw RepositoryErrors.REPOSITORY_NOT_FOUND({ repository: claims.repositoryId });
     // Throws SESSION_ELSEWHERE: the ticket is genuine, and its bearer may know why it is of no use here.
     const session = this.sessions.find(claims.sessionId);
     if (!session || session.repository.id !== claims.repositoryId)

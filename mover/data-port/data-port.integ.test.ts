@@ -124,7 +124,7 @@ describe('data port', () => {
     expect(await attempt(`${good.slice(0, -4)}AAAA`)).toBe('TICKET_INVALID');
     expect(await attempt('x')).toBe('TICKET_INVALID');
     expect(await attempt(mover.ticket(randomUUID(), repositoryId, ['write']))).toBe('TICKET_INVALID');
-    expect(await attempt(mover.ticket(sessionId, randomUUID(), ['write']))).toBe('TICKET_INVALID');
+    expect(await attempt(mover.ticket(sessionId, randomUUID(), ['write']))).toBe('REPOSITORY_NOT_FOUND');
     expect(await attempt(mover.ticket(sessionId, repositoryId, ['write'], [], -1000))).toBe('TICKET_EXPIRED');
     expect(await attempt(good, mover.worker.material, 2)).toBe('PROTOCOL_VERSION_UNSUPPORTED');
     expect(await attempt(good, (await mover.identity('plugin')).material)).toBe('ROLE_NOT_ALLOWED');

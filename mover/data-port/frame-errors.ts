@@ -27,6 +27,7 @@ const closing: ReadonlySet<string> = new Set([
   'SESSION_ENDED',
   'SESSION_NOT_FOUND',
   'SESSION_ELSEWHERE',
+  'REPOSITORY_NOT_FOUND',
   'PROBE_LIMIT_REACHED',
 ]);
 

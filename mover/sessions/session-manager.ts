@@ -40,6 +40,8 @@ export interface SessionManagerOptions {
 export class SessionManager {
   private readonly sessions = new Map<string, Session>();
   private readonly opening = new Map<string, Promise<Session>>();
+  /** Repositories whose sessions are loaded. */
+  private readonly served = new Set<Repository>();
   /** Open sessions of other movers, as far as this one met them. */
   private readonly elsewhere = new Set<string>();
   private readonly around: SessionSurroundings;
@@ -64,6 +66,7 @@ export class SessionManager {
     clearInterval(this.timer);
     for (const session of this.sessions.values()) await session.suspend();
     this.sessions.clear();
+    this.served.clear();
   }
 
   /**
@@ -96,6 +99,7 @@ export class SessionManager {
       }
     }
     for (const { name, sessionId } of drafts) if (!open.has(sessionId)) await repository.store.delete(name);
+    this.served.add(repository);
   }
 
   /** Forgets the sessions of a repository. Throws REPOSITORY_IN_USE while some are open. */
@@ -107,6 +111,7 @@ export class SessionManager {
 
   /** Lets go of the sessions of a repository, whatever their state; their records stay. */
   async forget(repository: Repository): Promise<void> {
+    this.served.delete(repository);
     for (const session of [...this.sessions.values()]) {
       if (session.repository !== repository) continue;
       await session.suspend();
@@ -177,6 +182,11 @@ export class SessionManager {
     this.elsewhere.delete(sessionId);
     if (state === 'open' && intent && repository.points.has(intent.pointId)) await session.adoptCommitted(intent.pointId);
     return session;
+  }
+
+  /** True when the sessions of a repository are known here. */
+  serves(repositoryId: string): boolean {
+    return [...this.served].some(({ id }) => id === repositoryId);
   }
 
   /** Throws SESSION_NOT_FOUND, SESSION_ELSEWHERE. */
