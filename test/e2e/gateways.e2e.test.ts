@@ -5,6 +5,7 @@ import { eventually } from '../harness/child';
 import { imageDifference } from '../harness/compare';
 import { engineClean } from '../harness/engine-state';
 import { BucketServer } from '../harness/s3-server';
+import type { Installation } from '../harness/installation';
 import { Site } from '../harness/site';
 import type { Session, Task } from '../harness/site';
 
@@ -14,6 +15,14 @@ const plan = {
 };
 const names = ['east', 'west'] as const;
 type Name = (typeof names)[number];
+
+/** Each on an address of its own, so that the server can be killed alone. */
+async function startRoles(installation: Installation): Promise<void> {
+  const plugin = { address: '127.0.0.13', port: 8446, enrolmentPort: 8448 };
+  await installation.startRole('plugin', { listen: plugin, addresses: ['127.0.0.13'] });
+  await installation.startRole('mover', { listen: { address: '127.0.0.14' }, addresses: ['127.0.0.14'] });
+  await installation.startRole('worker', { plugin: { endpoint: '127.0.0.13:8446', enrolmentEndpoint: '127.0.0.13:8448' } });
+}
 
 describe('a bucket behind two gateways', () => {
   let site: Site;
@@ -80,7 +89,12 @@ describe('a bucket behind two gateways', () => {
   };
 
   beforeAll(async () => {
-    site = await Site.start({ plan, settings: { retryDelaysMs: [500, 1000] } });
+    const installation = { allInOne: false, address: '127.0.0.12' };
+    site = await Site.start({ plan, settings: { retryDelaysMs: [500, 1000] }, installation, roles: startRoles });
+    await eventually('the worker', 30_000, async () => {
+      const { items } = await site.installation.json<{ items: { state: string }[] }>('worker', 'list');
+      return items.some(({ state }) => state === 'connected') || undefined;
+    });
     bucket = await BucketServer.start(path.join(site.folder, 's3'));
     for (const name of names) ids.set(name, await site.installation.startGateway(name));
     passphraseFile = path.join(site.folder, 'passphrase');
@@ -117,6 +131,34 @@ describe('a bucket behind two gateways', () => {
     await engineClean(site.lab);
     await back(victim);
   }, 360_000);
+
+  it('goes on at the other one also when the server is killed with the gateway', async () => {
+    await site.dirty('fox', 'fox-a', 0, 320, 77);
+    const { id } = await site.run('cloud', '--full', '--no-watch');
+    const before = await taskWhen(id, 'some of the disk to be read', (task) => readBytes(task) > 64 * mib);
+    const victim = nameOf(before);
+    await stalled(async () => {
+      await site.installation.killGateway(victim);
+      site.installation.kill('server');
+    });
+    await site.installation.start();
+    const [task] = (await ended(id)).tasks as [Task];
+    expect(task).toMatchObject({ attempt: 1, failure: null });
+    expect(nameOf(task)).toBe(other(victim));
+    expect(task.disks[0]?.counters.readBytes).toBeLessThan(1.7 * (task.disks[0]?.counters.plannedBytes ?? 0));
+    expect(await readOffline(task)).toBeUndefined();
+    await engineClean(site.lab);
+    await back(victim);
+  }, 360_000);
+
+  it('lets the next backup wait while the bucket is full', async () => {
+    const edit = (capacity: string) => site.installation.cli('repository', 'edit', 'cloud', '--capacity', capacity);
+    await edit('2M');
+    const { id } = await site.run('cloud', '--no-watch');
+    await taskWhen(id, 'the reason', ({ waitingReason }) => waitingReason === 'repo-full');
+    await edit('100G');
+    expect(await ended(id)).toMatchObject({ state: 'success', tasks: [{ attempt: 1 }] });
+  }, 180_000);
 
   it('takes the next backup through any of them, and says why', async () => {
     await site.dirty('fox', 'fox-a', 400, 8, 6);
