@@ -393,8 +393,14 @@ export class Connection implements Lane, FrameSink {
       this.sendBlocks(sequence, group, buffer);
       if (this.socket.writableLength > maxUnsentBytes) await this.drained();
     };
-    // Also one that fails waits for its turn: the next one's begins when this one ends.
-    await image.read(firstBlock, blockCount, this.context.readPool, answer, turn).finally(() => turn);
+    const { readPool } = this.context;
+    if (read.checked === true) {
+      await turn;
+      await image.readChecked(firstBlock, blockCount, readPool, answer);
+    } else {
+      // Also one that fails waits for its turn: the next one's begins when this one ends.
+      await image.read(firstBlock, blockCount, readPool, answer, turn).finally(() => turn);
+    }
     const end = Math.min(firstBlock + blockCount, image.blocks);
     this.send(encodeFrame(FrameType.readDone, { sequence, nextAllocatedBlock: await image.nextAllocated(end) }));
   }

@@ -168,10 +168,11 @@ export class TestLane {
     handle: number,
     firstBlock: number,
     blockCount: number,
+    checked = false,
   ): Promise<{ blocks: { header: BlockFrame; payload: Buffer }[]; next: number }> {
     const sequence = this.nextSequence;
     this.blocks.set(sequence, []);
-    const { header } = await this.request(FrameType.read, { handle, firstBlock, blockCount });
+    const { header } = await this.request(FrameType.read, { handle, firstBlock, blockCount, checked });
     const blocks = this.blocks.get(sequence) ?? [];
     this.blocks.delete(sequence);
     return { blocks, next: (header as FrameHeaders[typeof FrameType.readDone]).nextAllocatedBlock };

@@ -137,6 +137,8 @@ export interface ReadFrame extends SequenceFrame {
   handle: number;
   firstBlock: number;
   blockCount: number;
+  /** Absent: false. */
+  checked?: boolean;
 }
 
 export interface BlockFrame extends SequenceFrame {

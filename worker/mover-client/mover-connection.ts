@@ -236,9 +236,15 @@ export class MoverConnection {
 
   /**
    * Reads blocks; `onBlock` is called for each that is not zero, ascending, with views that hold only during the call. Resolves with the next
-   * block after the range that is not zero.
+   * block after the range that is not zero. With `checked` the mover compares each block with its digest first and takes another copy where one is bad.
    */
-  read(handle: number, firstBlock: number, blockCount: number, onBlock: (header: BlockFrame, payload: Buffer) => void): Promise<number> {
+  read(
+    handle: number,
+    firstBlock: number,
+    blockCount: number,
+    onBlock: (header: BlockFrame, payload: Buffer) => void,
+    checked = false,
+  ): Promise<number> {
     const sequence = this.nextSequence();
     const answered = this.expect(
       sequence,
@@ -247,7 +253,7 @@ export class MoverConnection {
       (header: FrameHeaders[typeof FrameType.readDone]) => header.nextAllocatedBlock,
       onBlock,
     );
-    if (!this.lostBy) void this.write(encodeFrame(FrameType.read, { sequence, handle, firstBlock, blockCount }));
+    if (!this.lostBy) void this.write(encodeFrame(FrameType.read, { sequence, handle, firstBlock, blockCount, checked }));
     return answered;
   }
 

@@ -1,4 +1,5 @@
 import { setImmediate as breathe } from 'node:timers/promises';
+import { hasCode } from '../../common/errors/tidemark-error';
 import type { BlockFrame, ImageOpenedFrame } from '../../proto/data-mover/frame-types';
 import type { WorkCursor } from '../extents/work-cursor';
 import { moverError } from '../errors/error-message';
@@ -157,25 +158,38 @@ export class RestoreLane {
   }
 
   private async move(part: Part, cursor: WorkCursor, target: BlockTarget): Promise<void> {
-    const { firstBlock, blockCount, present } = part;
+    const { firstBlock, blockCount } = part;
     const end = firstBlock + blockCount;
-    present.length = 0;
-    part.problem = undefined;
-    const nextAllocated = await this.connection.read(this.handle, firstBlock, blockCount, (header, payload) => {
-      // Nothing may be thrown into the connection's reader: it would count as the mover's fault.
-      try {
-        this.decode(part, header, payload);
-      } catch (error) {
-        part.problem ??= error;
-      }
+    const nextAllocated = await this.read(part, false).catch((error: unknown) => {
+      if (!hasCode(error, 'BLOCK_CORRUPT')) throw error;
+      // The mover looks for another copy, and notes the bad one; when there is none, what was found here says more.
+      return this.read(part, true).catch((again: unknown) => {
+        throw hasCode(again, 'BLOCK_CORRUPT') ? error : again;
+      });
     });
-    if (part.problem !== undefined) throw part.problem;
     await breathe();
     await this.write(part, target);
     if (nextAllocated > end) {
       const hole = cursor.skipTo(nextAllocated);
       if (hole) await this.zero(target, hole.first, hole.end);
     }
+  }
+
+  /** Reads a part into its buffer. Throws BLOCK_CORRUPT. */
+  private async read(part: Part, checked: boolean): Promise<number> {
+    part.present.length = 0;
+    part.problem = undefined;
+    const onBlock = (header: BlockFrame, payload: Buffer) => {
+      // Nothing may be thrown into the connection's reader: it would count as the mover's fault.
+      try {
+        this.decode(part, header, payload);
+      } catch (error) {
+        part.problem ??= error;
+      }
+    };
+    const nextAllocated = await this.connection.read(this.handle, part.firstBlock, part.blockCount, onBlock, checked);
+    if (part.problem !== undefined) throw part.problem;
+    return nextAllocated;
   }
 
   private decode(part: Part, header: BlockFrame, payload: Buffer): void {

@@ -545,6 +545,18 @@ describe('restore of a disk', () => {
     expect(run.counters.get('plannedBytes') - run.counters.get('readBytes')).toBeLessThan(blockSizeBytes);
   });
 
+  it('asks for a checked copy of what is not what its digest says', async () => {
+    const disk = sampleDisk(50);
+    await backedUp(disk);
+    const [digest, stored] = [...mover.blocks][20] as [string, { codec: number; rawLength: number; payload: Buffer }];
+    const other = [...mover.blocks.values()].find((b) => b.rawLength === stored.rawLength && b !== stored);
+    mover.blocks.set(digest, other as typeof stored);
+    mover.otherCopies.set(digest, stored);
+    const target = freePath();
+    await restoreDisk(await fileRestore({ kind: 'file', path: target, format: 'raw' }), pool, context());
+    expect((await fs.readFile(target)).equals(disk)).toBe(true);
+  });
+
   it('refuses a block that is not what its digest says, and leaves no file', async () => {
     await backedUp(sampleDisk(50));
     const [digest, stored] = [...mover.blocks][20] as [string, { codec: number; rawLength: number; payload: Buffer }];

@@ -55,6 +55,8 @@ export class MoverDouble {
   readonly blockSizeBytes: number;
   digestKey = randomBytes(32);
   readonly blocks = new Map<string, Stored>();
+  /** What a checked read finds where another copy is bad. */
+  readonly otherCopies = new Map<string, Stored>();
   disks = new Map<string, DoubleDisk>();
   readonly frames = new Map<FrameType, number>();
   readonly sockets = new Set<tls.TLSSocket>();
@@ -261,14 +263,15 @@ export class MoverDouble {
         return;
       }
       case FrameType.read: {
-        const { sequence, handle, firstBlock, blockCount } = decodeHeader(type, header);
+        const { sequence, handle, firstBlock, blockCount, checked } = decodeHeader(type, header);
         const disk = this.byHandle(handle) as DoubleDisk;
         const total = Math.ceil(disk.sizeBytes / this.blockSizeBytes);
         const allocated = (block: number) => (disk.map.get(block) ?? zeroDigest) !== zeroDigest;
         for (let block = firstBlock; block < firstBlock + blockCount; block += 1) {
           if (!allocated(block)) continue;
           const digest = disk.map.get(block) as string;
-          const { codec, rawLength, payload: stored } = this.blocks.get(digest) as Stored;
+          const copy = checked === true ? this.otherCopies.get(digest) : undefined;
+          const { codec, rawLength, payload: stored } = copy ?? (this.blocks.get(digest) as Stored);
           socket.write(encodeFrame(FrameType.block, { sequence, block, digest: Buffer.from(digest, 'hex'), codec, rawLength }, stored));
         }
         let next = firstBlock + blockCount;
