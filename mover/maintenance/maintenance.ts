@@ -4,7 +4,6 @@ import type { PointRecord } from '../format/manifest';
 import type { MaintenanceLease } from '../repository/maintenance-lease';
 import type { Repository } from '../repository/repository';
 import { SerialQueue } from '../repository/serial-queue';
-import { spaceState } from '../repository/space';
 import type { CollectContext } from './collect/collect-context';
 import { Collection, type CollectRequest } from './collect/collection';
 import { defaultCollectSettings, type CollectSettings } from './collect/collect-settings';
@@ -36,7 +35,6 @@ export class Maintenance {
       memory: new MaintenanceMemory(),
       logger,
       now,
-      isSpaceLow: async (repository) => (await spaceState(repository)).level !== 'enough',
     };
   }
 

@@ -1,5 +1,4 @@
 import type { Logger } from '../../../common/log/logger';
-import type { Repository } from '../../repository/repository';
 import type { CollectSettings } from './collect-settings';
 import type { MaintenanceMemory } from './maintenance-memory';
 
@@ -9,6 +8,4 @@ export interface CollectContext {
   readonly memory: MaintenanceMemory;
   readonly logger: Logger;
   readonly now: () => number;
-  /** True below the soft watermark: then grace times are cut to the least. */
-  readonly isSpaceLow: (repository: Repository) => Promise<boolean>;
 }

@@ -8,7 +8,7 @@ export interface CollectSettings {
   readonly wasteRatio: number;
   /** Bytes that one run copies at most. */
   readonly rewriteBytes: number;
-  /** Left free by rewriting. */
+  /** Left free by rewriting, or the hard watermark if that is more. */
   readonly reserveBytes: number;
   /** How long records of ended sessions are kept, so that a repeated call gets its answer. */
   readonly keepSessionsMs: number;

@@ -341,6 +341,24 @@ test('below the soft watermark the grace time is cut, but not below the least', 
   expect(await collect(one)).toMatchObject({ deletedPacks: 1 });
 });
 
+test('rewriting leaves what has to stay free; what is wholly dead goes without', async () => {
+  using scratch = temporaryFolder();
+  await using one = await TestRepository.open(scratch.folder);
+  const { collect, maintenance, clock } = maintainer();
+  const keep = blocksOf(1, 3, 10);
+  const wasteful = await one.backup(size, new Map([...keep, ...blocksOf(100, 20, 300)]));
+  const kept = await one.backup(size, keep);
+  await maintenance.removePoint(one.repository, wasteful);
+  await maintenance.removePoint(one.repository, await one.backup(size, blocksOf(200, 10)));
+  await one.repository.updateSettings({ hardFreeBytes: Number.MAX_SAFE_INTEGER });
+  expect(await collect(one)).toMatchObject({ condemnedPacks: 1, rewrittenPacks: 0 });
+  await one.repository.updateSettings({ hardFreeBytes: 1 });
+  expect(await collect(one)).toMatchObject({ condemnedPacks: 1, rewrittenPacks: 1 });
+  clock.aheadMs += 48 * hour;
+  expect(await collect(one)).toMatchObject({ deletedPacks: 2 });
+  expect((await one.read(kept)).equals(imageOf(keep))).toBe(true);
+});
+
 test('of two maintainers one works and the other is told who does', async () => {
   using scratch = temporaryFolder();
   await using one = await TestRepository.open(scratch.folder);

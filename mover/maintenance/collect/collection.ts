@@ -10,6 +10,7 @@ import type { CollectionPlan, CondemnedPack } from '../../format/collection-plan
 import type { MaintenanceLease } from '../../repository/maintenance-lease';
 import { packIdOf } from '../../repository/pack-table';
 import type { Repository } from '../../repository/repository';
+import { spaceState } from '../../repository/space';
 import { CollectProgress } from './collect-progress';
 import type { CollectContext } from './collect-context';
 import type { CollectSettings } from './collect-settings';
@@ -107,10 +108,11 @@ export class Collection {
 
   /** Plans whose time has come, and that every writer obeys. */
   private async due(book: PlanBook): Promise<CollectionPlan[]> {
-    const { settings, now, isSpaceLow } = this.context;
+    const { settings, now } = this.context;
     const waiting = book.in('condemned');
     if (waiting.length === 0) return [];
-    const isLow = await isSpaceLow(this.repository);
+    // Below the soft watermark grace times are cut to the least.
+    const isLow = (await spaceState(this.repository)).level !== 'enough';
     const over = waiting.filter(
       (plan) => now() >= Date.parse(plan.deleteAfter) || (isLow && now() >= Date.parse(plan.createdAt) + leastGrace(settings)),
     );
@@ -190,9 +192,10 @@ export class Collection {
     const { wasteRatio, rewriteBytes, reserveBytes } = context.settings;
     const candidates = wasteful(repository, old, marker.marks, wasteRatio);
     if (candidates.length === 0) return;
-    const free = await repository.store.freeBytes();
-    const budget = Math.min(rewriteBytes, free === undefined ? rewriteBytes : Math.max(0, free - reserveBytes));
-    if (budget === 0) context.logger.warn('too little space to rewrite packs; remove points first', { free, reserveBytes });
+    const { freeBytes, hardFreeBytes } = await spaceState(repository);
+    const reserve = Math.max(reserveBytes, hardFreeBytes);
+    const budget = Math.min(rewriteBytes, freeBytes === undefined ? rewriteBytes : Math.max(0, freeBytes - reserve));
+    if (budget === 0) context.logger.warn('too little space to rewrite packs; remove points first', { freeBytes, reserve });
     try {
       const done = await new Rewriter(repository, marker.marks, rate, progress, context.logger, signal).rewrite(
         candidates,

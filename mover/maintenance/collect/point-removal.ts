@@ -18,7 +18,11 @@ export async function removePoint(repository: Repository, pointId: string, now: 
   const { tombstones } = points;
   await repository.assertWritable();
   await repository.refresh();
-  if (await tombstones.look(pointId)) return (await tombstones.removedAt(pointId)) ?? now;
+  if (await tombstones.look(pointId)) {
+    // Whoever removed it may not have lived to tell.
+    await repository.announce({ changed: tombstoneName(pointId) });
+    return (await tombstones.removedAt(pointId)) ?? now;
+  }
   if (!points.has(pointId)) await points.reload();
   if (!points.has(pointId)) throw RepositoryErrors.POINT_NOT_FOUND({ pointId });
   await tombstones.put(pointId, now);
