@@ -15,7 +15,7 @@ export interface S3TestServer {
 }
 
 const blockBytes = 65_536;
-const blocks = 120;
+const blocks = 40;
 const sizeBytes = blocks * blockBytes;
 
 /** Declares the tests; `server` is asked when they run. */
