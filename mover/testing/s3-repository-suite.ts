@@ -2,11 +2,12 @@
 import { randomUUID } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
+import { Maintenance } from '../maintenance/maintenance';
 import { Verifier } from '../maintenance/verifier';
 import { S3Store } from '../stores/s3/s3-store';
 import type { S3Access } from '../stores/s3/bucket';
 import { sampleBlock } from './test-disk';
-import { TestRepository, testKey } from './test-repository';
+import { quiet, TestRepository, testKey } from './test-repository';
 
 export interface S3TestServer {
   readonly folder: string;
@@ -75,5 +76,30 @@ export function describeS3Repository(server: () => S3TestServer): void {
     const changes = new Map([[0, sampleBlock(1, blockBytes)]]);
     const point = await test.backup(sizeBytes, changes);
     expect((await test.read(point)).equals(imageOf(changes))).toBe(true);
+  }, 60_000);
+
+  test('gives the space of removed points back while two movers have it open', async () => {
+    const prefix = randomUUID();
+    await using one = await open(prefix, 'one');
+    await using two = await open(prefix, 'two');
+    const [keep, go] = [new Map([...content(1)].slice(0, 4)), content(1000)];
+    const removed = await one.backup(sizeBytes, new Map([...go, ...keep]));
+    const kept = await one.backup(sizeBytes, keep);
+    const before = one.repository.index.packs.totalBytes;
+    let aheadMs = 0;
+    const maintenance = new Maintenance(quiet, { settings: { packAgeMs: 0, acknowledgeWaitMs: 0 }, now: () => Date.now() + aheadMs });
+    await maintenance.removePoint(two.repository, removed);
+    for (let round = 0; round < 3; round++, aheadMs += 48 * 60 * 60 * 1000) {
+      for (const test of [one, two]) await test.repository.acknowledge();
+      const operation = maintenance.startCollect(randomUUID(), two.repository, { dryRun: false, bytesPerSecond: 0 });
+      await operation.done;
+      expect(operation.failure).toBeUndefined();
+    }
+    for (const test of [one, two]) {
+      await test.repository.acknowledge();
+      expect((await test.read(kept)).equals(imageOf(keep))).toBe(true);
+      expect(test.repository.index.packs.totalBytes).toBeLessThan(before / 4);
+      expect(test.repository.points.ids()).toEqual([kept]);
+    }
   }, 60_000);
 }
