@@ -1,3 +1,5 @@
+import fs from 'node:fs';
+import path from 'node:path';
 import { TidemarkError } from '../../common/errors/tidemark-error';
 import type { FakeMover } from '../testing/fake-mover';
 import { FakeRepository, moverError } from '../testing/fake-repository';
@@ -42,7 +44,7 @@ describe('a repository behind gateways', () => {
   const waitsFor = (id: string, reason: string) => until(async () => (await taskOf(id))?.waitingReason === reason, failoverMs);
   const end = (id: string) =>
     until(async () => ((await at.api('GET', `/sessions/${id}`)).body.endedAt ? at.ended(id) : undefined), failoverMs);
-  const path = async () => (await at.api('GET', '/repositories/cloud/path?vm=web1')).body;
+  const way = async () => (await at.api('GET', '/repositories/cloud/path?vm=web1')).body;
   /** A run whose operation stays in the middle of its transfer until `release`. */
   const runHeld = async () => {
     const held = new Promise<void>((resolve) => (release = resolve));
@@ -72,8 +74,17 @@ describe('a repository behind gateways', () => {
     expect([...repository.secrets]).toEqual(['a long passphrase', expect.stringMatching(/^[0-9a-f]{64}$/)]);
   });
 
+  it('leaves no secret of it to be read in the folder of the server', () => {
+    const files = fs.readdirSync(at.folder, { recursive: true, encoding: 'utf8' }).map((name) => path.join(at.folder, name));
+    const contents = files.filter((file) => fs.statSync(file).isFile()).map((file) => fs.readFileSync(file));
+    expect(contents.length).toBeGreaterThan(3);
+    for (const secret of ['planted-secret', ...repository.secrets]) {
+      expect(contents.filter((content) => content.includes(secret))).toEqual([]);
+    }
+  });
+
   it('says why each session takes its way, and takes another one while a gateway is drained', async () => {
-    const before = await path();
+    const before = await way();
     expect(before).toMatchObject({ moverName: expect.stringMatching(/east|west/), passed: [{ why: expect.any(String) }] });
     const drained = before.moverName === 'east' ? east : west;
     const other = before.moverName === 'east' ? 'west' : 'east';
@@ -81,12 +92,12 @@ describe('a repository behind gateways', () => {
       drainingSince: expect.any(String),
       openSessionCount: 0,
     });
-    expect(await path()).toMatchObject({ moverName: other, reason: 'gateway-only', passed: [{ why: 'it is being drained' }] });
+    expect(await way()).toMatchObject({ moverName: other, reason: 'gateway-only', passed: [{ why: 'it is being drained' }] });
     const { id } = await end(await run());
     expect((await taskOf(id)).path).toMatchObject({ moverName: other, reason: 'gateway-only', before: [] });
     expect((await taskOf(id)).path.message).toContain('it is being drained');
     await at.api('POST', `/movers/${drained.id}/resume`);
-    expect(await path()).toMatchObject({ moverName: other, reason: 'gateway-affinity' });
+    expect(await way()).toMatchObject({ moverName: other, reason: 'gateway-affinity' });
     const { items } = (await at.api('GET', '/movers?gateway=true')).body;
     expect(items.map((one: { hostName: string; repositories: string[] }) => [one.hostName, one.repositories]).sort()).toEqual([
       ['east', ['cloud']],
@@ -106,7 +117,7 @@ describe('a repository behind gateways', () => {
   it('counts what each carries: the next session goes to the other one', async () => {
     const id = await runHeld();
     const { moverName } = (await taskOf(id)).path;
-    expect(await path()).toMatchObject({ moverName: moverName === 'east' ? 'west' : 'east', reason: 'gateway-load' });
+    expect(await way()).toMatchObject({ moverName: moverName === 'east' ? 'west' : 'east', reason: 'gateway-load' });
     expect((await at.api('DELETE', `/movers/${(await taskOf(id)).path.moverId}`)).body).toMatchObject({ code: 'IN_USE' });
     release();
     expect(await end(id)).toMatchObject({ state: 'success' });
@@ -184,4 +195,24 @@ describe('a repository behind gateways', () => {
     expect(first).not.toEqual(second);
     expect(ended).toMatchObject({ state: 'success', tasks: [{ attempt: 2, path: { reason: 'gateway-reach' } }] });
   });
+
+  it('may be a folder that a gateway reaches by a mount, beside a mover of its own that comes first', async () => {
+    const shared = new FakeRepository('repository-3');
+    const [vault, mount] = [await at.addMover(shared, 'vault', false), await at.addMover(shared, 'mount')];
+    const folder = { name: 'folder', location: '/srv/backup', encrypted: false };
+    expect((await at.api('POST', '/repositories', { ...folder, gateways: ['nowhere'] })).body).toMatchObject({ code: 'MOVER_NOT_FOUND' });
+    const { body } = await at.api('POST', '/repositories', { ...folder, mover: 'vault', gateways: ['mount'] });
+    expect(body).toMatchObject({ location: 'directory:/srv/backup', moverId: vault.id, gateways: [mount.id] });
+    const there = async () => (await at.api('GET', '/repositories/folder/path')).body;
+    expect(await there()).toMatchObject({ moverName: 'vault', reason: 'repository-mover' });
+    expect((await at.api('DELETE', '/movers/mount')).body).toMatchObject({ code: 'IN_USE' });
+    vault.stop();
+    await until(async () => (await there()).moverName === 'mount', failoverMs);
+    expect(await there()).toMatchObject({ reason: 'gateway-only', passed: [{ moverName: 'vault', why: 'it is not connected' }] });
+    expect((await at.api('GET', '/repositories/folder')).body).toMatchObject({ state: 'available' });
+    mount.stop();
+    await until(async () => (await there()).moverId === null, failoverMs);
+    expect(await there()).toMatchObject({ reason: 'gateway-lost' });
+    expect((await at.api('GET', '/repositories/folder')).body).toMatchObject({ state: 'unavailable', reason: 'gateway-lost' });
+  }, 120_000);
 });

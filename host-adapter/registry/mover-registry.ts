@@ -88,7 +88,9 @@ export class MoverRegistry {
     const exact = all.find((mover) => mover.identity.id === reference);
     if (exact) return exact;
     const similar = all.filter(
-      (mover) => mover.identity.hostName === reference || (reference.length >= 8 && mover.identity.id.startsWith(reference)),
+      (mover) =>
+        (mover.process?.hostName ?? mover.identity.hostName) === reference ||
+        (reference.length >= 8 && mover.identity.id.startsWith(reference)),
     );
     if (similar.length > 1) throw HostErrors.MOVER_AMBIGUOUS({ count: similar.length });
     if (!similar[0]) throw HostErrors.MOVER_NOT_FOUND({ mover: reference });
