@@ -137,7 +137,7 @@ describe('an S3 server behind a bad network', () => {
     } finally {
       await proxy.stop();
     }
-  }, 60_000);
+  }, 180_000);
 
   test('a server that refuses everything for a moment is asked again, ever more seldom', async () => {
     const proxy = await S3FaultProxy.start(bucket.ceph.access.endpoint, 8);
@@ -188,7 +188,7 @@ describe('an S3 server behind a bad network', () => {
     } finally {
       await proxy.stop();
     }
-  }, 60_000);
+  }, 180_000);
 
   test.each([1, 2, 3])(
     'a gateway that is killed with -9 in the middle loses nothing (seed %i)',

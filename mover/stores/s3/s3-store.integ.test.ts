@@ -74,7 +74,7 @@ describe('S3Store on a RADOS gateway', () => {
     } finally {
       await store.close();
     }
-  }, 60_000);
+  }, 180_000);
 
   describe('is reached', () => {
     const port = () => new URL(bucket.ceph.access.endpoint).port;
@@ -137,5 +137,5 @@ describe('S3Store on a RADOS gateway', () => {
     await abandoned.abandon();
     client.close();
     for (const store of [running, restarted, later]) await store.close();
-  }, 60_000);
+  }, 180_000);
 });
