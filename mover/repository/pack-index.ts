@@ -47,6 +47,8 @@ export class PackIndex {
   private nextRun = 1;
   private upkeep: Promise<void> = Promise.resolve();
   private closed = false;
+  /** Packs that the cache did not cover at the start. */
+  readAnew: readonly string[] = [];
 
   private constructor(
     private readonly store: Store,
@@ -82,6 +84,7 @@ export class PackIndex {
       }
     }
     await index.readPacks(uncovered);
+    index.readAnew = [...uncovered];
     return index;
   }
 

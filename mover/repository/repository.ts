@@ -135,6 +135,8 @@ export class Repository {
       const folder = path.join(options.cacheFolder, header.repositoryId);
       const ciphers = keys && new PackCiphers(keys);
       const index = await PackIndex.open(store, folder, logger, options.indexLimits ?? defaultIndexLimits, ciphers);
+      // Their maker may have died before it announced them. Told with the first thing that may refer to them; others pass over what they know.
+      if (lease) for (const id of index.readAnew) journal.notePack(id);
       const quarantine = await Quarantine.open({ store, index, keys, journal, writerId: lease?.instanceId, logger });
       const blocks = new BlockStore(store, index, header.repositoryId, {
         now: options.now ?? Date.now,

@@ -285,6 +285,24 @@ describe.each([
     expect(packsIn(scratch.folder)).toEqual([]);
   });
 
+  test('who refers to a pack that its maker did not live to announce announces it', async () => {
+    await using one = await open();
+    const content = blocksOf(1, 3);
+    {
+      const dying = await open('two');
+      const session = await dying.openSession();
+      const draft = await dying.openDisk(session, 'disk', size);
+      for (const [at, raw] of content) await dying.send(draft, at, raw, session);
+      await dying.repository.blocks.flush();
+      await dying.vanish();
+    }
+    await using two = await open('two');
+    const point = await two.backup(size, content);
+    expect(two.repository.index.packs.count).toBe(2);
+    await one.repository.refresh();
+    expect((await one.read(point)).equals(imageOf(content))).toBe(true);
+  });
+
   test('what ended sessions and others left behind is cleared away, and the journal does not grow', async () => {
     await using one = await open();
     const { collect, maintenance, clock } = maintainer();
