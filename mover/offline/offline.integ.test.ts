@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
+import { putDocument } from '../documents/documents';
 import { packName } from '../repository/pack-table';
 import { sampleBlock } from '../testing/test-disk';
 import { temporaryFolder } from '../testing/test-mover';
@@ -98,4 +99,59 @@ test('lists and reads a repository with nothing but its folder, also while a mov
   expect(JSON.parse(kept.stdout)).toMatchObject({ damaged: [{ offsetBytes: 0 }] });
   image.fill(0, 0, block);
   expect(fs.readFileSync(out).equals(image)).toBe(true);
+});
+
+test('lists removed points when asked, and gives back documents of the host', async () => {
+  using scratch = temporaryFolder();
+  await using test = await TestRepository.open(scratch.folder, { key: testKey });
+  const [kept, removed] = [await test.backup(block, new Map([[0, sampleBlock(1, block)]])), await test.backup(block, new Map())];
+  await test.repository.points.tombstones.put(removed, new Date('2026-11-21T04:30:43.000Z'));
+  const content = Buffer.from('what the host keeps');
+  await putDocument(test.repository, { name: 'configuration/one', content }, new Date());
+  const keyFile = path.join(scratch.folder, 'key');
+  fs.writeFileSync(keyFile, testKey.secret.reveal());
+  const at = ['--repository', path.join(scratch.folder, 'repository'), '--key-file', keyFile];
+  const ids = async (...more: string[]) =>
+    (JSON.parse((await run('point', 'list', ...at, '--json', ...more)).stdout) as { points: { pointId: string; removedAt?: string }[] })
+      .points;
+  expect(await ids()).toMatchObject([{ pointId: kept }]);
+  expect(await ids('--removed')).toMatchObject([{ pointId: kept }, { pointId: removed, removedAt: '2026-11-21T04:30:43.000Z' }]);
+  const out = path.join(scratch.folder, 'out');
+  const read = (...point: string[]) => run('point', 'read', ...at, '--disk', 'disk', '--out', out, '--point', ...point);
+  expect(await read(removed)).toMatchObject({ code: 4, stderr: expect.stringContaining('POINT_NOT_FOUND') as string });
+
+  const listed = await run('document', 'list', ...at, '--folder', 'configuration', '--json');
+  expect(JSON.parse(listed.stdout)).toMatchObject({ names: ['configuration/one'] });
+  expect(await run('document', 'read', ...at, '--name', 'configuration/one', '--out', out)).toMatchObject({ code: 0 });
+  expect(fs.readFileSync(out).equals(content)).toBe(true);
+  expect(fs.statSync(out).mode & 0o777).toBe(0o600);
+  expect((await run('document', 'read', ...at, '--name', 'configuration/one', '--out', out)).code).toBe(1);
+  expect((await run('document', 'read', ...at, '--name', 'configuration/two', '--out', `${out}2`)).code).toBe(4);
+  expect((await run('document', 'read', ...at, '--name', 'configuration/one')).code).toBe(2);
+});
+
+test('reads while two movers write', async () => {
+  using scratch = temporaryFolder();
+  await using one = await TestRepository.open(scratch.folder);
+  await using two = await TestRepository.open(scratch.folder, {
+    cacheFolder: path.join(scratch.folder, 'cache-2'),
+    lock: { instanceId: 'test-2', leaseDurationMs: 30_000, waitMs: 0 },
+  });
+  const pointId = await one.backup(2 * block, new Map([[1, sampleBlock(1, block)]]));
+  let done = false;
+  const writing = [one, two].map(async (mover, which) => {
+    for (let i = 0; !done; i++) await mover.backup(2 * block, new Map([[i % 2, sampleBlock(100 * which + i, block)]]));
+  });
+  const out = path.join(scratch.folder, 'disk.raw');
+  const at = ['--repository', path.join(scratch.folder, 'repository')];
+  try {
+    for (let i = 0; i < 3; i++) {
+      expect(await run('point', 'list', ...at)).toMatchObject({ code: 0, stdout: expect.stringContaining(pointId) as string });
+      expect(await run('point', 'read', ...at, '--point', pointId, '--disk', 'disk', '--out', out, '--force')).toMatchObject({ code: 0 });
+      expect(fs.readFileSync(out).equals(await one.read(pointId))).toBe(true);
+    }
+  } finally {
+    done = true;
+    await Promise.all(writing);
+  }
 });
