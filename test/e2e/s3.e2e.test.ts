@@ -1,33 +1,26 @@
 /** A repository in a bucket of a real S3 server (Ceph's RADOS gateway), over the whole road and read without any server of ours. */
 import fs from 'node:fs';
 import path from 'node:path';
-import { eventually, startNode } from '../harness/child';
-import type { Child } from '../harness/child';
+import { eventually } from '../harness/child';
 import { imageDifference } from '../harness/compare';
 import { engineClean } from '../harness/engine-state';
+import { BucketServer } from '../harness/s3-server';
 import { Site } from '../harness/site';
 import type { Session, Task } from '../harness/site';
 
 const plan = {
   vms: [{ name: 'small', cluster: 'Level46', nics: 1, disks: [{ name: 'small-a', sizeMib: 128, format: 'cow' }] }],
 };
-const runCeph = path.resolve(__dirname, '..', '..', 'mover', 'testing', 'run-ceph-gateway.js');
-
-interface S3Access {
-  readonly endpoint: string;
-  readonly accessKeyId: string;
-  readonly secretAccessKey: string;
-}
 
 describe('a repository in a bucket', () => {
   let site: Site;
-  let ceph: Child;
-  let access: S3Access;
+  let bucket: BucketServer;
+  let access: BucketServer['access'];
   let keyFile: string;
   let passphraseFile: string;
   const passphrase = 'planted passphrase of the bucket';
   let full: Task;
-  const location = () => `s3:${access.endpoint}/backup/site?region=default`;
+  const location = () => bucket.location('site');
   const readOffline = async (task: Task): Promise<string | undefined> => {
     const disk = task.disks[0]!;
     const out = path.join(site.folder, `${task.pointId}.raw`);
@@ -40,20 +33,16 @@ describe('a repository in a bucket', () => {
 
   beforeAll(async () => {
     site = await Site.start({ plan });
-    const ready = path.join(site.folder, 'ceph.json');
-    ceph = startNode(runCeph, [path.join(site.folder, 'ceph'), ready], path.join(site.folder, 'ceph.log'));
-    await eventually('the S3 server', 90_000, () => fs.existsSync(ready) || undefined);
-    access = JSON.parse(fs.readFileSync(ready, 'utf8')) as S3Access;
-    keyFile = path.join(site.folder, 'key');
+    bucket = await BucketServer.start(path.join(site.folder, 's3'));
+    ({ access, keyFile } = bucket);
     passphraseFile = path.join(site.folder, 'passphrase');
     fs.writeFileSync(passphraseFile, `${passphrase}\n`, { mode: 0o600 });
-    fs.writeFileSync(keyFile, `${access.accessKeyId}\n${access.secretAccessKey}\n`, { mode: 0o600 });
     await site.lab.startVm('small');
     await site.dirty('small', 'small-a', 4, 40, 5);
   }, 240_000);
   afterAll(async () => {
     await site[Symbol.asyncDispose]();
-    await ceph.stop();
+    await bucket.stop();
   }, 60_000);
 
   const refused = async (...args: string[]) => {
