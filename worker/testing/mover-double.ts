@@ -270,8 +270,10 @@ export class MoverDouble {
         for (let block = firstBlock; block < firstBlock + blockCount; block += 1) {
           if (!allocated(block)) continue;
           const digest = disk.map.get(block) as string;
-          const copy = checked === true ? this.otherCopies.get(digest) : undefined;
-          const { codec, rawLength, payload: stored } = copy ?? (this.blocks.get(digest) as Stored);
+          const other = checked === true ? this.otherCopies.get(digest) : undefined;
+          const copy = other ?? this.blocks.get(digest);
+          if (!copy) throw new Error(`block ${digest} is not there`);
+          const { codec, rawLength, payload: stored } = copy;
           socket.write(encodeFrame(FrameType.block, { sequence, block, digest: Buffer.from(digest, 'hex'), codec, rawLength }, stored));
         }
         let next = firstBlock + blockCount;
