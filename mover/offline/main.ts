@@ -14,6 +14,7 @@ import { getDocument, listDocuments } from '../documents/documents';
 import { Repository } from '../repository/repository';
 import { openLocation } from '../repository/locations';
 import type { S3Access } from '../stores/s3/bucket';
+import { isShareLocation } from '../stores/mounts/share-location';
 import { isS3Location } from '../stores/s3/s3-location';
 import { exportDisk, writeOutput } from './export-disk';
 import { keyOf } from './key-options';
@@ -86,7 +87,7 @@ export async function main(argv: string[]): Promise<number> {
     const logger = loggerTo((level, text, fields) => {
       if (level === 'warn' || level === 'error') process.stderr.write(`${text}: ${JSON.stringify({ ...fields, error: undefined })}\n`);
     });
-    const store = await openLocation(isS3Location(place) ? place : `directory:${path.resolve(place)}`, { access: await accessOf(options) });
+    const store = await openLocation(locationOf(place), { access: await accessOf(options) });
     repository = await Repository.open(store, { cacheFolder: scratch, logger, key: keyOf(options) });
     if (noun === 'document')
       return verb === 'list'
@@ -112,6 +113,12 @@ export async function main(argv: string[]): Promise<number> {
     await repository?.close();
     await fs.rm(scratch, { recursive: true, force: true });
   }
+}
+
+/** A bare path means a folder; it may be relative here. */
+function locationOf(place: string): string {
+  if (isS3Location(place) || isShareLocation(place)) return place;
+  return `directory:${path.resolve(place.replace(/^directory:/, ''))}`;
 }
 
 async function accessOf(options: { 'access-key-file'?: string; ca?: string }): Promise<S3Access | undefined> {

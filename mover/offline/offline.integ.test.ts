@@ -4,6 +4,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { putDocument } from '../documents/documents';
 import { packName } from '../repository/pack-table';
+import { SftpShare } from '../testing/sftp-share';
 import { sampleBlock } from '../testing/test-disk';
 import { temporaryFolder } from '../testing/test-mover';
 import { testKey, TestRepository } from '../testing/test-repository';
@@ -155,3 +156,29 @@ test('reads while two movers write', async () => {
     await Promise.all(writing);
   }
 });
+
+test('reads a share that is mounted, and says when it is not', async () => {
+  using scratch = temporaryFolder();
+  const share = await SftpShare.start(path.join(scratch.folder, 'server'));
+  const point = path.join(scratch.folder, 'mnt');
+  fs.mkdirSync(point);
+  share.mount(point);
+  const out = path.join(scratch.folder, 'disk.raw');
+  try {
+    {
+      await using test = await TestRepository.open(point, { cacheFolder: path.join(scratch.folder, 'cache') });
+      const pointId = await test.backup(2 * block, new Map([[1, sampleBlock(1, block)]]));
+      const read = () =>
+        run('point', 'read', '--repository', `nfs:${point}/repository`, '--point', pointId, '--disk', 'disk', '--out', out, '--force');
+      expect(await read()).toMatchObject({ code: 0 });
+      expect(fs.readFileSync(out).equals(await test.read(pointId))).toBe(true);
+    }
+    share.unmount(point);
+    expect(await run('point', 'list', '--repository', `nfs:${point}/repository`)).toMatchObject({
+      code: 4,
+      stderr: expect.stringContaining('not mounted') as string,
+    });
+  } finally {
+    await share.stop();
+  }
+}, 60_000);
