@@ -42,7 +42,7 @@ export async function exportDisk(repository: Repository, options: ExportOptions)
   const write = async (group: readonly StoredBlockView[], buffer: Buffer) => {
     try {
       for (const { block, digest, codec, rawLength, payload } of group) {
-        const raw = verifiedRawForm(digestKey, payload, codec, rawLength, digest);
+        const raw = await rawOf(() => verifiedRawForm(digestKey, payload, codec, rawLength, digest), repository, digest);
         await output.handle.write(raw, 0, raw.length, block * blockSizeBytes);
         writtenBytes += raw.length;
       }
@@ -93,6 +93,16 @@ async function nextBlock(image: ImageReader, from: number, keepGoing: boolean): 
     if (!keepGoing || !isDamage(error)) throw error;
     // A page on the way is damaged: go on block by block, each will say so.
     return from;
+  }
+}
+
+/** A block as it was read, or, when that is damaged, another copy of it. */
+async function rawOf(read: () => Buffer, repository: Repository, digest: Buffer): Promise<Buffer> {
+  try {
+    return read();
+  } catch (error) {
+    if (!isDamage(error)) throw error;
+    return (await repository.blocks.readChecked(digest)).raw;
   }
 }
 

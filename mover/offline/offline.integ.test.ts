@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { putDocument } from '../documents/documents';
+import { Verifier } from '../maintenance/verifier';
 import { packName } from '../repository/pack-table';
 import { SftpShare } from '../testing/sftp-share';
 import { sampleBlock } from '../testing/test-disk';
@@ -98,7 +99,13 @@ test('lists and reads a repository with nothing but its folder, also while a mov
   const kept = await read('--keep-going', '--json');
   expect(kept.code).toBe(3);
   expect(JSON.parse(kept.stdout)).toMatchObject({ damaged: [{ offsetBytes: 0 }] });
-  image.fill(0, 0, block);
+  const damaged = Buffer.from(image).fill(0, 0, block);
+  expect(fs.readFileSync(out).equals(damaged)).toBe(true);
+
+  // Stored again by a backup that carries it, once it is known to be damaged: the old point is whole.
+  await new Verifier(test.repository, new AbortController().signal).run(undefined);
+  await test.backup(size, content);
+  expect(await read('--force')).toMatchObject({ code: 0 });
   expect(fs.readFileSync(out).equals(image)).toBe(true);
 });
 

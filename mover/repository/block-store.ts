@@ -225,12 +225,6 @@ export class BlockStore {
     return cipher ? cipher.openBlock({ ...location, digest }, location.offset, sealed) : sealed;
   }
 
-  /** Stored form of a block, in new memory, unchecked, of the first copy; for who tells what damage there is. */
-  async readStored(digest: Buffer): Promise<{ location: BlockLocation; stored: Buffer }> {
-    const location = await this.locate(digest);
-    return { location, stored: await this.readBlock(location, digest, Buffer.allocUnsafe(location.storedLength)) };
-  }
-
   /**
    * A block, checked, from the first of its copies that is good, in new memory. Copies that are not go into quarantine. Throws what is wrong with the
    * first copy: BLOCK_MISSING, BLOCK_CORRUPT, REPOSITORY_IO.

@@ -5,7 +5,7 @@
 import { randomInt } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
 import { BlockErrors, SessionErrors } from '../errors/mover-errors';
-import { BlockKind, blockDigest, isZero, storeForm, verifiedRawForm, ZERO_DIGEST } from '../format/block';
+import { BlockKind, blockDigest, isZero, storeForm, ZERO_DIGEST } from '../format/block';
 import {
   blockCount,
   countAllocated,
@@ -234,8 +234,7 @@ export class DiskDraft {
     if (this.overlay.isSet(tail)) return;
     const digest = await base.tree.blockDigest(tail);
     if (isZero(digest)) return;
-    const { location, stored } = await repository.blocks.readStored(digest);
-    const short = verifiedRawForm(repository.digestKey, stored, location.codec, location.rawLength, digest);
+    const { raw: short } = await repository.blocks.readChecked(digest);
     const raw = Buffer.alloc(rawLengthOf(tail, this.request.sizeBytes, repository.blockSizeBytes));
     short.copy(raw);
     const grown = blockDigest(repository.digestKey, raw);
