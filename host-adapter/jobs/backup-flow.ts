@@ -1,13 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import { toTidemarkError } from '../../common/errors/common-errors';
-import { hasCode, isTidemarkError } from '../../common/errors/tidemark-error';
+import { hasCode } from '../../common/errors/tidemark-error';
 import type { TidemarkError } from '../../common/errors/tidemark-error';
 import type { Logger } from '../../common/log/logger';
 import { pause } from '../../common/rpc/call';
 import { failureError } from '../../common/rpc/failure-message';
 import type { AwaitingCommit__Output } from '../../proto/gen/tidemark/plugin/v1/AwaitingCommit';
 import type { OperationResult__Output } from '../../proto/gen/tidemark/plugin/v1/OperationResult';
-import type { Point } from '../../proto/gen/tidemark/mover/v1/Point';
 import type { JobStore } from '../catalogue/job-store';
 import type { PointStore } from '../catalogue/point-store';
 import type { SessionStore } from '../catalogue/session-store';
@@ -17,6 +16,8 @@ import type { Platforms } from '../inventory/platforms';
 import type { MoverSessions } from '../repositories/mover-sessions';
 import { pointFrom } from '../repositories/point-mapping';
 import { Repositories } from '../repositories/repositories';
+import { asBaseDamage } from './base-damage';
+import { describedPoint } from './described-point';
 import type { FlowEnd, TaskFlow } from './flow';
 import type { JobDefinition } from './job-definition';
 import { noteSeverity, resultError } from './operation-follower';
@@ -247,7 +248,7 @@ export class BackupFlow implements TaskFlow {
         break;
       }
       try {
-        const content = { point: pointOf(context, event), configuration: event.configuration };
+        const content = { point: describedPoint(context, event), configuration: event.configuration };
         const made = await this.moverSessions.commit(task.path?.moverId ?? '', task.moverSessionId ?? '', content, context.shutdown);
         await this.points.put(pointFrom(session.repositoryId, made));
         task.pointId = made.pointId;
@@ -349,59 +350,4 @@ export class BackupFlow implements TaskFlow {
 /** A repository that waiting may help. */
 function repositoryReason(error: TidemarkError): string | undefined {
   return isTransient(error) || error.code === 'REPOSITORY_LOCKED' ? Repositories.reasonOf(error) : undefined;
-}
-
-/** Codes by which a mover says that it cannot build on what is there. */
-const damageCodes = ['INDEX_PAGE_DAMAGED', 'BLOCK_MISSING', 'BLOCK_DAMAGED', 'MANIFEST_DAMAGED', 'OBJECT_DAMAGED'] as const;
-
-/** A backup whose base is damaged is run again and reads everything; one that did so already fails with what it met. */
-function asBaseDamage(context: TaskContext, thrown: unknown): unknown {
-  const { task } = context;
-  const [pointId] = task.path?.pointIds ?? [];
-  if (pointId === undefined || task.forceFull || !isTidemarkError(thrown) || !hasCode(thrown, ...damageCodes)) return thrown;
-  const error = HostErrors.BASE_POINT_DAMAGED({ code: thrown.code, pointId }, { cause: thrown });
-  context.note({ code: 'base-damaged', severity: 'warning', message: error.message, diskId: '' });
-  return error;
-}
-
-const consistencies: Readonly<Record<string, NonNullable<Point['consistency']>>> = {
-  crash: 'CONSISTENCY_CRASH',
-  quiesced: 'CONSISTENCY_QUIESCED',
-  offline: 'CONSISTENCY_OFFLINE',
-};
-const readModes = {
-  DISK_READ_MODE_UNSPECIFIED: 'READ_MODE_UNSPECIFIED',
-  DISK_READ_MODE_FULL: 'READ_MODE_FULL',
-  DISK_READ_MODE_INCREMENTAL: 'READ_MODE_INCREMENTAL',
-  DISK_READ_MODE_DIGEST_COMPARE: 'READ_MODE_DIGEST_COMPARE',
-} as const;
-
-/** The point as the plug-in described it. */
-function pointOf(context: TaskContext, event: AwaitingCommit__Output): Point {
-  const { task, session } = context;
-  return {
-    pointId: task.pointId ?? '',
-    repositoryId: session.repositoryId,
-    platformId: task.platformId,
-    vmId: task.vmId,
-    vmName: event.vmName || task.vmName,
-    pointInTime: event.pointInTime,
-    jobName: session.jobName,
-    sessionId: session.id,
-    checkpointId: event.checkpointId,
-    consistency: consistencies[event.consistency] ?? 'CONSISTENCY_UNSPECIFIED',
-    disks: event.disks.map(({ disk, mode, reason, counters }) => ({
-      diskId: disk?.diskId ?? '',
-      name: disk?.name ?? '',
-      sizeBytes: disk?.sizeBytes ?? '0',
-      format: disk?.format ?? '',
-      sparse: disk?.sparse ?? false,
-      storageDomainId: disk?.storageDomainId ?? '',
-      interface: disk?.interface ?? '',
-      bootable: disk?.bootable ?? false,
-      readMode: readModes[mode],
-      reason,
-      counters,
-    })),
-  };
 }
