@@ -71,6 +71,11 @@ describe.each(['in the clear', 'encrypted'])('tidemark.mover.v1.DocumentService,
       code: 'OBJECT_DAMAGED',
       status: 'DATA_LOSS',
     });
+    const { operationId } = await mover.repositories.call('StartVerify', { requestId: randomUUID(), repositoryId }, { deadlineMs });
+    const codes: string[] = [];
+    for await (const { result } of mover.repositories.stream('WatchVerify', { operationId }, { idleTimeoutMs: 12_000 }))
+      codes.push(...(result?.findings ?? []).map((finding) => `${finding.code} ${finding.objectName}`));
+    expect(codes).toEqual([`OBJECT_DAMAGED ${hostDocumentObject('a/b')}`]);
     client.close();
     const stranger = mover.client<DocumentServiceDefinition>(definition, mover.worker);
     await expect(stranger.call('ListDocuments', { repositoryId, folder: 'a' }, { deadlineMs })).rejects.toMatchObject({
