@@ -60,6 +60,11 @@ export class Journal {
     this.packs.push(id);
   }
 
+  /** True while packs that were noted are not announced. */
+  get hasUntold(): boolean {
+    return this.packs.length > 0;
+  }
+
   /** Makes packs noted, and objects named here, known to other movers. Durable when it resolves. Throws as `Store.put`; then it can be repeated. */
   announce(what: { readonly manifest?: string; readonly changed?: string | readonly string[] } = {}): Promise<void> {
     if (what.manifest !== undefined) this.manifests.push(what.manifest);

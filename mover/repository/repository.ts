@@ -269,7 +269,8 @@ export class Repository {
       await this.blocks.flush();
       await this.announce({});
     }
-    await this.index.close(this.lease !== undefined);
+    // A cache that covers packs nobody was told of would hide them from the next start, which announces what is not covered.
+    await this.index.close(this.lease !== undefined && !this.journal.hasUntold);
     await this.lease?.release();
     await this.store.close();
   }
