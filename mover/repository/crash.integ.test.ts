@@ -62,7 +62,7 @@ test('the disk as it is before any step holds every point that was told of, and 
     await checkAndFinish(folder, words);
     fs.rmSync(folder, { recursive: true, force: true });
   }
-}, 120_000);
+}, 300_000);
 
 test('a process that is killed leaves no lock behind that anybody has to remove', async () => {
   const random = randomFrom(20261121);
