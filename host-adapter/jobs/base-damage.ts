@@ -3,7 +3,7 @@ import { HostErrors } from '../errors/host-errors';
 import type { TaskContext } from './task-context';
 
 /** Codes by which a mover says that it cannot build on what is there. */
-const damageCodes = ['INDEX_PAGE_DAMAGED', 'BLOCK_MISSING', 'BLOCK_DAMAGED', 'MANIFEST_DAMAGED', 'OBJECT_DAMAGED'] as const;
+const damageCodes = ['INDEX_PAGE_DAMAGED', 'BLOCK_MISSING', 'BLOCK_CORRUPT', 'MANIFEST_DAMAGED', 'OBJECT_DAMAGED'] as const;
 
 /** A backup whose base is damaged is run again and reads everything; one that did so already fails with what it met. */
 export function asBaseDamage(context: TaskContext, thrown: unknown): unknown {

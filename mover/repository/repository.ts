@@ -264,15 +264,18 @@ export class Repository {
 
   /** Makes what was taken durable, writes the index cache and gives the lease up. Writes nothing when the lease was lost. */
   async close(): Promise<void> {
-    if (this.isLost) await this.blocks.abandon();
-    else {
-      await this.blocks.flush();
-      await this.announce({});
+    try {
+      if (this.isLost) await this.blocks.abandon();
+      else {
+        await this.blocks.flush();
+        await this.announce({});
+      }
+      // A cache that covers packs nobody was told of would hide them from the next start, which announces what is not covered.
+      await this.index.close(this.lease !== undefined && !this.journal.hasUntold);
+      await this.lease?.release();
+    } finally {
+      await this.store.close();
     }
-    // A cache that covers packs nobody was told of would hide them from the next start, which announces what is not covered.
-    await this.index.close(this.lease !== undefined && !this.journal.hasUntold);
-    await this.lease?.release();
-    await this.store.close();
   }
 
   private readonly changeListeners: ((names: ReadonlySet<string>) => Promise<void>)[] = [];
