@@ -90,5 +90,7 @@ export function describeStore(open: () => Promise<Store>): void {
     for (let i = 0; i < 3; i++) await forgotten.append(piece);
     await store.removeLeftovers('writer');
     expect(await names(store, '')).toEqual([]);
+    // Its file is gone; left to the garbage collector it would be closed on a file system that may be unmounted by then.
+    await forgotten.abandon();
   });
 }
