@@ -44,8 +44,7 @@ export class BootDisks {
   ): Promise<JournalEntry> {
     const { platformId } = scope.header;
     if (!this.#withoutCopy.has(platformId)) {
-      const source = await this.#kept(engine, scope, order.domain, order.image);
-      const copy = await this.#copy(engine, scope, source, order);
+      const { source, copy } = await this.#copyOfKept(engine, scope, order);
       if (copy) return copy;
       this.#withoutCopy.add(platformId);
       this.logger.warn('the engine cannot copy disks; each worker gets the image by an upload of its own', { platformId });
@@ -53,6 +52,23 @@ export class BootDisks {
     }
     scope.phase('transferring');
     return await this.images.make(engine, scope, order);
+  }
+
+  /** The kept image may go between the look for it and the copy, with the last worker of before: then it is uploaded anew, once. */
+  async #copyOfKept(
+    engine: WorkerEngine,
+    scope: OperationScope,
+    order: { readonly name: string; readonly description: string; readonly domain: StorageDomain; readonly image: WorkerImage },
+  ): Promise<{ source: string; copy: JournalEntry | undefined }> {
+    for (let attempt = 1; ; attempt += 1) {
+      const source = await this.#kept(engine, scope, order.domain, order.image);
+      try {
+        return { source, copy: await this.#copy(engine, scope, source, order) };
+      } catch (error) {
+        const isGone = hasCode(error, 'ENGINE_NOT_FOUND') && !(await engine.disks.find(source, { signal: scope.signal }));
+        if (!isGone || attempt > 1) throw error;
+      }
+    }
   }
 
   /** Removes kept images of ours that are not of this version, and those that are broken off. Never rejects but for an abort. */

@@ -126,7 +126,8 @@ describe('a bucket behind two gateways', () => {
     expect(full.path?.before).toHaveLength(1);
     expect(full.notes.find(({ code }) => code === 'mover-replaced')).toMatchObject({ severity: 'warning' });
     const [{ counters }] = full.disks as [Task['disks'][number]];
-    expect(counters.readBytes).toBeLessThan(1.7 * counters.plannedBytes);
+    // What was not durable is read again: how much that is depends on the moment; test/data-path/take-over has the exact figure.
+    expect(counters.readBytes).toBeLessThan(2 * counters.plannedBytes);
     expect(await readOffline(full)).toBeUndefined();
     await engineClean(site.lab);
     await back(victim);
