@@ -39,6 +39,15 @@ describe('networks of a lab', () => {
     const [file = '', ...args] = [...(enter.get(cluster) ?? []), process.execPath, '-e', connect, host, String(port)];
     return execFileSync(file, args, { encoding: 'utf8', timeout: 20_000 }).trim();
   };
+  /** The kernel remembers for a moment that a neighbour did not answer. */
+  const reachAgain = (cluster: string, host: string, port: number): string => {
+    let answer = '';
+    for (const until = Date.now() + 15_000; Date.now() < until;) {
+      answer = reach(cluster, host, port);
+      if (!/^(silent|EHOSTUNREACH)$/.test(answer)) break;
+    }
+    return answer;
+  };
   const open = async (): Promise<LabNetworks> =>
     await LabNetworks.open(
       dataDir,
@@ -93,14 +102,14 @@ describe('networks of a lab', () => {
     await networks.cutOffVm(vmOf('a'), true);
     expect(reach('a', networks.hostAddress('host-a'), 54322)).toMatch(/silent|EHOSTUNREACH/);
     await networks.cutOffVm(vmOf('a'), false);
-    expect(reach('a', networks.hostAddress('host-a'), 54322)).toMatch(/^10\./);
+    expect(reachAgain('a', networks.hostAddress('host-a'), 54322)).toMatch(/^10\./);
     for (const cluster of ['b', 'six']) {
       const server = cluster === 'b' ? serverAddress : networks.access.serverAddressIpv6;
       await networks.cutOffCluster(cluster, true);
       expect(reach(cluster, server, 18443)).toMatch(/silent|EHOSTUNREACH/);
       expect(reach(cluster, networks.hostAddress(`host-${cluster}`), 54322)).toMatch(/^10\.|^fd5a:/);
       await networks.cutOffCluster(cluster, false);
-      expect(reach(cluster, server, 18443)).toMatch(/^10\.|^fd5a:/);
+      expect(reachAgain(cluster, server, 18443)).toMatch(/^10\.|^fd5a:/);
     }
   }, 60_000);
 
