@@ -3,10 +3,8 @@ import https from 'node:https';
 import type { AddressInfo } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
-import { PassThrough } from 'node:stream';
 import { createAuthority, issueIdentity } from '../../common/tls/authority';
-import { runCli } from './cli';
-import type { CliProcess } from './context';
+import { runCliIn } from '../testing/cli-user';
 
 const task = { id: 't', vmName: 'web', totalBytes: 100, waitingReason: null, attempt: 1, counters: { readBytes: 50 } };
 const counters = { plannedBytes: 0, readBytes: 1048576, transferredBytes: 0, storedBytes: 2048, zeroBytes: 0, deduplicatedBytes: 0 };
@@ -134,25 +132,7 @@ describe('the command line', () => {
 
   const url = () => `https://127.0.0.1:${(server.address() as AddressInfo).port}`;
 
-  async function run(...argv: string[]) {
-    const stdout = new PassThrough();
-    const stderr = new PassThrough();
-    let out = '';
-    let err = '';
-    stdout.on('data', (chunk: Buffer) => (out += chunk.toString()));
-    stderr.on('data', (chunk: Buffer) => (err += chunk.toString()));
-    const process: CliProcess = {
-      env: { TIDEMARK_CLI_CONFIG: path.join(folder, 'cli.json') },
-      stdin: new PassThrough() as never,
-      stdout: stdout as never,
-      stderr: stderr as never,
-      on: () => undefined,
-      removeListener: () => undefined,
-    };
-    const code = await runCli(argv, process);
-    await new Promise((resolve) => setImmediate(resolve));
-    return { code, out, err };
-  }
+  const run = (...argv: string[]) => runCliIn(folder, argv);
   const login = (...extra: string[]) =>
     run('login', '--server', url(), '--ca', path.join(folder, 'ca.pem'), '--password-file', path.join(folder, 'password'), ...extra);
 

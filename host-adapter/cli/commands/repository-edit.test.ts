@@ -1,8 +1,6 @@
-import path from 'node:path';
-import { PassThrough } from 'node:stream';
+import { loginWithCli, runCliIn } from '../../testing/cli-user';
 import type { FakeMover } from '../../testing/fake-mover';
 import { TestInstallation } from '../../testing/test-installation';
-import { runCli } from '../cli';
 import { durationOf } from '../quantities';
 import { compressionFrom } from './repository-edit';
 
@@ -37,31 +35,11 @@ describe('tidemark repository edit', () => {
     await at.start();
     await at.login();
     ({ mover } = await at.furnish());
-    const { code } = await run(
-      ...['login', '--server', at.endpoints.console, '--ca', path.join(at.folder, 'ca.pem')],
-      ...['--password-file', path.join(at.folder, 'initial-admin-password')],
-    );
-    expect(code).toBe(0);
+    await loginWithCli(at);
   });
   afterAll(() => at.remove());
 
-  async function run(...argv: string[]) {
-    const [stdout, stderr] = [new PassThrough(), new PassThrough()];
-    let out = '';
-    let err = '';
-    stdout.on('data', (chunk: Buffer) => (out += chunk.toString()));
-    stderr.on('data', (chunk: Buffer) => (err += chunk.toString()));
-    const code = await runCli(argv, {
-      env: { TIDEMARK_CLI_CONFIG: path.join(at.folder, 'cli.json') },
-      stdin: new PassThrough() as never,
-      stdout: stdout as never,
-      stderr: stderr as never,
-      on: () => undefined,
-      removeListener: () => undefined,
-    });
-    await new Promise((resolve) => setImmediate(resolve));
-    return { code, out, err };
-  }
+  const run = (...argv: string[]) => runCliIn(at.folder, argv);
 
   it('changes what is said and nothing else, and shows it', async () => {
     const name = (JSON.parse((await run('repository', 'list', '--json')).out) as { items: { name: string }[] }).items[0]?.name ?? '';

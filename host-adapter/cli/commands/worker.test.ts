@@ -1,9 +1,7 @@
-import path from 'node:path';
-import { PassThrough } from 'node:stream';
 import type { SelfTest } from '../../../proto/gen/tidemark/common/v1/SelfTest';
+import { loginWithCli, runCliIn } from '../../testing/cli-user';
 import type { FakePlugin } from '../../testing/fake-plugin';
 import { TestInstallation } from '../../testing/test-installation';
-import { runCli } from '../cli';
 import { bytesOf, networkOf, settingsBody } from './worker-options';
 
 describe('options of worker VMs', () => {
@@ -67,31 +65,11 @@ describe('tidemark worker', () => {
     await at.start();
     await at.login();
     ({ plugin } = await at.furnish());
-    const { code } = await run(
-      ...['login', '--server', at.endpoints.console, '--ca', path.join(at.folder, 'ca.pem')],
-      ...['--password-file', path.join(at.folder, 'initial-admin-password')],
-    );
-    expect(code).toBe(0);
+    await loginWithCli(at);
   });
   afterAll(() => at.remove());
 
-  async function run(...argv: string[]) {
-    const [stdout, stderr] = [new PassThrough(), new PassThrough()];
-    let out = '';
-    let err = '';
-    stdout.on('data', (chunk: Buffer) => (out += chunk.toString()));
-    stderr.on('data', (chunk: Buffer) => (err += chunk.toString()));
-    const code = await runCli(argv, {
-      env: { TIDEMARK_CLI_CONFIG: path.join(at.folder, 'cli.json') },
-      stdin: new PassThrough() as never,
-      stdout: stdout as never,
-      stderr: stderr as never,
-      on: () => undefined,
-      removeListener: () => undefined,
-    });
-    await new Promise((resolve) => setImmediate(resolve));
-    return { code, out, err };
-  }
+  const run = (...argv: string[]) => runCliIn(at.folder, argv);
 
   it('shows first what it would deploy, then deploys and follows to the end', async () => {
     const dry = await run('worker', 'deploy', '--cluster', 'fast', '--tasks', '8', '--dry-run');
