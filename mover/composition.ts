@@ -20,7 +20,7 @@ import { HostLink } from './host/host-link';
 import { KnownTicketKeys } from './host/known-ticket-keys';
 import { Maintenance } from './maintenance/maintenance';
 import { VerifyOperations } from './maintenance/verify-operations';
-import { AttachedRepositories, type RepositoryListener } from './repository/attached-repositories';
+import { AttachedRepositories, type RepositoryListener } from './repository/served/attached-repositories';
 import { SessionManager } from './sessions/session-manager';
 
 /** Contract packages and protocols spoken. */

@@ -12,7 +12,7 @@ import { CommonErrors } from '../../common/errors/common-errors';
 import { DataPortErrors, RepositoryErrors, SessionErrors } from '../errors/mover-errors';
 import type { Session } from '../sessions/session';
 import type { SessionManager } from '../sessions/session-manager';
-import { BufferPool } from '../repository/buffer-pool';
+import { BufferPool } from '../repository/blocks/buffer-pool';
 import { Connection, type ConnectionContext } from './connection';
 import type { DataPortLimits } from './limits';
 import { PayloadBuffers } from './payload-buffers';

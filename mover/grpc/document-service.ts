@@ -4,7 +4,7 @@ import { serve, type ServeOptions } from '../../common/rpc/serve';
 import type { DocumentServiceDefinition } from '../../proto/gen/tidemark/mover/v1/DocumentService';
 import { loadService } from '../../proto/loader';
 import { getDocument, listDocuments, putDocument, removeDocument } from '../documents/documents';
-import type { AttachedRepositories } from '../repository/attached-repositories';
+import type { AttachedRepositories } from '../repository/served/attached-repositories';
 
 const definition = loadService('tidemark/mover/v1/document_service.proto', 'tidemark.mover.v1.DocumentService').service;
 const roles = ['host'] as const;

@@ -15,7 +15,7 @@ import { RepositoryErrors } from '../errors/mover-errors';
 import type { CollectRequest } from '../maintenance/collect/collection';
 import { collectSummary } from '../maintenance/collect/summary';
 import type { CollectOperation, Maintenance } from '../maintenance/maintenance';
-import type { AttachedRepositories } from '../repository/attached-repositories';
+import type { AttachedRepositories } from '../repository/served/attached-repositories';
 import type { Repository } from '../repository/repository';
 import { isUuid } from './identifiers';
 import { pointToWire } from './point-message';

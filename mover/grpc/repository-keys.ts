@@ -8,9 +8,9 @@ import type { RepositoryKeyKind } from '../../proto/gen/tidemark/mover/v1/Reposi
 import type { RepositoryServiceDefinition } from '../../proto/gen/tidemark/mover/v1/RepositoryService';
 import { EncryptionErrors } from '../errors/encryption-errors';
 import type { SlotKind } from '../format/key-slot';
-import type { AttachedRepositories } from '../repository/attached-repositories';
+import type { AttachedRepositories } from '../repository/served/attached-repositories';
 import type { Repository } from '../repository/repository';
-import type { RepositoryKeys, SlotSecret } from '../repository/repository-keys';
+import type { RepositoryKeys, SlotSecret } from '../repository/keys/repository-keys';
 import { isUuid } from './identifiers';
 
 const roles = ['host'] as const;

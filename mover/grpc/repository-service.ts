@@ -9,7 +9,7 @@ import type { StoreAccess__Output } from '../../proto/gen/tidemark/mover/v1/Stor
 import { FORMAT_VERSION } from '../format/repository-header';
 import { collectSummary } from '../maintenance/collect/summary';
 import type { VerifyOperations } from '../maintenance/verify-operations';
-import type { AttachedRepositories } from '../repository/attached-repositories';
+import type { AttachedRepositories } from '../repository/served/attached-repositories';
 import type { Repository } from '../repository/repository';
 import type { SessionManager } from '../sessions/session-manager';
 import type { S3Access } from '../stores/s3/bucket';

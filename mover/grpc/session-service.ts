@@ -5,7 +5,7 @@ import { serve, type ServeOptions } from '../../common/rpc/serve';
 import { loadService } from '../../proto/loader';
 import type { SessionServiceDefinition } from '../../proto/gen/tidemark/mover/v1/SessionService';
 import { SessionErrors } from '../errors/mover-errors';
-import type { AttachedRepositories } from '../repository/attached-repositories';
+import type { AttachedRepositories } from '../repository/served/attached-repositories';
 import type { Session } from '../sessions/session';
 import type { SessionManager } from '../sessions/session-manager';
 import { requireUuid } from './identifiers';

@@ -8,7 +8,7 @@ import type { RepositoryServiceDefinition } from '../../proto/gen/tidemark/mover
 import type { StartVerifyRequest__Output } from '../../proto/gen/tidemark/mover/v1/StartVerifyRequest';
 import { RepositoryErrors } from '../errors/mover-errors';
 import type { VerifyOperation, VerifyOperations, VerifyPace } from '../maintenance/verify-operations';
-import type { AttachedRepositories } from '../repository/attached-repositories';
+import type { AttachedRepositories } from '../repository/served/attached-repositories';
 import { isUuid } from './identifiers';
 
 const roles = ['host'] as const;

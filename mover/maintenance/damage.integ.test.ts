@@ -1,6 +1,6 @@
 import fs from 'node:fs';
 import path from 'node:path';
-import { packName } from '../repository/pack-table';
+import { packName } from '../repository/blocks/pack-table';
 import { sampleBlock } from '../testing/test-disk';
 import { temporaryFolder } from '../testing/test-mover';
 import { TestRepository } from '../testing/test-repository';

@@ -1,7 +1,7 @@
 /** What a mover does to maintain the repositories that it has attached: removing points, collecting, and taking both back. */
 import type { Logger } from '../../common/log/logger';
 import type { PointRecord } from '../format/manifest';
-import type { MaintenanceLease } from '../repository/maintenance-lease';
+import type { MaintenanceLease } from '../repository/sharing/maintenance-lease';
 import type { Repository } from '../repository/repository';
 import { SerialQueue } from '../repository/serial-queue';
 import type { CollectContext } from './collect/collect-context';

@@ -6,7 +6,7 @@ import { randomUUID } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { isTidemarkError } from '../../common/errors/tidemark-error';
-import { packName } from '../repository/pack-table';
+import { packName } from '../repository/blocks/pack-table';
 import {
   hurtBy,
   makeSampleRepository,

@@ -10,7 +10,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { blake3 } from '@napi-rs/blake-hash';
 import { durableWrite } from '../../common/tls/durable-write';
-import { uuidBytes, uuidText } from '../repository/pack-table';
+import { uuidBytes, uuidText } from '../repository/blocks/pack-table';
 
 const recordBytes = 32;
 const checkedBytes = 24;

@@ -7,8 +7,8 @@ import { BlockErrors, RepositoryErrors } from '../errors/mover-errors';
 import { hexOf, verifiedRawForm } from '../format/block';
 import { PACK_HEADER_BYTES, packHeader, type PackEntry } from '../format/pack';
 import type { PackCipher } from '../format/pack-cipher';
-import type { PackList } from '../repository/pack-reader';
-import { packName, uuidBytes } from '../repository/pack-table';
+import type { PackList } from '../repository/blocks/pack-reader';
+import { packName, uuidBytes } from '../repository/blocks/pack-table';
 import { damageOf } from './verify-findings';
 import type { VerifyRun } from './verify-run';
 

@@ -3,8 +3,8 @@ import type { FileHandle } from 'node:fs/promises';
 import { isTidemarkError } from '../../common/errors/tidemark-error';
 import { RepositoryErrors } from '../errors/mover-errors';
 import { verifiedRawForm } from '../format/block';
-import { BufferPool } from '../repository/buffer-pool';
-import { ImageReader, type StoredBlockView } from '../repository/image-reader';
+import { BufferPool } from '../repository/blocks/buffer-pool';
+import { ImageReader, type StoredBlockView } from '../repository/blocks/image-reader';
 import type { Repository } from '../repository/repository';
 
 const readBufferBytes = 4 * 1024 * 1024 + 8192;

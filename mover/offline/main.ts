@@ -12,7 +12,7 @@ import { loggerTo } from '../../common/log/logger';
 import { readAccessKeyFile } from '../../common/secrets/access-key-file';
 import { getDocument, listDocuments } from '../documents/documents';
 import { Repository } from '../repository/repository';
-import { openLocation } from '../repository/locations';
+import { openLocation } from '../repository/served/locations';
 import type { S3Access } from '../stores/s3/bucket';
 import { isShareLocation } from '../stores/mounts/share-location';
 import { isS3Location } from '../stores/s3/s3-location';

@@ -4,7 +4,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { putDocument } from '../documents/documents';
 import { Verifier } from '../maintenance/verifier';
-import { packName } from '../repository/pack-table';
+import { packName } from '../repository/blocks/pack-table';
 import { SftpShare } from '../testing/sftp-share';
 import { sampleBlock } from '../testing/test-disk';
 import { temporaryFolder } from '../testing/test-mover';

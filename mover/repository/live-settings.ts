@@ -5,7 +5,7 @@ import { BlockCodec } from '../format/block';
 import type { RepositoryHeader } from '../format/repository-header';
 import { decodeSettings, encodeSettings, SETTINGS_NAME, type SettingsDocument } from '../format/settings-document';
 import type { Store } from '../stores/store';
-import type { RepositoryKeys } from './repository-keys';
+import type { RepositoryKeys } from './keys/repository-keys';
 
 const maxSettingsBytes = 64 * 1024;
 /** What is condemned stays at least a day, unless told otherwise: long enough for a person to notice. */

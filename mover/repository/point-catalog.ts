@@ -15,8 +15,8 @@ import {
 } from '../format/manifest';
 import { tombstoneName, tombstoneOf } from '../format/tombstone';
 import type { Store } from '../stores/store';
-import type { RepositoryKeys } from './repository-keys';
-import { Tombstones } from './tombstones';
+import type { RepositoryKeys } from './keys/repository-keys';
+import { Tombstones } from './sharing/tombstones';
 
 const maxManifestBytes = 128 * 1024 * 1024;
 /** Nearly every point section fits into the first read. */

@@ -1,7 +1,7 @@
 import { hasCode } from '../../common/errors/tidemark-error';
 import type { DocumentCipher } from '../format/document-cipher';
 import type { Store } from '../stores/store';
-import type { RepositoryKeys } from './repository-keys';
+import type { RepositoryKeys } from './keys/repository-keys';
 
 /** Bytes to a document's content, as the codecs in mover/format have it. */
 export type Decode<T> = (bytes: Buffer, name: string, cipher?: DocumentCipher) => T;

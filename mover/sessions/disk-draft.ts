@@ -19,8 +19,8 @@ import {
 import type { DraftHead, MappedPage } from '../format/draft-record';
 import type { PointDiskRecord } from '../format/manifest';
 import type { CommittedDisk } from '../format/session-record';
-import type { Answer, ClaimOwner } from '../repository/block-store';
-import type { DiskTree } from '../repository/disk-tree';
+import type { Answer, ClaimOwner } from '../repository/blocks/block-store';
+import type { DiskTree } from '../repository/blocks/disk-tree';
 import type { Repository } from '../repository/repository';
 import { mappedRanges, type MappedRanges } from './mapped-ranges';
 import { OverlayPages, type PageBudget } from './overlay-pages';

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { Secret } from '../../common/log/redact';
-import { openLocation } from '../repository/locations';
+import { openLocation } from '../repository/served/locations';
 import { CephBucket } from '../testing/ceph-bucket';
 import { readDisk, sampleBlock } from '../testing/test-disk';
 import { temporaryFolder, TestMover } from '../testing/test-mover';

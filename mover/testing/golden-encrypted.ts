@@ -6,7 +6,7 @@ import { packHeader, packTrailer, type PackEntry } from '../format/pack';
 import { PackCipher } from '../format/pack-cipher';
 import type { RepositoryHeader } from '../format/repository-header';
 import type { SessionRecord } from '../format/session-record';
-import type { SlotSecret } from '../repository/repository-keys';
+import type { SlotSecret } from '../repository/keys/repository-keys';
 
 export const id = (digit: string) => `${digit.repeat(8)}-${digit.repeat(4)}-4${digit.repeat(3)}-8${digit.repeat(3)}-${digit.repeat(12)}`;
 const bytes = (length: number, start = 0) => Buffer.from(Array.from({ length }, (_, i) => (start + i) & 255));

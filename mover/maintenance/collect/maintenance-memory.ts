@@ -1,7 +1,7 @@
 import type { Logger } from '../../../common/log/logger';
 import { RepositoryErrors } from '../../errors/mover-errors';
-import type { LeaseWatch } from '../../repository/lease-object';
-import { MaintenanceLease } from '../../repository/maintenance-lease';
+import type { LeaseWatch } from '../../repository/sharing/lease-object';
+import { MaintenanceLease } from '../../repository/sharing/maintenance-lease';
 import type { Repository } from '../../repository/repository';
 
 /** An open session whose owner is gone, since when, by this process's own clock. */

@@ -5,7 +5,7 @@ import type { RateLimit } from '../../../common/flow/rate-limit';
 import { MaintenanceErrors } from '../../errors/maintenance-errors';
 import { isZero } from '../../format/block';
 import { pageDigest, PAGE_BYTES, PAGE_FAN_OUT } from '../../format/index-page';
-import type { BlockLocation } from '../../repository/block-location';
+import type { BlockLocation } from '../../repository/blocks/block-location';
 import type { Repository } from '../../repository/repository';
 import { PackMarks } from './pack-marks';
 import { forEachOf } from '../../../common/flow/for-each-of';

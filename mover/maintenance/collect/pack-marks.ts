@@ -1,5 +1,5 @@
-import type { BlockLocation } from '../../repository/block-location';
-import type { PackTable } from '../../repository/pack-table';
+import type { BlockLocation } from '../../repository/blocks/block-location';
+import type { PackTable } from '../../repository/blocks/pack-table';
 
 const leastBits = 512;
 

@@ -1,4 +1,4 @@
-import type { BlockLocation } from '../../repository/block-location';
+import type { BlockLocation } from '../../repository/blocks/block-location';
 
 const maxEntries = 4 * 1024 * 1024;
 /** Packs are below 80 MiB. */

@@ -4,7 +4,7 @@ import { RepositoryErrors } from '../../errors/mover-errors';
 import type { PointRecord } from '../../format/manifest';
 import { sessionName } from '../../format/session-record';
 import { tombstoneName } from '../../format/tombstone';
-import type { MaintenanceLease } from '../../repository/maintenance-lease';
+import type { MaintenanceLease } from '../../repository/sharing/maintenance-lease';
 import type { Repository } from '../../repository/repository';
 import { PlanBook } from './plan-book';
 import { readSession, sessionIds } from './session-records';

@@ -4,7 +4,7 @@ import { isTidemarkError } from '../../../common/errors/tidemark-error';
 import type { RateLimit } from '../../../common/flow/rate-limit';
 import type { Logger } from '../../../common/log/logger';
 import { PACK_ENTRY_BYTES, PACK_FOOTER_BYTES, PACK_HEADER_BYTES, type PackEntry } from '../../format/pack';
-import type { StoredBlock } from '../../repository/pack-writer';
+import type { StoredBlock } from '../../repository/blocks/pack-writer';
 import type { Repository } from '../../repository/repository';
 import type { CollectProgress } from './collect-progress';
 import type { PackMarks } from './pack-marks';

@@ -1,4 +1,4 @@
-import { readPlans } from '../../repository/collection-plans';
+import { readPlans } from '../../repository/sharing/collection-plans';
 import type { Repository } from '../../repository/repository';
 
 /** What collections are about to do, and when one last did something. */

@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { Secret } from '../../../common/log/redact';
-import { openLocation, prepareLocation } from '../../repository/locations';
+import { openLocation, prepareLocation } from '../../repository/served/locations';
 import { SftpShare } from '../../testing/sftp-share';
 import { describeStore } from '../../testing/store-suite';
 import { sampleBlock } from '../../testing/test-disk';

@@ -3,9 +3,9 @@ import fs from 'node:fs';
 import path from 'node:path';
 import type { RepositoryKey } from '../../format/key-slot';
 import { hexOf } from '../../format/block';
-import { putPlan } from '../../repository/collection-plans';
-import { MaintenanceLease } from '../../repository/maintenance-lease';
-import { packName } from '../../repository/pack-table';
+import { putPlan } from '../../repository/sharing/collection-plans';
+import { MaintenanceLease } from '../../repository/sharing/maintenance-lease';
+import { packName } from '../../repository/blocks/pack-table';
 import { quiet, TestRepository } from '../test-repository';
 
 export const sampleBlockBytes = 65_536;

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import v8 from 'node:v8';
 import vm from 'node:vm';
-import { defaultIndexLimits, type PackIndexLimits } from '../../repository/pack-index';
+import { defaultIndexLimits, type PackIndexLimits } from '../../repository/blocks/pack-index';
 import { createRepository, defaultSettings, Repository } from '../../repository/repository';
 import { DirectoryStore } from '../../stores/directory-store';
 import { randomFrom } from '../test-disk';

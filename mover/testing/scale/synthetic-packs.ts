@@ -8,7 +8,7 @@ import { setImmediate } from 'node:timers/promises';
 import { blake3 } from '@napi-rs/blake-hash';
 import { BlockCodec, BlockKind } from '../../format/block';
 import { packHeader, packTrailer, PACK_HEADER_BYTES, type PackEntry } from '../../format/pack';
-import { packName, uuidBytes, uuidText } from '../../repository/pack-table';
+import { packName, uuidBytes, uuidText } from '../../repository/blocks/pack-table';
 
 /** Blocks of 1 MiB that compress to half: 64 MiB of them in a pack. */
 const BLOCKS_PER_PACK = 128;

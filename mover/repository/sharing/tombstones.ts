@@ -2,11 +2,11 @@
  * Which points were removed. A removed point is not listed and cannot be read; what it holds is deleted by a later collection, and until then the
  * removal can be taken back (docs/formats/concurrency.md). That a tombstone is there says all that matters: a damaged one counts too.
  */
-import { hasCode } from '../../common/errors/tidemark-error';
-import { decodeTombstone, encodeTombstone, TOMBSTONE_PREFIX, tombstoneName, tombstoneOf } from '../format/tombstone';
-import type { Store } from '../stores/store';
-import { readDocument } from './read-document';
-import type { RepositoryKeys } from './repository-keys';
+import { hasCode } from '../../../common/errors/tidemark-error';
+import { decodeTombstone, encodeTombstone, TOMBSTONE_PREFIX, tombstoneName, tombstoneOf } from '../../format/tombstone';
+import type { Store } from '../../stores/store';
+import { readDocument } from '../read-document';
+import type { RepositoryKeys } from '../keys/repository-keys';
 
 const maxTombstoneBytes = 64 * 1024;
 

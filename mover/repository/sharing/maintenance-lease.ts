@@ -3,10 +3,10 @@
  * the newest. Renewed by `swap` alone, so that a holder that slept past its lease loses its next step (docs/formats/concurrency.md).
  */
 import { randomUUID } from 'node:crypto';
-import type { Logger } from '../../common/log/logger';
-import { RepositoryErrors } from '../errors/mover-errors';
-import type { Store } from '../stores/store';
-import { SerialQueue } from './serial-queue';
+import type { Logger } from '../../../common/log/logger';
+import { RepositoryErrors } from '../../errors/mover-errors';
+import type { Store } from '../../stores/store';
+import { SerialQueue } from '../serial-queue';
 import { encodeLease, isGone, ownLease, parseLease, readLease, watchLease, type LeaseContent, type LeaseWatch } from './lease-object';
 
 const maintenanceName = 'maintenance';

@@ -4,9 +4,9 @@
  */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Logger } from '../../common/log/logger';
-import { RepositoryErrors } from '../errors/mover-errors';
-import type { Store } from '../stores/store';
+import type { Logger } from '../../../common/log/logger';
+import { RepositoryErrors } from '../../errors/mover-errors';
+import type { Store } from '../../stores/store';
 import { encodeLease, isGone, ownLease, parseLease, readLease, watchLease, type LeaseContent, type LeaseWatch } from './lease-object';
 
 export const WRITER_PREFIX = 'writers/';

@@ -1,5 +1,5 @@
 /** The plans of a repository's collections, read and replaced; see docs/formats/concurrency.md. */
-import { hasCode } from '../../common/errors/tidemark-error';
+import { hasCode } from '../../../common/errors/tidemark-error';
 import {
   decodePlan,
   encodePlan,
@@ -8,10 +8,10 @@ import {
   planName,
   planNumberOf,
   type CollectionPlan,
-} from '../format/collection-plan';
-import type { Store } from '../stores/store';
-import { readDocument, type StoredDocument } from './read-document';
-import type { RepositoryKeys } from './repository-keys';
+} from '../../format/collection-plan';
+import type { Store } from '../../stores/store';
+import { readDocument, type StoredDocument } from '../read-document';
+import type { RepositoryKeys } from '../keys/repository-keys';
 
 export type StoredPlan = StoredDocument<CollectionPlan>;
 

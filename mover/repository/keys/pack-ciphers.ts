@@ -1,6 +1,6 @@
-import type { DataKeys } from '../format/document-cipher';
-import { PackCipher } from '../format/pack-cipher';
-import { uuidBytes } from './pack-table';
+import type { DataKeys } from '../../format/document-cipher';
+import { PackCipher } from '../../format/pack-cipher';
+import { uuidBytes } from '../blocks/pack-table';
 
 const remembered = 512;
 

@@ -2,13 +2,13 @@
  * Reads stored blocks of a point's disk for restores: straight from the packs, neighbours in one read, nothing decompressed. Who restores checks
  * each block's digest.
  */
-import { RepositoryErrors } from '../errors/mover-errors';
-import { isZero } from '../format/block';
-import { pageDigest, PAGE_FAN_OUT } from '../format/index-page';
+import { RepositoryErrors } from '../../errors/mover-errors';
+import { isZero } from '../../format/block';
+import { pageDigest, PAGE_FAN_OUT } from '../../format/index-page';
 import type { BlockLocation } from './block-location';
 import { isDamage } from './block-store';
 import type { DiskTree } from './disk-tree';
-import type { Repository } from './repository';
+import type { Repository } from '../repository';
 import type { BufferPool } from './buffer-pool';
 
 /** One block as it lies in the pack, decrypted; `payload` is a view on `group.buffer`. */

@@ -2,10 +2,10 @@
 import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
-import { announcementName, decodeAnnouncement, encodeAnnouncement } from '../format/announcement';
-import { planName, type CollectionPlan } from '../format/collection-plan';
-import { temporaryFolder } from '../testing/test-mover';
-import { quiet, TestRepository, testKey, type TestRepositoryOptions } from '../testing/test-repository';
+import { announcementName, decodeAnnouncement, encodeAnnouncement } from '../../format/announcement';
+import { planName, type CollectionPlan } from '../../format/collection-plan';
+import { temporaryFolder } from '../../testing/test-mover';
+import { quiet, TestRepository, testKey, type TestRepositoryOptions } from '../../testing/test-repository';
 import { putPlan } from './collection-plans';
 import { MaintenanceLease } from './maintenance-lease';
 

@@ -2,8 +2,8 @@
  * What this mover announces to the others of a repository, and what it reads of theirs: packs, points and other objects, without ever listing what
  * grows with the repository (docs/formats/concurrency.md).
  */
-import { hasCode } from '../../common/errors/tidemark-error';
-import type { Logger } from '../../common/log/logger';
+import { hasCode } from '../../../common/errors/tidemark-error';
+import type { Logger } from '../../../common/log/logger';
 import {
   announcementName,
   announcementOf,
@@ -11,10 +11,10 @@ import {
   encodeAnnouncement,
   JOURNAL_PREFIX,
   type Announcement,
-} from '../format/announcement';
-import type { Store } from '../stores/store';
-import type { RepositoryKeys } from './repository-keys';
-import { SerialQueue } from './serial-queue';
+} from '../../format/announcement';
+import type { Store } from '../../stores/store';
+import type { RepositoryKeys } from '../keys/repository-keys';
+import { SerialQueue } from '../serial-queue';
 import { WRITER_PREFIX, writerOf } from './writer-lease';
 
 const maxAnnouncementBytes = 64 * 1024 * 1024;

@@ -4,15 +4,15 @@
  */
 import fs from 'node:fs';
 import path from 'node:path';
-import type { Logger } from '../../common/log/logger';
-import { isTidemarkError } from '../../common/errors/tidemark-error';
-import { forEachOf } from '../../common/flow/for-each-of';
-import type { PackEntry } from '../format/pack';
-import type { Store } from '../stores/store';
+import type { Logger } from '../../../common/log/logger';
+import { isTidemarkError } from '../../../common/errors/tidemark-error';
+import { forEachOf } from '../../../common/flow/for-each-of';
+import type { PackEntry } from '../../format/pack';
+import type { Store } from '../../stores/store';
 import { packTraits, type BlockLocation, type LocationTest } from './block-location';
 import { DigestTable } from './digest-table';
 import { IndexRun, IndexRunDamaged, writeIndexRun } from './index-run';
-import type { PackCiphers } from './pack-ciphers';
+import type { PackCiphers } from '../keys/pack-ciphers';
 import { readPackList, type PackList } from './pack-reader';
 import { packIdOf, packName, PackTable } from './pack-table';
 

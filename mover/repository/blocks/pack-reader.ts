@@ -1,9 +1,9 @@
-import { hasCode } from '../../common/errors/tidemark-error';
-import { RepositoryErrors } from '../errors/mover-errors';
-import { PACK_FOOTER_BYTES, readPackEntries, readPackFooter, type PackEntry } from '../format/pack';
-import type { PackCipher } from '../format/pack-cipher';
-import type { Store } from '../stores/store';
-import type { PackCiphers } from './pack-ciphers';
+import { hasCode } from '../../../common/errors/tidemark-error';
+import { RepositoryErrors } from '../../errors/mover-errors';
+import { PACK_FOOTER_BYTES, readPackEntries, readPackFooter, type PackEntry } from '../../format/pack';
+import type { PackCipher } from '../../format/pack-cipher';
+import type { Store } from '../../stores/store';
+import type { PackCiphers } from '../keys/pack-ciphers';
 import { packName, uuidBytes } from './pack-table';
 
 /** One read fetches the trailer of a pack of up to 680 blocks; larger lists take a second one. */

@@ -2,13 +2,13 @@
  * Obeys the collections of whoever maintains the repository: what is condemned is not referred to any more, what was deleted is not looked for.
  * The rules, and why they make deleting safe, are in docs/formats/concurrency.md.
  */
-import type { Logger } from '../../common/log/logger';
-import type { Store } from '../stores/store';
+import type { Logger } from '../../../common/log/logger';
+import type { Store } from '../../stores/store';
 import { readPlans } from './collection-plans';
 import { readMaintenance } from './maintenance-lease';
-import type { PackIndex } from './pack-index';
-import type { RepositoryKeys } from './repository-keys';
-import { SerialQueue } from './serial-queue';
+import type { PackIndex } from '../blocks/pack-index';
+import type { RepositoryKeys } from '../keys/repository-keys';
+import { SerialQueue } from '../serial-queue';
 
 export class CollectionFollower {
   private readonly running = new Set<Promise<unknown>>();

@@ -3,12 +3,12 @@
  * durable before anything is encrypted with what is new. The bytes are format/keys-document.ts; the design is docs/formats/encryption.md.
  */
 import { randomBytes, randomUUID } from 'node:crypto';
-import { hasCode, isTidemarkError, type TidemarkError } from '../../common/errors/tidemark-error';
-import { Secret } from '../../common/log/redact';
-import { EncryptionErrors } from '../errors/encryption-errors';
-import { RepositoryErrors } from '../errors/mover-errors';
-import { DocumentCipher, type DataKeys } from '../format/document-cipher';
-import { KEY_BYTES } from '../format/encryption';
+import { hasCode, isTidemarkError, type TidemarkError } from '../../../common/errors/tidemark-error';
+import { Secret } from '../../../common/log/redact';
+import { EncryptionErrors } from '../../errors/encryption-errors';
+import { RepositoryErrors } from '../../errors/mover-errors';
+import { DocumentCipher, type DataKeys } from '../../format/document-cipher';
+import { KEY_BYTES } from '../../format/encryption';
 import {
   findSlot,
   makeSlot,
@@ -18,7 +18,7 @@ import {
   type RepositoryKey,
   type scryptCost,
   type SlotKind,
-} from '../format/key-slot';
+} from '../../format/key-slot';
 import {
   decodeKeys,
   encodeKeys,
@@ -28,10 +28,10 @@ import {
   unwrapKey,
   wrapKey,
   type KeysDocument,
-} from '../format/keys-document';
-import { formatRecoveryKey } from '../../common/secrets/recovery-key';
-import type { Store } from '../stores/store';
-import { SerialQueue } from './serial-queue';
+} from '../../format/keys-document';
+import { formatRecoveryKey } from '../../../common/secrets/recovery-key';
+import type { Store } from '../../stores/store';
+import { SerialQueue } from '../serial-queue';
 
 const maxKeysBytes = 4 * 1024 * 1024;
 

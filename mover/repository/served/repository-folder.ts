@@ -1,7 +1,7 @@
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import { RepositoryErrors } from '../errors/mover-errors';
-import { makeFolder } from '../stores/make-folder';
+import { RepositoryErrors } from '../../errors/mover-errors';
+import { makeFolder } from '../../stores/make-folder';
 
 /** Folder of a `directory:` location. Throws REPOSITORY_LOCATION_INVALID. */
 export function directoryOf(location: string): string {

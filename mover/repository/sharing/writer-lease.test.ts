@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
-import { DirectoryStore } from '../stores/directory-store';
-import { temporaryFolder } from '../testing/test-mover';
-import { quiet } from '../testing/test-repository';
+import { DirectoryStore } from '../../stores/directory-store';
+import { temporaryFolder } from '../../testing/test-mover';
+import { quiet } from '../../testing/test-repository';
 import { MaintenanceLease, readMaintenance } from './maintenance-lease';
 import { WriterLease } from './writer-lease';
 import { Writers } from './writers';

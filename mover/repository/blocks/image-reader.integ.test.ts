@@ -1,9 +1,9 @@
 /** Reading ahead: several parts at the same time, in order, with the pool's buffers and no more. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { sampleBlock } from '../testing/test-disk';
-import { temporaryFolder } from '../testing/test-mover';
-import { TestRepository } from '../testing/test-repository';
-import { RepositoryErrors } from '../errors/mover-errors';
+import { sampleBlock } from '../../testing/test-disk';
+import { temporaryFolder } from '../../testing/test-mover';
+import { TestRepository } from '../../testing/test-repository';
+import { RepositoryErrors } from '../../errors/mover-errors';
 import { BufferPool } from './buffer-pool';
 import { ImageReader } from './image-reader';
 

@@ -1,7 +1,7 @@
-import { isTidemarkError } from '../../common/errors/tidemark-error';
-import { RepositoryErrors } from '../errors/mover-errors';
-import { BlockKind, blockDigest, hexOf, isZero, storeForm, ZERO_DIGEST, type BlockCodec } from '../format/block';
-import { PAGE_BYTES } from '../format/index-page';
+import { isTidemarkError } from '../../../common/errors/tidemark-error';
+import { RepositoryErrors } from '../../errors/mover-errors';
+import { BlockKind, blockDigest, hexOf, isZero, storeForm, ZERO_DIGEST, type BlockCodec } from '../../format/block';
+import { PAGE_BYTES } from '../../format/index-page';
 import type { BlockStore } from './block-store';
 
 const cachedPages = 256;

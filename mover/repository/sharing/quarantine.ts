@@ -3,9 +3,9 @@
  * block stores it again (docs/formats/concurrency.md). A place stays in quarantine until its pack is gone or the place was read and found
  * good: forgetting it because another copy exists would let a collection keep the bad copy and throw away the good one.
  */
-import { hasCode } from '../../common/errors/tidemark-error';
-import type { Logger } from '../../common/log/logger';
-import { hexOf, ZERO_DIGEST } from '../format/block';
+import { hasCode } from '../../../common/errors/tidemark-error';
+import type { Logger } from '../../../common/log/logger';
+import { hexOf, ZERO_DIGEST } from '../../format/block';
 import {
   decodeQuarantine,
   encodeQuarantine,
@@ -15,13 +15,13 @@ import {
   quarantineName,
   quarantineOf,
   type QuarantinedBlock,
-} from '../format/quarantine';
-import type { Store } from '../stores/store';
+} from '../../format/quarantine';
+import type { Store } from '../../stores/store';
 import type { Journal } from './journal';
-import type { PackIndex } from './pack-index';
-import { readDocument } from './read-document';
-import type { RepositoryKeys } from './repository-keys';
-import { SerialQueue } from './serial-queue';
+import type { PackIndex } from '../blocks/pack-index';
+import { readDocument } from '../read-document';
+import type { RepositoryKeys } from '../keys/repository-keys';
+import { SerialQueue } from '../serial-queue';
 
 /** Single blocks kept at most (about 20 MB); of further packs the whole pack is noted. */
 const maxPlaces = 65_536;

@@ -1,14 +1,14 @@
 import { randomUUID } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
-import { isTidemarkError } from '../../common/errors/tidemark-error';
-import { Secret } from '../../common/log/redact';
-import { Verifier } from '../maintenance/verifier';
-import { randomFrom, sampleBlock } from '../testing/test-disk';
-import { temporaryFolder } from '../testing/test-mover';
-import { pointDraft, quiet, testKey, TestRepository } from '../testing/test-repository';
-import { DirectoryStore } from '../stores/directory-store';
-import { Repository } from './repository';
+import { isTidemarkError } from '../../../common/errors/tidemark-error';
+import { Secret } from '../../../common/log/redact';
+import { Verifier } from '../../maintenance/verifier';
+import { randomFrom, sampleBlock } from '../../testing/test-disk';
+import { temporaryFolder } from '../../testing/test-mover';
+import { pointDraft, quiet, testKey, TestRepository } from '../../testing/test-repository';
+import { DirectoryStore } from '../../stores/directory-store';
+import { Repository } from '../repository';
 import type { SlotSecret } from './repository-keys';
 
 const block = 65_536;

@@ -1,12 +1,12 @@
 import { randomUUID } from 'node:crypto';
-import type { Secret } from '../../common/log/redact';
-import { RepositoryErrors } from '../errors/mover-errors';
-import { CIPHER_NAME } from '../format/encryption';
-import { secretBytes, type scryptCost } from '../format/key-slot';
-import { keysName } from '../format/keys-document';
-import { encodeHeaderDocument, HEADER_NAME, type RepositoryHeader } from '../format/repository-header';
-import type { Store } from '../stores/store';
-import { readHeader, type RepositorySettings } from './repository';
+import type { Secret } from '../../../common/log/redact';
+import { RepositoryErrors } from '../../errors/mover-errors';
+import { CIPHER_NAME } from '../../format/encryption';
+import { secretBytes, type scryptCost } from '../../format/key-slot';
+import { keysName } from '../../format/keys-document';
+import { encodeHeaderDocument, HEADER_NAME, type RepositoryHeader } from '../../format/repository-header';
+import type { Store } from '../../stores/store';
+import { readHeader, type RepositorySettings } from '../repository';
 import { RepositoryKeys, type SlotSecret } from './repository-keys';
 
 /**

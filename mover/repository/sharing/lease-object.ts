@@ -5,8 +5,8 @@
 import fs from 'node:fs';
 import os from 'node:os';
 import { z } from 'zod';
-import { hasCode } from '../../common/errors/tidemark-error';
-import type { Store } from '../stores/store';
+import { hasCode } from '../../../common/errors/tidemark-error';
+import type { Store } from '../../stores/store';
 
 const maxLeaseBytes = 4096;
 

@@ -1,5 +1,5 @@
-import { blocksPerPage, isZeroAt, levelCount, pageDigest, PAGE_FAN_OUT } from '../format/index-page';
-import { isZero, ZERO_DIGEST } from '../format/block';
+import { blocksPerPage, isZeroAt, levelCount, pageDigest, PAGE_FAN_OUT } from '../../format/index-page';
+import { isZero, ZERO_DIGEST } from '../../format/block';
 import type { PageStore } from './page-store';
 
 /** Read access to the blocks of one disk of one point, through its index pages. Immutable. */

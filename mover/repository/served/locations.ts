@@ -1,18 +1,18 @@
 /** From a location, as an administrator writes it, to the store behind it. */
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import { RepositoryErrors } from '../errors/mover-errors';
-import { HEADER_NAME } from '../format/repository-header';
-import { isKeysName, KEYS_PREFIX } from '../format/keys-document';
-import { DirectoryStore } from '../stores/directory-store';
-import { fileErrorCode } from '../stores/file-errors';
-import { problemOfMount } from '../stores/mounts/mounted-share';
-import type { Mounter } from '../stores/mounts/mounter';
-import { formatShareLocation, isRemote, isShareLocation, parseShareLocation } from '../stores/mounts/share-location';
-import type { S3Access } from '../stores/s3/bucket';
-import { formatS3Location, isS3Location, parseS3Location } from '../stores/s3/s3-location';
-import { S3Store } from '../stores/s3/s3-store';
-import type { Store } from '../stores/store';
+import { RepositoryErrors } from '../../errors/mover-errors';
+import { HEADER_NAME } from '../../format/repository-header';
+import { isKeysName, KEYS_PREFIX } from '../../format/keys-document';
+import { DirectoryStore } from '../../stores/directory-store';
+import { fileErrorCode } from '../../stores/file-errors';
+import { problemOfMount } from '../../stores/mounts/mounted-share';
+import type { Mounter } from '../../stores/mounts/mounter';
+import { formatShareLocation, isRemote, isShareLocation, parseShareLocation } from '../../stores/mounts/share-location';
+import type { S3Access } from '../../stores/s3/bucket';
+import { formatS3Location, isS3Location, parseS3Location } from '../../stores/s3/s3-location';
+import { S3Store } from '../../stores/s3/s3-store';
+import type { Store } from '../../stores/store';
 import { directoryOf, prepareFolder, requireFolder } from './repository-folder';
 
 /** What a create that was cut off, or the file system itself, may have left in an empty folder. */

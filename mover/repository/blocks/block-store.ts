@@ -3,16 +3,16 @@
  * sessions. States of a digest: unknown → claimed by an owner → received (in a pack that is not durable yet) → durable; a failed pack
  * makes its digests unknown again. Only durable ones may count for a committed disk.
  */
-import { BlockErrors } from '../errors/mover-errors';
-import { hexOf, verifiedRawForm } from '../format/block';
-import { PACK_HEADER_BYTES, packKeyId, type PackEntry } from '../format/pack';
-import type { PackCipher } from '../format/pack-cipher';
-import type { Store } from '../stores/store';
-import type { QuarantinedBlock } from '../format/quarantine';
-import { hasCode, type TidemarkError } from '../../common/errors/tidemark-error';
+import { BlockErrors } from '../../errors/mover-errors';
+import { hexOf, verifiedRawForm } from '../../format/block';
+import { PACK_HEADER_BYTES, packKeyId, type PackEntry } from '../../format/pack';
+import type { PackCipher } from '../../format/pack-cipher';
+import type { Store } from '../../stores/store';
+import type { QuarantinedBlock } from '../../format/quarantine';
+import { hasCode, type TidemarkError } from '../../../common/errors/tidemark-error';
 import type { BlockLocation } from './block-location';
 import type { PackIndex } from './pack-index';
-import type { PackCiphers } from './pack-ciphers';
+import type { PackCiphers } from '../keys/pack-ciphers';
 import { PackWriter, type StoredBlock } from './pack-writer';
 
 /** After a failure of the store, puts are refused with it for this long instead of filling memory for the next failure. */

@@ -1,11 +1,11 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
-import { CommonErrors } from '../../common/errors/common-errors';
-import { SecretBox } from '../../common/secrets/secret-box';
-import { durableWrite } from '../../common/tls/durable-write';
-import type { RepositoryKey } from '../format/key-slot';
-import type { S3Access } from '../stores/s3/bucket';
+import { CommonErrors } from '../../../common/errors/common-errors';
+import { SecretBox } from '../../../common/secrets/secret-box';
+import { durableWrite } from '../../../common/tls/durable-write';
+import type { RepositoryKey } from '../../format/key-slot';
+import type { S3Access } from '../../stores/s3/bucket';
 
 const fileFormat = z.object({
   locations: z.array(z.string()),

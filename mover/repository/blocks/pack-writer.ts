@@ -4,11 +4,11 @@
  * pack fills. Memory is bounded by the pool of pieces; whoever must wait for one is told so.
  */
 import { randomUUID } from 'node:crypto';
-import { sealedLength, type PackCipher } from '../format/pack-cipher';
-import { PACK_HEADER_BYTES, PACK_TARGET_BYTES, packHeader, packTrailer, type PackEntry } from '../format/pack';
-import { alignedBuffer } from '../stores/aligned-buffer';
-import { STORE_PIECE_BYTES, type ObjectWriter, type Store } from '../stores/store';
-import type { PackCiphers } from './pack-ciphers';
+import { sealedLength, type PackCipher } from '../../format/pack-cipher';
+import { PACK_HEADER_BYTES, PACK_TARGET_BYTES, packHeader, packTrailer, type PackEntry } from '../../format/pack';
+import { alignedBuffer } from '../../stores/aligned-buffer';
+import { STORE_PIECE_BYTES, type ObjectWriter, type Store } from '../../stores/store';
+import type { PackCiphers } from '../keys/pack-ciphers';
 import { packName, uuidBytes } from './pack-table';
 
 const poolPieces = 4;

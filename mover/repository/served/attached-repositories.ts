@@ -1,26 +1,26 @@
 /** The repositories that this mover serves: creating, attaching, detaching, and attaching them again after a restart. The list is durable. */
 import { randomUUID } from 'node:crypto';
 import path from 'node:path';
-import { CommonErrors } from '../../common/errors/common-errors';
-import { hasCode } from '../../common/errors/tidemark-error';
-import type { Service } from '../../common/lifecycle/lifecycle';
-import type { Logger } from '../../common/log/logger';
-import type { Secret } from '../../common/log/redact';
-import { EncryptionErrors } from '../errors/encryption-errors';
-import { RepositoryErrors } from '../errors/mover-errors';
-import { isBlockSize } from '../format/repository-header';
-import type { RepositoryKey } from '../format/key-slot';
-import type { S3Access } from '../stores/s3/bucket';
-import { Mounter } from '../stores/mounts/mounter';
-import type { Store } from '../stores/store';
+import { CommonErrors } from '../../../common/errors/common-errors';
+import { hasCode } from '../../../common/errors/tidemark-error';
+import type { Service } from '../../../common/lifecycle/lifecycle';
+import type { Logger } from '../../../common/log/logger';
+import type { Secret } from '../../../common/log/redact';
+import { EncryptionErrors } from '../../errors/encryption-errors';
+import { RepositoryErrors } from '../../errors/mover-errors';
+import { isBlockSize } from '../../format/repository-header';
+import type { RepositoryKey } from '../../format/key-slot';
+import type { S3Access } from '../../stores/s3/bucket';
+import { Mounter } from '../../stores/mounts/mounter';
+import type { Store } from '../../stores/store';
 import { canonicalLocation, openLocation, prepareLocation, type Opener } from './locations';
-import { createEncryptedRepository } from './create-encrypted';
-import { assertValidSettings, type SettingsChange } from './live-settings';
-import { openKeys } from './open-keys';
-import { createRepository, readHeader, Repository, type RepositorySettings } from './repository';
-import type { SlotSecret } from './repository-keys';
-import type { LeaseWatch } from './lease-object';
-import { SerialQueue } from './serial-queue';
+import { createEncryptedRepository } from '../keys/create-encrypted';
+import { assertValidSettings, type SettingsChange } from '../live-settings';
+import { openKeys } from '../keys/open-keys';
+import { createRepository, readHeader, Repository, type RepositorySettings } from '../repository';
+import type { SlotSecret } from '../keys/repository-keys';
+import type { LeaseWatch } from '../sharing/lease-object';
+import { SerialQueue } from '../serial-queue';
 import { ServedLocations, type Kept } from './served-locations';
 
 /** Told about repositories that come and go. */

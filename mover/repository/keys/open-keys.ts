@@ -1,8 +1,8 @@
-import { EncryptionErrors } from '../errors/encryption-errors';
-import { CIPHER_NAME } from '../format/encryption';
-import type { RepositoryKey } from '../format/key-slot';
-import type { RepositoryHeader } from '../format/repository-header';
-import type { Store } from '../stores/store';
+import { EncryptionErrors } from '../../errors/encryption-errors';
+import { CIPHER_NAME } from '../../format/encryption';
+import type { RepositoryKey } from '../../format/key-slot';
+import type { RepositoryHeader } from '../../format/repository-header';
+import type { Store } from '../../stores/store';
 import { RepositoryKeys } from './repository-keys';
 
 /**

@@ -1,5 +1,5 @@
 /** The movers that write to a repository, as their leases tell it. Keeps what was seen of each, so that one that is gone is found out. */
-import type { Store } from '../stores/store';
+import type { Store } from '../../stores/store';
 import { isGone, parseLease, readLease, watchLease, type LeaseWatch } from './lease-object';
 import { WRITER_PREFIX, writerOf } from './writer-lease';
 
