@@ -13,7 +13,8 @@ import { DataPortErrors, RepositoryErrors, SessionErrors } from '../errors/mover
 import type { Session } from '../sessions/session';
 import type { SessionManager } from '../sessions/session-manager';
 import { BufferPool } from '../repository/blocks/buffer-pool';
-import { Connection, type ConnectionContext } from './connection';
+import type { ConnectionContext } from './channel';
+import { Connection } from './connection';
 import type { DataPortLimits } from './limits';
 import { PayloadBuffers } from './payload-buffers';
 import { RefusalLog } from './refusal-log';
