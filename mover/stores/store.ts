@@ -1,3 +1,5 @@
+import type { S3Access } from './s3/bucket';
+
 /**
  * Where a repository's objects lie. A store knows names and bytes and how to make them durable; it knows nothing of packs or points.
  * Names are relative, with `/`, as in docs/formats/repository.md.
@@ -34,6 +36,8 @@ export interface Store {
   totalBytes(): Promise<number | undefined>;
   /** Removes what unfinished writes of this writer (instance id of a mover) left in an earlier life. Others may be writing now. */
   removeLeftovers(writer: string): Promise<void>;
+  /** Goes over to another access key, which was tried before; what is under way ends with the one before. Absent where requests carry no key. */
+  useAccess?(access: S3Access): void;
   close(): Promise<void>;
 }
 

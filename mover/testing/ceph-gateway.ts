@@ -23,6 +23,11 @@ export interface S3Access {
 /** The server's name for requests with the bucket in the host name. */
 export const CEPH_DNS_NAME = 's3.test';
 
+const keyWords = ({ accessKeyId, secretAccessKey }: Pick<S3Access, 'accessKeyId' | 'secretAccessKey'>): string[] => [
+  ...['--access-key', accessKeyId],
+  ...['--secret-key', secretAccessKey],
+];
+
 export class CephGateway {
   readonly access: S3Access;
   private readonly children = new Map<string, ChildProcess>();
@@ -61,6 +66,17 @@ export class CephGateway {
   async startGateway(): Promise<void> {
     this.spawn('radosgw', ['-f', '-n', 'client.rgw.a']);
     await until('radosgw', 60_000, async () => (await request(this.access.endpoint)).statusCode === 200);
+  }
+
+  /** A key more of the same user, a new one unless told; each opens the bucket. */
+  async addKeyOfUser(key = { accessKeyId: `SECOND${randomUUID().slice(0, 8).toUpperCase()}`, secretAccessKey: randomUUID() as string }) {
+    await this.admin('key', 'create', '--uid', 'backup', '--key-type', 's3', ...keyWords(key));
+    return key;
+  }
+
+  /** The server refuses it from then on. */
+  async removeKeyOfUser(accessKeyId: string): Promise<void> {
+    await this.admin('key', 'rm', '--uid', 'backup', '--key-type', 's3', '--access-key', accessKeyId);
   }
 
   async stop(): Promise<void> {
@@ -123,9 +139,11 @@ export class CephGateway {
     await this.tool('ceph-osd', [...arguments_, '--mkfs', '--osd-uuid', uuid]);
     this.spawn('ceph-osd', ['-f', '-i', '0']);
     await until('ceph-osd', 30_000, async () => /1 osds: 1 up/.test((await this.ceph('osd', 'stat')) ?? ''));
-    const { accessKeyId, secretAccessKey } = this.access;
-    const user = ['--uid', 'backup', '--display-name', 'backup', '--access-key', accessKeyId, '--secret-key', secretAccessKey];
-    await this.tool('radosgw-admin', ['-c', at('ceph.conf'), '-n', 'client.rgw.a', 'user', 'create', ...user]);
+    await this.admin('user', 'create', '--uid', 'backup', '--display-name', 'backup', ...keyWords(this.access));
+  }
+
+  private async admin(...words: string[]): Promise<void> {
+    await this.tool('radosgw-admin', ['-c', path.join(this.folder, 'ceph.conf'), '-n', 'client.rgw.a', ...words]);
   }
 
   private async addKey(name: string, capabilities: readonly string[]): Promise<void> {

@@ -136,10 +136,17 @@ export class AttachedRepositories implements Service {
             problem: `it is repository ${header.repositoryId} like ${attached.store.location}, which is in use; remove that first`,
           });
         if (!attached) return this.open(store, { access, key: givenKey ?? kept.key });
+        if (givenAccess) this.useAccess(attached, givenAccess);
         if (givenKey) await this.useKey(attached, givenKey, access);
         return attached;
       });
     });
+  }
+
+  /** Goes over to an access key that opened the location just now. Sessions and their reads and writes go on. */
+  private useAccess({ store }: Repository, access: S3Access): void {
+    this.served.add(store.location, { ...this.served.kept(store.location), access });
+    store.useAccess?.(access);
   }
 
   /** Goes over to another key of a repository that is attached. */

@@ -1,6 +1,6 @@
 /** Shares that the mover mounts itself, below its data folder; each is mounted once, however many use it, and unmounted with the last one. */
 import { execFile } from 'node:child_process';
-import { createHash } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
@@ -33,14 +33,17 @@ export interface MountPrograms {
 }
 
 export class Mounter {
-  private readonly used = new Map<string, { users: number; ready: Promise<void> }>();
+  private readonly used = new Map<string, { users: number; ready: Promise<void>; access: S3Access | undefined }>();
 
   constructor(
     private readonly dataFolder: string,
     private readonly programs: MountPrograms = { mount: 'mount', umount: 'umount' },
   ) {}
 
-  /** Throws REPOSITORY_ACCESS_MISSING, REPOSITORY_ACCESS_DENIED, REPOSITORY_LOCATION_INVALID, REPOSITORY_IO. */
+  /**
+   * A share that is mounted already stays as it is; another user or password than it was mounted with is tried beside it.
+   * Throws REPOSITORY_ACCESS_MISSING, REPOSITORY_ACCESS_DENIED, REPOSITORY_LOCATION_INVALID, REPOSITORY_IO.
+   */
   async mount(share: RemoteShare, access: S3Access | undefined): Promise<Mount> {
     const location = formatShareLocation(share);
     if (share.kind === 'smb' && !access) throw RepositoryErrors.REPOSITORY_ACCESS_MISSING({ field: 'access', location });
@@ -53,7 +56,12 @@ export class Mounter {
         .digest('hex')
         .slice(0, 16),
     );
-    const entry = this.used.get(point) ?? { users: 0, ready: this.makeMounted(share, point, access) };
+    const known = this.used.get(point);
+    if (known && access && !isSameAccess(access, known.access)) {
+      await this.tryAccess(share, `${point}-${randomUUID().slice(0, 8)}`, access);
+      known.access = access;
+    }
+    const entry = this.used.get(point) ?? { users: 0, ready: this.makeMounted(share, point, access), access };
     entry.users += 1;
     this.used.set(point, entry);
     let released = false;
@@ -105,12 +113,25 @@ export class Mounter {
     throw RepositoryErrors.REPOSITORY_IO({ what: formatShareLocation(share), reason: 'mount succeeded and nothing is mounted' });
   }
 
+  private async tryAccess(share: RemoteShare, point: string, access: S3Access): Promise<void> {
+    if (share.kind !== 'smb') return;
+    try {
+      await this.makeMounted(share, point, access);
+    } finally {
+      await this.unmount(point);
+    }
+  }
+
   /** Lazily: a server that is away must not keep the mover from ending. */
   private async unmount(point: string): Promise<void> {
     await run(this.programs.umount, ['-l', point], { timeout: mountTimeoutMs }).catch(() => undefined);
     // Fails while it is still mounted, which is right.
     await fs.rmdir(point).catch(() => undefined);
   }
+}
+
+function isSameAccess(a: S3Access, b: S3Access | undefined): boolean {
+  return a.accessKeyId === b?.accessKeyId && a.secretAccessKey.reveal() === b.secretAccessKey.reveal();
 }
 
 function optionsOf(share: RemoteShare, credentials: string | undefined): string[] {

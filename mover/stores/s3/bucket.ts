@@ -80,20 +80,33 @@ const writeIdKey = 'tidemark-write';
 
 export class Bucket {
   readonly location: string;
-  private readonly client: S3Client;
-  private readonly agents: readonly [http.Agent, https.Agent];
+  private client: S3Client;
+  /** One pair for each access key: requests under way keep theirs. */
+  private readonly agents: (http.Agent | https.Agent)[] = [];
   private readonly name: string;
 
-  constructor(at: S3Location, access: S3Access, tuning: S3Tuning = {}) {
+  constructor(
+    private readonly at: S3Location,
+    access: S3Access,
+    private readonly tuning: S3Tuning = {},
+  ) {
     this.location = formatS3Location(at);
     this.name = at.bucket;
+    this.client = this.clientFor(access);
+  }
+
+  /** Requests from now on carry another access key. Those under way, and their repetitions, end with the one before. */
+  useAccess(access: S3Access): void {
+    this.client = this.clientFor(access);
+  }
+
+  private clientFor(access: S3Access): S3Client {
+    const { at, tuning } = this;
     const common = { keepAlive: true, maxSockets, ...(tuning.lookup && { lookup: tuning.lookup }) };
-    this.agents = [
-      new http.Agent(common),
-      new https.Agent({ ...common, minVersion: 'TLSv1.2', ...(access.caPem === undefined ? {} : { ca: access.caPem }) }),
-    ];
-    const [httpAgent, httpsAgent] = this.agents;
-    this.client = new S3Client({
+    const httpAgent = new http.Agent(common);
+    const httpsAgent = new https.Agent({ ...common, minVersion: 'TLSv1.2', ...(access.caPem === undefined ? {} : { ca: access.caPem }) });
+    this.agents.push(httpAgent, httpsAgent);
+    return new S3Client({
       endpoint: at.endpoint,
       region: at.region,
       forcePathStyle: at.addressing === 'path',

@@ -6,6 +6,8 @@ import { CephBucket } from '../../testing/ceph-bucket';
 import { CEPH_DNS_NAME } from '../../testing/ceph-gateway';
 import { describeS3Repository } from '../../testing/s3-repository-suite';
 import { describeStore } from '../../testing/store-suite';
+import { readDisk, sampleBlock } from '../../testing/test-disk';
+import { temporaryFolder, TestMover } from '../../testing/test-mover';
 import { alignedBuffer } from '../aligned-buffer';
 import { STORE_PIECE_BYTES } from '../store';
 import { Bucket } from './bucket';
@@ -60,6 +62,54 @@ describe('S3Store on a RADOS gateway', () => {
       message: expect.stringMatching(/no bucket "nothing-here"/) as unknown,
     });
   });
+
+  test('a mover goes over to another access key in the middle of a session, and refuses a wrong one', async () => {
+    using folders = temporaryFolder();
+    const { accessKeyId, secretAccessKey } = bucket.ceph.access;
+    const place = location();
+    const block = 65_536;
+    const rawOf = (number: number) => sampleBlock(number + 1, block);
+    const blocks = (from: number, to: number) => new Map(Array.from({ length: to - from }, (_, i) => [from + i, rawOf(from + i)]));
+    let repositoryId = '';
+    let pointId = '';
+    const added = await bucket.ceph.addKeyOfUser();
+    {
+      await using mover = await TestMover.start(folders.folder);
+      const create = {
+        requestId: randomUUID(),
+        location: place,
+        access: { accessKeyId, secretAccessKey },
+        settings: { blockSizeBytes: block },
+      };
+      repositoryId = (await mover.repositories.call('CreateRepository', create, { deadlineMs: 30_000 })).repository?.repositoryId ?? '';
+      const sessionId = await mover.openSession(repositoryId, 'BACKUP');
+      const lane = await mover.lane(sessionId, repositoryId);
+      const { handle } = await lane.openDisk('one', 100 * block, '', '', 'content');
+      await lane.send(handle, blocks(0, 50));
+      const attach = (access: object) =>
+        mover.repositories.call(
+          'AttachRepository',
+          { location: place, expectedRepositoryId: repositoryId, access },
+          { deadlineMs: 30_000 },
+        );
+      await expect(attach({ ...added, secretAccessKey: 'planted-wrong' })).rejects.toMatchObject({ code: 'REPOSITORY_LOCATION_INVALID' });
+      expect((await attach(added)).repository).toMatchObject({ openSessionCount: 1 });
+      // From here on nothing gets through with the old one.
+      await bucket.ceph.removeKeyOfUser(accessKeyId);
+      await expect(S3Store.open(place, bucket.access)).rejects.toMatchObject({ code: 'REPOSITORY_LOCATION_INVALID' });
+      await lane.send(handle, blocks(50, 100));
+      expect((await lane.commitDisk(handle)).missing).toEqual([]);
+      pointId = await mover.commit(sessionId, [{ diskId: 'one', sizeBytes: 100 * block }]);
+      expect(JSON.stringify(mover.logged)).not.toMatch(new RegExp(`${added.secretAccessKey}|planted-wrong`));
+    }
+    // What it keeps is the new one.
+    await using again = await TestMover.start(folders.folder);
+    await again.repositories.call('GetRepository', { repositoryId }, { deadlineMs: 30_000 });
+    const reader = await again.lane(await again.openSession(repositoryId, 'RESTORE', [pointId]), repositoryId, ['read'], [pointId]);
+    expect((await readDisk(reader, pointId, 'one')).equals(Buffer.concat([...blocks(0, 100).values()]))).toBe(true);
+    reader.close();
+    await bucket.ceph.addKeyOfUser({ accessKeyId, secretAccessKey });
+  }, 120_000);
 
   test('goes on when the server was away for a moment', async () => {
     const store = await S3Store.open(location(), bucket.access);

@@ -48,6 +48,10 @@ export class S3Store implements Store {
     return this.bucket.location;
   }
 
+  useAccess(access: S3Access): void {
+    this.bucket.useAccess(access);
+  }
+
   async put(name: string, content: Uint8Array): Promise<void> {
     await this.bucket.put(this.keyOf(name), content);
   }
