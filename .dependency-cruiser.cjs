@@ -33,7 +33,7 @@ module.exports = {
     {
       name: 'only-roots-see-the-container',
       severity: 'error',
-      from: { pathNot: '(composition|register|main)[^/]*\\.ts$' },
+      from: { pathNot: '((composition|register|main)[^/]*\\.ts$|/composition/)' },
       to: { path: 'node_modules/tsyringe' },
     },
     {

@@ -10,7 +10,7 @@ import { redactText } from '../common/log/redact';
 import { runAsProgram, tellWaiting } from '../common/lifecycle/role-main';
 import { runRole } from '../common/lifecycle/run-role';
 import { becomeSoleProcess } from '../common/lifecycle/sole-process';
-import { composeServer } from './composition';
+import { composeServer } from './composition/composition';
 import { serverConfigSchema } from './config';
 
 const usage = `usage: tidemark server [--all-in-one] [--config FILE] [--data-dir DIR] [--listen ADDRESS[:PORT]] [--end-with-parent]
