@@ -1,6 +1,6 @@
 /** What a collection keeps to. Times in milliseconds. */
 export interface CollectSettings {
-  /** From condemned to deleted at least, whatever the repository's grace time is; never less than two leases of a writer. */
+  /** From condemned to deleted at least, whatever the repository's grace time is (a run may ask for less); never less than two leases of a writer. */
   readonly minimumGraceMs: number;
   /** Packs announced less than this ago are left alone: a backup that is under way is about to refer to them. */
   readonly packAgeMs: number;

@@ -34,8 +34,8 @@ function maintainer(settings: Partial<CollectSettings> = {}) {
     settings: { packAgeMs: 0, reserveBytes: 0, acknowledgeWaitMs: 0, ...settings },
     now: () => Date.now() + clock.aheadMs,
   });
-  const collect = async ({ repository }: TestRepository, dryRun = false) => {
-    const operation = maintenance.startCollect(randomUUID(), repository, { dryRun, bytesPerSecond: 0 });
+  const collect = async ({ repository }: TestRepository, dryRun = false, more: { graceMs?: number } = {}) => {
+    const operation = maintenance.startCollect(randomUUID(), repository, { dryRun, bytesPerSecond: 0, ...more });
     await operation.done;
     if (operation.failure) throw operation.failure;
     return operation.work.progress.totals;
@@ -357,6 +357,23 @@ test('below the soft watermark the grace time is cut, but not below the least', 
   expect(await collect(one)).toMatchObject({ deletedPacks: 0, waitingCollections: 1 });
   clock.aheadMs += 2 * minute;
   expect(await collect(one)).toMatchObject({ deletedPacks: 1 });
+});
+
+test('a run that asks for a shorter grace time gets it for what it condemns, but never less than two leases', async () => {
+  using scratch = temporaryFolder();
+  await using one = await TestRepository.open(scratch.folder);
+  const { collect, maintenance, clock } = maintainer();
+  const condemn = async (seed: number, graceMs?: number) => {
+    await maintenance.removePoint(one.repository, await one.backup(size, blocksOf(seed, 6)));
+    const { deletedAfter } = await collect(one, false, graceMs === undefined ? {} : { graceMs });
+    return Math.round(((deletedAfter?.getTime() ?? 0) - Date.now() - clock.aheadMs) / minute);
+  };
+  expect(await condemn(1)).toBe(24 * 60);
+  expect(await condemn(100, 3 * minute)).toBe(3);
+  expect(await condemn(200, 0)).toBe(1);
+  clock.aheadMs += 4 * minute;
+  // What was condemned without being asked for less keeps its day.
+  expect(await collect(one)).toMatchObject({ deletedPoints: 2, waitingCollections: 1 });
 });
 
 test('rewriting leaves what has to stay free; what is wholly dead goes without', async () => {

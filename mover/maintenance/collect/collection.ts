@@ -27,7 +27,7 @@ export interface CollectRequest {
   readonly dryRun: boolean;
   /** 0: no limit. */
   readonly bytesPerSecond: number;
-  /** Instead of the repository's. */
+  /** Instead of the repository's, for what this run condemns; raised to two leases where it is less. */
   readonly graceMs?: number;
 }
 
@@ -212,7 +212,10 @@ export class Collection {
 
   private async condemn(book: PlanBook, packs: readonly CondemnedPack[], points: readonly string[]): Promise<void> {
     const { settings } = this.context;
-    const grace = Math.max(this.request.graceMs ?? this.repository.settings.graceMs, leastGrace(settings));
+    const { graceMs } = this.request;
+    // Who asks for a shorter time for one run gets it, down to what safety needs.
+    const grace =
+      graceMs === undefined ? Math.max(this.repository.settings.graceMs, leastGrace(settings)) : Math.max(graceMs, twoLeases(settings));
     const { totals } = this.progress;
     const deletedAfter = await book.condemn({ packs, points }, grace);
     totals.condemnedPacks += packs.length;
@@ -241,7 +244,12 @@ export class Collection {
   }
 }
 
-/** Never shorter than two leases of a writer: one that slept stops itself in that time. */
-function leastGrace({ minimumGraceMs, leaseDurationMs }: CollectSettings): number {
-  return Math.max(minimumGraceMs, 2 * leaseDurationMs);
+/** Of plans for which nobody asked for less. */
+function leastGrace(settings: CollectSettings): number {
+  return Math.max(settings.minimumGraceMs, twoLeases(settings));
+}
+
+/** No grace time is shorter: a writer that slept stops itself in that time. */
+function twoLeases({ leaseDurationMs }: CollectSettings): number {
+  return 2 * leaseDurationMs;
 }
