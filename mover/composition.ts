@@ -108,7 +108,7 @@ export function composeMover(
       ),
   );
   once(tokens.control, (c) => {
-    const control = new ControlServer(address, config.listen.port, identity);
+    const control = new ControlServer(address, config.listen.port, identity, logger);
     const options = { logger, domain: 'mover' };
     const repositories = c.resolve(tokens.repositories);
     const sessions = c.resolve(tokens.sessions);

@@ -7,10 +7,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { loadService } from '../../proto/loader';
 import type { RepositoryServiceDefinition } from '../../proto/gen/tidemark/mover/v1/RepositoryService';
 import { RpcClient } from '../rpc/call';
-import { drainAfterRenewals } from '../rpc/drain-server';
+import { loggerTo } from '../log/logger';
+import { RpcPort } from '../rpc/rpc-port';
 import { createAuthority, issueIdentity } from './authority';
 import type { Authority } from './authority';
-import { mutualClientCredentials, mutualServerCredentials } from './credentials';
+import { mutualClientCredentials } from './credentials';
 import { ProcessIdentity } from './identity';
 
 const { service } = loadService('tidemark/mover/v1/repository_service.proto', 'tidemark.mover.v1.RepositoryService');
@@ -41,13 +42,16 @@ async function fixture() {
     /** A stream that tells it once and then never ends. */
     WatchVerify: (call: ServerWritableStream<unknown, unknown>) => void call.write({ progress: { checkedBytes: '1' } }),
   });
-  const port = await new Promise<number>((resolve, reject) =>
-    server.bindAsync('127.0.0.1:0', mutualServerCredentials(own), (error, bound) => (error ? reject(error) : resolve(bound))),
+  const options = { address: '127.0.0.1', port: 0, admits: 'ours', limits: { drainMs } } as const;
+  const opened = await RpcPort.open(
+    server,
+    own,
+    options,
+    loggerTo(() => undefined),
   );
-  const stop = drainAfterRenewals(server, `127.0.0.1:${port}`, own, drainMs);
   const open = new Set<net.Socket>();
   const relay = net.createServer((socket) => {
-    const onward = net.connect(port, '127.0.0.1');
+    const onward = net.connect(opened.port, '127.0.0.1');
     open.add(socket);
     const end = () => {
       open.delete(socket);
@@ -74,7 +78,7 @@ async function fixture() {
     seen: async (by = client) => (await by.call('GetPoint', { pointId: 'x' }, { deadlineMs })).point?.pointId,
     [Symbol.asyncDispose]: async () => {
       for (const one of clients) one.close();
-      stop();
+      opened.close();
       server.forceShutdown();
       await new Promise((resolve) => relay.close(resolve));
     },

@@ -1,5 +1,4 @@
 import { serveHealth } from '../../common/rpc/health-service';
-import { enrolmentServerCredentials, mutualServerCredentials } from '../../common/tls/credentials';
 import { certificateHandlers } from '../console/certificate-handlers';
 import { ConsoleServer } from '../console/console-server';
 import { Doctor } from '../console/doctor';
@@ -54,7 +53,8 @@ export function registerPorts(once: Once, foundation: Foundation): void {
       ),
   );
   once(tokens.control, (get) => {
-    const port = new GrpcServer('control-port', address, config.listen.controlPort, authority.own, mutualServerCredentials);
+    const listen = { address, port: config.listen.controlPort, admits: 'ours' } as const;
+    const port = new GrpcServer('control-port', listen, authority.own, logger);
     const parts = {
       authority,
       enrolment: get(tokens.enrolment),
@@ -67,7 +67,8 @@ export function registerPorts(once: Once, foundation: Foundation): void {
     return port;
   });
   once(tokens.enrolmentPort, (get) => {
-    const port = new GrpcServer('enrolment-port', address, config.listen.enrolmentPort, authority.own, enrolmentServerCredentials);
+    const listen = { address, port: config.listen.enrolmentPort, admits: 'strangers' } as const;
+    const port = new GrpcServer('enrolment-port', listen, authority.own, logger);
     const [identities, certificates, events] = [get(tokens.identities), get(tokens.certificates), get(tokens.events)];
     const refusals = new Refusals(authority, identities, certificates, events, new Throttle(20, minuteMs), now);
     serveEnrolment(port.server, get(tokens.enrolment), refusals, options);

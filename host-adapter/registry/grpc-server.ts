@@ -1,45 +1,41 @@
-import net from 'node:net';
 import { Server } from '@grpc/grpc-js';
-import type { ServerCredentials } from '@grpc/grpc-js';
+import type { Logger } from '../../common/log/logger';
 import type { Service } from '../../common/lifecycle/lifecycle';
-import { drainAfterRenewals } from '../../common/rpc/drain-server';
+import { RpcPort, strangersServerOptions } from '../../common/rpc/rpc-port';
+import type { RpcPortOptions } from '../../common/rpc/rpc-port';
 import type { ProcessIdentity } from '../../common/tls/identity';
 import { HostErrors } from '../errors/host-errors';
 
-/** One port with gRPC services; connections are drained when the identity that they show is renewed. */
+/** One port with gRPC services, opened when the process starts. */
 export class GrpcServer implements Service {
-  readonly server = new Server();
-  #port = 0;
-  #unfollow: () => void = () => undefined;
+  readonly server: Server;
+  #opened: RpcPort | undefined;
 
   constructor(
     readonly name: string,
-    private readonly address: string,
-    private readonly wantedPort: number,
+    private readonly listen: Pick<RpcPortOptions, 'address' | 'port' | 'admits'>,
     private readonly identity: ProcessIdentity,
-    private readonly credentials: (identity: ProcessIdentity) => ServerCredentials,
-  ) {}
+    private readonly logger: Logger,
+  ) {
+    this.server = new Server(listen.admits === 'strangers' ? strangersServerOptions : {});
+  }
 
   /** Bound port, once started. */
   get port(): number {
-    return this.#port;
+    return this.#opened?.port ?? 0;
   }
 
   async start(): Promise<void> {
-    const host = net.isIPv6(this.address) ? `[${this.address}]` : this.address;
-    const endpoint = `${host}:${this.wantedPort}`;
-    this.#port = await new Promise<number>((resolve, reject) => {
-      this.server.bindAsync(endpoint, this.credentials(this.identity), (error, port) => {
-        if (error) reject(HostErrors.PORT_UNAVAILABLE({ address: endpoint, why: error.message }, { cause: error }));
-        else resolve(port);
-      });
+    const { address, port } = this.listen;
+    this.#opened = await RpcPort.open(this.server, this.identity, this.listen, this.logger).catch((cause: unknown) => {
+      const why = (cause as Error).message;
+      throw HostErrors.PORT_UNAVAILABLE({ address: `${address}:${port}`, why }, { cause });
     });
-    this.#unfollow = drainAfterRenewals(this.server, `${host}:${this.#port}`, this.identity);
   }
 
   /** Streams of processes never end by themselves: they are cut, and the processes come back. */
   stop(): Promise<void> {
-    this.#unfollow();
+    this.#opened?.close();
     this.server.forceShutdown();
     return Promise.resolve();
   }

@@ -5,6 +5,7 @@ import type { Service } from '../../common/lifecycle/lifecycle';
 import type { TidemarkError } from '../../common/errors/tidemark-error';
 import type { Logger } from '../../common/log/logger';
 import { peerIdentity } from '../../common/rpc/peer';
+import { RefusalLog } from '../../common/rpc/refusal-log';
 import type { TicketClaims } from '../../common/tickets/ticket';
 import type { ProcessIdentity } from '../../common/tls/identity';
 import { DATA_MOVER_ALPN, DATA_MOVER_CIPHERS, PAYLOAD_SLACK_BYTES } from '../../proto/data-mover/frame-types';
@@ -17,7 +18,6 @@ import type { ConnectionContext } from './channel';
 import { Connection } from './connection';
 import type { DataPortLimits } from './limits';
 import { PayloadBuffers } from './payload-buffers';
-import { RefusalLog } from './refusal-log';
 import { checkTicket, type TicketKeys } from './ticket-check';
 
 /** Read groups: 4 MiB and a little, at most 16 for all connections. */
@@ -54,7 +54,7 @@ export class DataPortServer implements Service {
     private readonly sessions: SessionManager,
     private readonly logger: Logger,
   ) {
-    this.refusals = new RefusalLog(logger);
+    this.refusals = new RefusalLog(logger, 'data connection refused');
     this.context = {
       limits: options.limits,
       logger,

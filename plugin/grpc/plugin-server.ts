@@ -2,14 +2,12 @@
  * The plug-in's two ports: mutual TLS for host and workers, and one with server-authenticated TLS for workers that enrol. What is served on
  * them is added by the composition.
  */
-import net from 'node:net';
 import { Server } from '@grpc/grpc-js';
-import type { ServerCredentials } from '@grpc/grpc-js';
 import { CommonErrors } from '../../common/errors/common-errors';
 import type { Service } from '../../common/lifecycle/lifecycle';
 import type { Logger } from '../../common/log/logger';
-import { drainAfterRenewals } from '../../common/rpc/drain-server';
-import { enrolmentServerCredentials, mutualServerCredentials } from '../../common/tls/credentials';
+import { RpcPort, strangersServerOptions } from '../../common/rpc/rpc-port';
+import type { RpcPortOptions } from '../../common/rpc/rpc-port';
 import type { ProcessIdentity } from '../../common/tls/identity';
 
 export interface Listen {
@@ -24,10 +22,9 @@ export class PluginServer implements Service {
   readonly name = 'plugin-server';
   /** Add services before {@link start}. */
   readonly main = new Server({ 'grpc.max_receive_message_length': 64 * 1024 * 1024 });
-  readonly enrolment = new Server({ 'grpc.max_receive_message_length': 64 * 1024 });
-  #port = 0;
-  #enrolmentPort = 0;
-  readonly #unfollow: (() => void)[] = [];
+  readonly enrolment = new Server(strangersServerOptions);
+  #main: RpcPort | undefined;
+  #enrolment: RpcPort | undefined;
 
   constructor(
     private readonly listen: Listen,
@@ -37,29 +34,31 @@ export class PluginServer implements Service {
 
   /** Ports that were opened; 0 before. */
   get ports(): { readonly port: number; readonly enrolmentPort: number } {
-    return { port: this.#port, enrolmentPort: this.#enrolmentPort };
+    return { port: this.#main?.port ?? 0, enrolmentPort: this.#enrolment?.port ?? 0 };
   }
 
   async start(): Promise<void> {
-    this.#port = await this.#bind(this.main, this.listen.port, mutualServerCredentials(this.identity));
-    this.#enrolmentPort = await this.#bind(this.enrolment, this.listen.enrolmentPort, enrolmentServerCredentials(this.identity));
+    this.#main = await this.#open(this.main, this.listen.port, 'ours');
+    this.#enrolment = await this.#open(this.enrolment, this.listen.enrolmentPort, 'strangers');
     this.logger.info('ports are open', { address: this.listen.address, ...this.ports });
   }
 
   async stop(): Promise<void> {
-    for (const unfollow of this.#unfollow) unfollow();
+    this.#main?.close();
+    this.#enrolment?.close();
     await Promise.all([shutDown(this.main), shutDown(this.enrolment)]);
   }
 
-  async #bind(server: Server, port: number, credentials: ServerCredentials): Promise<number> {
+  async #open(server: Server, port: number, admits: RpcPortOptions['admits']): Promise<RpcPort> {
     const { address } = this.listen;
+    const open = (at: string) => RpcPort.open(server, this.identity, { address: at, port, admits }, this.logger);
     try {
-      return await this.#bindOnce(server, address, port, credentials);
+      return await open(address);
     } catch (error) {
       // A machine without IPv6 has no "::".
       if (address === '::') {
         try {
-          return await this.#bindOnce(server, '0.0.0.0', port, credentials);
+          return await open('0.0.0.0');
         } catch {
           // The first failure says more.
         }
@@ -69,15 +68,6 @@ export class PluginServer implements Service {
         { cause: error },
       );
     }
-  }
-
-  async #bindOnce(server: Server, address: string, wantedPort: number, credentials: ServerCredentials): Promise<number> {
-    const host = net.isIPv6(address) ? `[${address}]` : address;
-    const port = await new Promise<number>((resolve, reject) => {
-      server.bindAsync(`${host}:${wantedPort}`, credentials, (error, bound) => (error ? reject(error) : resolve(bound)));
-    });
-    this.#unfollow.push(drainAfterRenewals(server, `${host}:${port}`, this.identity));
-    return port;
   }
 }
 

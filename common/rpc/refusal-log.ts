@@ -1,4 +1,4 @@
-import type { Logger } from '../../common/log/logger';
+import type { Logger } from '../log/logger';
 
 /** Refusals with one code are told once in this time; the line says how many there were. */
 const quietMs = 1_000;
@@ -9,6 +9,8 @@ export class RefusalLog {
 
   constructor(
     private readonly logger: Logger,
+    /** The line, such as `data connection refused`. */
+    private readonly text: string,
     private readonly now: () => number = () => performance.now(),
   ) {}
 
@@ -21,6 +23,6 @@ export class RefusalLog {
       return;
     }
     this.last.set(code, { at: now, untold: 0 });
-    this.logger.info('data connection refused', { code, ...fields, ...(before.untold > 0 && { others: before.untold }) });
+    this.logger.info(this.text, { code, ...fields, ...(before.untold > 0 && { others: before.untold }) });
   }
 }
