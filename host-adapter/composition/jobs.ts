@@ -1,6 +1,7 @@
 import { JobStore } from '../catalogue/job-store';
 import { SessionStore } from '../catalogue/session-store';
 import { PathKeeper } from '../data-paths/path-keeper';
+import { BackupCommit } from '../jobs/backup-commit';
 import { BackupFlow } from '../jobs/backup-flow';
 import { JobSelection } from '../jobs/job-selection';
 import { OperationFollower } from '../jobs/operation-follower';
@@ -38,15 +39,15 @@ export function registerJobs(once: Once, foundation: Foundation): void {
     const moverSessions = get(tokens.moverSessions);
     const paths = get(tokens.paths);
     const slots = get(tokens.slots);
+    const platforms = get(tokens.platforms);
     const flows = {
       backup: new BackupFlow(
-        get(tokens.platforms),
+        platforms,
         repositories,
-        moverSessions,
+        new BackupCommit(platforms, repositories, moverSessions, get(tokens.points), logger),
         paths,
         follower,
         get(tokens.jobs),
-        get(tokens.points),
         get(tokens.sessions),
         slots,
         logger,
