@@ -3,20 +3,15 @@
  * matching of answers, and the death of a connection. It knows neither disks to read nor files to write, and repeats nothing: who uses a
  * connection knows what is worth repeating.
  */
-import net from 'node:net';
-import tls from 'node:tls';
+import type tls from 'node:tls';
 import { hasCode } from '../../common/errors/tidemark-error';
 import type { TidemarkError } from '../../common/errors/tidemark-error';
-import { splitEndpoint } from '../../common/tls/enrolment';
-import { roleCheck } from '../../common/tls/credentials';
 import type { IdentityMaterial } from '../../common/tls/identity';
 import { decodeHeader, encodeFrame, encodeFrameBefore, FrameViolation } from '../../proto/data-mover/frame-codec';
 import { decodeBlockList, decodeBlockRanges } from '../../proto/data-mover/frame-payloads';
 import type { BlockRange } from '../../proto/data-mover/frame-payloads';
 import { FrameReader } from '../../proto/data-mover/frame-reader';
 import {
-  DATA_MOVER_ALPN,
-  DATA_MOVER_CIPHERS,
   DATA_MOVER_VERSION,
   FrameType,
   PAYLOAD_SLACK_BYTES,
@@ -31,17 +26,7 @@ import {
 } from '../../proto/data-mover/frame-types';
 import { moverError } from '../errors/error-message';
 import { WorkerErrors } from '../errors/worker-errors';
-
-/** Where a mover is and what opens it. Plain data: it crosses threads. */
-export interface MoverAddress {
-  /** host:port, best first. */
-  readonly endpoints: readonly string[];
-  /** Name in the mover's certificate, empty when it is the endpoint's host. */
-  readonly serverName: string;
-  readonly ticket: string;
-  /** A connection closes by itself when this becomes another one than that with which it was opened. */
-  readonly identity: IdentityMaterial;
-}
+import { dialMover, type MoverAddress } from './dial-mover';
 
 /** What the mover said in Welcome. The key is a copy. */
 export interface MoverTerms extends Omit<WelcomeFrame, 'digestKey'> {
@@ -66,7 +51,6 @@ interface Waiting {
   readonly deadline: number;
 }
 
-const readBufferBytes = 256 * 1024;
 const pingEveryMs = 30_000;
 const empty = Buffer.alloc(0);
 
@@ -136,56 +120,17 @@ export class MoverConnection {
     throw failure ?? WorkerErrors.MOVER_UNREACHABLE({ endpoints: 'none', reason: 'no endpoint was given' });
   }
 
-  private static dial(address: MoverAddress, endpoint: string, timeouts: MoverTimeouts, signal: AbortSignal): Promise<MoverConnection> {
-    const { host, port } = splitEndpoint(endpoint);
-    const name = address.serverName === '' ? host : address.serverName;
+  private static async dial(
+    address: MoverAddress,
+    endpoint: string,
+    timeouts: MoverTimeouts,
+    signal: AbortSignal,
+  ): Promise<MoverConnection> {
     const { identity } = address;
-    const buffer = Buffer.allocUnsafeSlow(readBufferBytes);
     let connection: MoverConnection | undefined;
-    return new Promise((resolve, reject) => {
-      const socket = tls.connect({
-        host,
-        port,
-        ca: [identity.trustBundlePem],
-        cert: identity.certificateChainPem,
-        key: identity.privateKeyPem,
-        servername: net.isIP(name) ? '' : name,
-        checkServerIdentity: (_host: string, certificate: tls.PeerCertificate) => roleCheck('mover')(name, certificate),
-        ALPNProtocols: [DATA_MOVER_ALPN],
-        ciphers: DATA_MOVER_CIPHERS,
-        minVersion: 'TLSv1.3',
-        onread: {
-          buffer,
-          callback: (length: number) => {
-            connection?.take(buffer.subarray(0, length));
-            return true;
-          },
-        },
-      } as tls.ConnectionOptions);
-      socket.setNoDelay(true);
-      const fail = (reason: string, cause?: unknown) => {
-        clearTimeout(late);
-        signal.removeEventListener('abort', aborted);
-        socket.destroy();
-        reject(WorkerErrors.MOVER_UNREACHABLE({ endpoints: endpoint, reason }, { cause }));
-      };
-      const aborted = () => fail('the task was cancelled');
-      const late = setTimeout(() => fail('it did not answer in time'), timeouts.connectMs);
-      const early = (error: NodeJS.ErrnoException) => fail(error.code ?? error.message, error);
-      const ended = () => fail('it closed the connection');
-      signal.addEventListener('abort', aborted, { once: true });
-      if (signal.aborted) return aborted();
-      socket.once('error', early);
-      socket.once('close', ended);
-      socket.once('secureConnect', () => {
-        clearTimeout(late);
-        signal.removeEventListener('abort', aborted);
-        socket.removeListener('error', early);
-        socket.removeListener('close', ended);
-        connection = new MoverConnection(socket, endpoint, timeouts, address, identity);
-        resolve(connection);
-      });
-    });
+    const socket = await dialMover(address, endpoint, timeouts.connectMs, signal, (chunk) => connection?.take(chunk));
+    // Nothing came yet: what the socket reads is handed over in later turns of the event loop.
+    return (connection = new MoverConnection(socket, endpoint, timeouts, address, identity));
   }
 
   get isLost(): boolean {

@@ -1,4 +1,4 @@
-import type { MoverAddress } from './mover-connection';
+import type { MoverAddress } from './dial-mover';
 
 /** The way to the mover of a task, which may become another one while the task runs: that of before is gone, and its session is served elsewhere. */
 export class MoverRoute {
@@ -17,11 +17,14 @@ export class MoverRoute {
     return this.changing.signal;
   }
 
+  /** An address of the same place brings a new ticket: it is used by the next connection, and those that are open stay. */
   change(address: MoverAddress): void {
-    const before = this.changing;
+    const [before, known] = [this.changing, this.address];
     this.address = address;
-    this.changing = new AbortController();
-    before.abort();
+    if (!known || !isSamePlace(known, address)) {
+      this.changing = new AbortController();
+      before.abort();
+    }
     for (const listener of [...this.listeners]) listener(address);
   }
 
@@ -30,4 +33,8 @@ export class MoverRoute {
     this.listeners.add(listener);
     return () => this.listeners.delete(listener);
   }
+}
+
+function isSamePlace(one: MoverAddress, other: MoverAddress): boolean {
+  return one.serverName === other.serverName && one.endpoints.join() === other.endpoints.join();
 }

@@ -2,7 +2,7 @@
 import type { IdentityMaterial } from '../../common/tls/identity';
 import type { BlockPlanData } from '../extents/block-plan';
 import type { ErrorMessage } from '../errors/error-message';
-import type { MoverAddress } from '../mover-client/mover-connection';
+import type { MoverAddress } from '../mover-client/dial-mover';
 import type { SourceDescription } from '../sources/open-source';
 import type { TargetDescription } from '../targets/open-target';
 

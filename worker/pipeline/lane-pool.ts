@@ -3,7 +3,7 @@ import path from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { CommonErrors } from '../../common/errors/common-errors';
 import type { IdentityMaterial } from '../../common/tls/identity';
-import type { MoverAddress } from '../mover-client/mover-connection';
+import type { MoverAddress } from '../mover-client/dial-mover';
 import { errorFromMessage } from '../errors/error-message';
 import { WorkerErrors } from '../errors/worker-errors';
 import type {

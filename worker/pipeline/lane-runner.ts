@@ -1,6 +1,6 @@
 import { CommonErrors } from '../../common/errors/common-errors';
 import type { IdentityMaterial } from '../../common/tls/identity';
-import type { MoverAddress } from '../mover-client/mover-connection';
+import type { MoverAddress } from '../mover-client/dial-mover';
 import { MoverRoute } from '../mover-client/mover-route';
 import { BlockPlan } from '../extents/block-plan';
 import { WorkCursor } from '../extents/work-cursor';

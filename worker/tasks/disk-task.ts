@@ -3,7 +3,7 @@
  * blocks is the pipeline's, what a task is part of is the plug-in's.
  */
 import type { ImagePath } from '../../proto/gen/tidemark/worker/v1/ImagePath';
-import type { MoverAddress } from '../mover-client/mover-connection';
+import type { MoverAddress } from '../mover-client/dial-mover';
 import type { MoverRoute } from '../mover-client/mover-route';
 import type { DeviceTree } from '../attached-disks/device-tree';
 import type { WantedDisk } from '../attached-disks/find-disk';

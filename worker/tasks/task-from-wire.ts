@@ -9,7 +9,7 @@ import type { ImageTransfer__Output } from '../../proto/gen/tidemark/worker/v1/I
 import type { RestoreDiskTask__Output } from '../../proto/gen/tidemark/worker/v1/RestoreDiskTask';
 import type { StartTask__Output } from '../../proto/gen/tidemark/worker/v1/StartTask';
 import type { TransferLimits__Output } from '../../proto/gen/tidemark/worker/v1/TransferLimits';
-import type { MoverAddress } from '../mover-client/mover-connection';
+import type { MoverAddress } from '../mover-client/dial-mover';
 import { maxConnections } from './disk-task';
 import type { AttachedDisk, BackupDisk, DiskTask, ImageTransfer, RestoreDisk, TransferLimits } from './disk-task';
 

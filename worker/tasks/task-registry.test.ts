@@ -4,7 +4,7 @@ import { loggerTo } from '../../common/log/logger';
 import type { StartTask__Output } from '../../proto/gen/tidemark/worker/v1/StartTask';
 import type { TaskResult } from '../../proto/gen/tidemark/worker/v1/TaskResult';
 import type { DataPath__Output } from '../../proto/gen/tidemark/common/v1/DataPath';
-import type { MoverAddress } from '../mover-client/mover-connection';
+import type { MoverAddress } from '../mover-client/dial-mover';
 import type { DiskTask, TaskContext } from './disk-task';
 import { TaskRegistry } from './task-registry';
 

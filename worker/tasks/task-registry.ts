@@ -9,7 +9,7 @@ import type { TaskProgress } from '../../proto/gen/tidemark/worker/v1/TaskProgre
 import type { TaskResult } from '../../proto/gen/tidemark/worker/v1/TaskResult';
 import type { StartTask__Output } from '../../proto/gen/tidemark/worker/v1/StartTask';
 import { WorkerErrors } from '../errors/worker-errors';
-import type { MoverAddress } from '../mover-client/mover-connection';
+import type { MoverAddress } from '../mover-client/dial-mover';
 import { MoverRoute } from '../mover-client/mover-route';
 import { SharedCounters } from '../pipeline/counters';
 import type { DeviceTree } from '../attached-disks/device-tree';
@@ -108,13 +108,13 @@ export class TaskRegistry {
     this.finish({ taskId, failure: failureMessage(CommonErrors.CANCELLED({ what: 'an unknown task' })) });
   }
 
-  /** The session of a running task is served by another mover; other tasks are passed over. */
+  /** The session of a running task is served by another mover, or has a new ticket; other tasks are passed over. */
   changeDataPath(taskId: string, dataPath: DataPath__Output | null): void {
     const task = this.running.get(taskId);
     if (!task) return;
     try {
       task.route.change(this.work.readDataPath(dataPath));
-      this.logger.info('task goes on at another mover', { taskId, endpoints: dataPath?.endpoints });
+      this.logger.info('task has a new data path', { taskId, endpoints: dataPath?.endpoints });
     } catch (error) {
       // It stays with the mover that it has, and fails in the end if that is gone.
       this.logger.warn('a new data path cannot be used', { taskId, error });

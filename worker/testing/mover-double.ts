@@ -20,7 +20,7 @@ import {
 } from '../../proto/data-mover/frame-payloads';
 import { FrameReader } from '../../proto/data-mover/frame-reader';
 import { DATA_MOVER_ALPN, FrameType, PAYLOAD_SLACK_BYTES } from '../../proto/data-mover/frame-types';
-import type { MoverAddress } from '../mover-client/mover-connection';
+import type { MoverAddress } from '../mover-client/dial-mover';
 import { payloadCheck } from '../pipeline/digest';
 
 const zeroDigest = '0'.repeat(64);
