@@ -1,5 +1,5 @@
 /**
- * Keeps a task's mover session while its operation runs: renews its lease, and when its mover is gone lets the session go on at another one from what
+ * Keeps a task's mover session while its operation runs: renews its lease and its ticket, and when its mover is gone lets the session go on at another one from what
  * was last made durable, and tells the plug-in. While there is none the task waits, with the reason; whichever comes first carries on.
  */
 import { toTidemarkError } from '../../common/errors/common-errors';
@@ -7,6 +7,7 @@ import { hasCode } from '../../common/errors/tidemark-error';
 import type { Logger } from '../../common/log/logger';
 import { pause } from '../../common/rpc/call';
 import { HostErrors } from '../errors/host-errors';
+import { longestTicketMs } from '../identity/authority-file';
 import { isTransient } from '../jobs/task-context';
 import type { TaskContext } from '../jobs/task-context';
 import type { MoverRegistry } from '../registry/mover-registry';
@@ -23,9 +24,17 @@ export interface KeeperTimes {
   readonly unansweredMs: number;
   /** The same of one that lost its lease, and so was silent for 15 s before. */
   readonly lostMs: number;
+  /** How old a ticket may become; the rest of its life is for a server or a plug-in that is away. */
+  readonly ticketMs: number;
 }
 
-export const defaultKeeperTimes: KeeperTimes = { renewEveryMs: 60_000, lookEveryMs: 2_000, unansweredMs: 15_000, lostMs: 2_000 };
+export const defaultKeeperTimes: KeeperTimes = {
+  renewEveryMs: 60_000,
+  lookEveryMs: 2_000,
+  unansweredMs: 15_000,
+  lostMs: 2_000,
+  ticketMs: longestTicketMs / 3,
+};
 
 const ourReasons = /^(gateway|repository-mover)-/;
 
@@ -46,8 +55,9 @@ export class PathKeeper {
     for (;;) {
       await pause(this.times.lookEveryMs, signal);
       if (task.moverSessionId === null || task.step !== 'started' || !task.path) continue;
-      if (!task.path.told) await this.#tell(context, plugin, signal);
       const now = context.now().getTime();
+      const ticketMs = now - Date.parse(task.path.ticketAt ?? '1970-01-01');
+      if (!task.path.told || ticketMs > this.times.ticketMs) await this.#tell(context, plugin, signal);
       const connected = await this.movers.isConnected(task.path.moverId);
       if (connected && silentSince === undefined && now - renewedAt < this.times.renewEveryMs) continue;
       try {
@@ -120,9 +130,10 @@ export class PathKeeper {
     }
   }
 
-  /** Tells the plug-in where the session is now; what fails is tried again at the next look. */
+  /** Tells the plug-in where the session is now, with a new ticket; what fails is tried again at the next look. */
   async #tell(context: TaskContext, plugin: () => Promise<PluginClient>, signal: AbortSignal): Promise<void> {
     const { task } = context;
+    const ticketAt = context.now().toISOString();
     try {
       const dataPath = await this.paths.pathTo(context);
       const client = await plugin();
@@ -130,9 +141,9 @@ export class PathKeeper {
     } catch (error) {
       if (isTransient(error)) return;
       // It ended meanwhile; or a plug-in of before cannot be told: its workers give up, and the task is tried again.
-      if (!hasCode(error, 'OPERATION_NOT_FOUND')) this.logger.warn('an operation could not be told of its new mover', { error });
+      if (!hasCode(error, 'OPERATION_NOT_FOUND')) this.logger.warn('an operation could not be told of its new data path', { error });
     }
-    if (task.path) task.path.told = true;
+    if (task.path) Object.assign(task.path, { told: true, ticketAt });
     await context.save();
   }
 

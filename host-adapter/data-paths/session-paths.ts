@@ -116,7 +116,7 @@ export class SessionPaths {
   }
 
   async #enter(context: TaskContext, path: TaskPath): Promise<void> {
-    context.task.path = path;
+    context.task.path = { ...path, ticketAt: context.now().toISOString() };
     this.loads.hold(context.task.id, path.moverId);
     await context.save();
   }

@@ -74,6 +74,8 @@ export interface TaskPath {
   readonly before: readonly string[];
   /** False until the plug-in knows of a change of movers. */
   told: boolean;
+  /** When the ticket that the plug-in has was made, or before; tasks of former versions have none. */
+  ticketAt?: string;
 }
 
 /** How far a collection is, and what came of it. */

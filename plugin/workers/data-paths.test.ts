@@ -82,4 +82,20 @@ describe('another way to a mover session', () => {
     expect(at.outcomes).toEqual(['WORKER_LOST']);
     expect(at.tasks.size).toBe(0);
   });
+
+  it('that is a new ticket costs nothing: a worker that cannot be told goes on with what it has', async () => {
+    for (const capabilities of [[], ['change-data-path']]) {
+      const at = bench(capabilities);
+      const taskId = at.run(backup());
+      at.sent.length = 0;
+      const path = { ...pathTo('old'), ticket: 'a new one' };
+      at.tasks.changeDataPath(path);
+      await Promise.resolve();
+      expect(at.sent).toEqual(capabilities.length === 0 ? [] : [{ changeDataPath: { taskId, dataPath: path } }]);
+      expect([at.outcomes, at.tasks.size]).toEqual([[], 1]);
+      // Started anew after a break, it begins with the new one.
+      at.tasks.reconcile(new Set(), false);
+      expect(at.sent.at(-1)?.startTask?.backupDisk?.dataPath?.ticket).toBe('a new one');
+    }
+  });
 });

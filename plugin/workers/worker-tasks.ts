@@ -119,11 +119,16 @@ export class WorkerTasks {
     }
   }
 
-  /** Another mover has the session: tasks that use it go on there. Those of a worker that cannot change over are lost, to be started anew. */
+  /**
+   * Another mover has the session: tasks that use it go on there. Those of a worker that cannot change over are lost, to be started anew; with a new
+   * ticket for the same mover they go on with the one that they have.
+   */
   changeDataPath(path: DataPath): void {
     for (const task of [...this.#tasks.values()]) {
-      if (task.cancelled || dataPathOf(task.task)?.sessionId !== path.sessionId) continue;
+      const before = dataPathOf(task.task);
+      if (task.cancelled || before?.sessionId !== path.sessionId) continue;
       task.task = withDataPath(task.task, path);
+      if (before?.endpoints?.join() === path.endpoints?.join() && !this.can('change-data-path')) continue;
       task.newPath = path;
       this.#tellPath(task, path);
     }

@@ -60,6 +60,21 @@ describe('task registry', () => {
     expect(lines.filter((line) => line.startsWith('a new data path cannot be used'))).toHaveLength(1);
   });
 
+  it('takes a new ticket for the same mover without leaving it', () => {
+    const { registry, running } = registryOf(1);
+    registry.start(start('a'), true);
+    const dataPath = { endpoints: ['gateway:8445'], serverName: '', ticket: 'first' } as unknown as DataPath__Output;
+    registry.changeDataPath('a', dataPath);
+    const { route } = running[0]?.context ?? {};
+    const replaced = route?.replaced;
+    const heard: unknown[] = [];
+    route?.onChange((address) => heard.push(address.ticket));
+    registry.changeDataPath('a', { ...dataPath, ticket: 'second' });
+    expect([heard, route?.current?.ticket, replaced?.aborted]).toEqual([['second'], 'second', false]);
+    registry.changeDataPath('a', { ...dataPath, endpoints: ['gateway:8446'], ticket: 'third' });
+    expect([heard, replaced?.aborted]).toEqual([['second', 'third'], true]);
+  });
+
   it('answers a finished task again until its result is stored', async () => {
     const { registry, running, results } = registryOf(2);
     registry.start(start('a'), true);
