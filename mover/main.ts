@@ -17,6 +17,12 @@ Runs a data mover in the foreground. Configuration: a JSON file and TIDEMARK_…
   TIDEMARK_HOST__ENROLMENT_TOKEN_FILE=/etc/tidemark/mover-token   (until enrolled; made by "tidemark mover enrol")
 `;
 
+/**
+ * Calls on a share whose server is away hold threads of libuv's pool for up to a minute, and the four of its default are gone at once: every other
+ * repository would wait with them. Read by libuv when the first call is made; what the administrator set counts.
+ */
+process.env['UV_THREADPOOL_SIZE'] ??= '32';
+
 /** Runs until told to stop; resolves with the exit code: 0 stopped, 1 failed, 2 usage. `argv` without program and role. */
 export function main(argv: readonly string[]): Promise<number> {
   keepYoungSpaceSmall();

@@ -5,6 +5,7 @@ import { toTidemarkError } from '../errors/common-errors';
 import type { Logger } from '../log/logger';
 import { redactText } from '../log/redact';
 import { runRole } from './run-role';
+import { leaveWith } from './leave';
 import { becomeSoleProcess } from './sole-process';
 import type { Service } from './lifecycle';
 
@@ -82,6 +83,6 @@ export function tellWaiting(role: string): void {
 export function runAsProgram(main: (argv: readonly string[]) => Promise<number>): void {
   void main(process.argv.slice(2)).then((code) => {
     process.exitCode = code;
-    setTimeout(() => process.exit(code), 2_000).unref();
+    setTimeout(() => leaveWith(code), 2_000).unref();
   });
 }

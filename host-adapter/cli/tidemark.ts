@@ -3,6 +3,7 @@
  * the public REST API. Roles are found by path, so that this file imports no other process.
  */
 import path from 'node:path';
+import { leaveWith } from '../../common/lifecycle/leave';
 import { runCli } from './cli';
 
 interface Program {
@@ -65,5 +66,5 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 void main(process.argv.slice(2)).then((code) => {
   process.exitCode = code;
   // Handles that keep the loop alive (a stream of a dead server) must not keep a finished command from ending.
-  setTimeout(() => process.exit(code), 500).unref();
+  setTimeout(() => leaveWith(code), 500).unref();
 });

@@ -33,11 +33,23 @@ export async function patiently<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
+/** What the clients of shares say when their server does not answer (any more). */
+const unreachableCodes: readonly string[] = [
+  'ETIMEDOUT',
+  'EHOSTDOWN',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'ENOTCONN',
+  'ECONNREFUSED',
+  'ECONNABORTED',
+];
+
 /** OBJECT_NOT_FOUND, REPOSITORY_FULL or REPOSITORY_IO; errors of ours stay. */
 export function translateFileError(error: unknown, name: string): unknown {
   if (isTidemarkError(error)) return error;
   const code = fileErrorCode(error) || 'unknown';
   if (code === 'ENOENT') return RepositoryErrors.OBJECT_NOT_FOUND({ object: name }, { cause: error });
   if (code === 'ENOSPC' || code === 'EDQUOT') return RepositoryErrors.REPOSITORY_FULL({ what: name }, { cause: error });
-  return RepositoryErrors.REPOSITORY_IO({ what: name, reason: code }, { cause: error });
+  const reason = unreachableCodes.includes(code) ? `${code}, the server of its share does not answer` : code;
+  return RepositoryErrors.REPOSITORY_IO({ what: name, reason }, { cause: error });
 }

@@ -39,6 +39,9 @@ export interface AttachedRepositoriesOptions {
   readonly retryIntervalMs: number;
 }
 
+/** How long repositories may take to close in good order. */
+const closingMs = 3_000;
+
 export class AttachedRepositories implements Service {
   readonly name = 'repositories';
   private readonly byId = new Map<string, Repository>();
@@ -70,10 +73,16 @@ export class AttachedRepositories implements Service {
   async stop(): Promise<void> {
     this.stopped = true;
     clearInterval(this.timer);
-    await this.steps.run(async () => {
-      for (const repository of this.byId.values()) await repository.close();
-      this.byId.clear();
-    });
+    // What waits for the server of a share would keep the process from ending.
+    const impatience = setTimeout(() => void this.mounter.cutOff(), closingMs);
+    try {
+      await this.steps.run(async () => {
+        for (const repository of this.byId.values()) await repository.close();
+        this.byId.clear();
+      });
+    } finally {
+      clearTimeout(impatience);
+    }
   }
 
   /** Throws REPOSITORY_NOT_FOUND. */

@@ -16,7 +16,7 @@ const run = promisify(execFile);
 
 /** A server that does not answer keeps mount(8) waiting for minutes. */
 const mountTimeoutMs = 30_000;
-/** What lies there is data, whatever a server says. `hard` waits for a server that is away; a soft mount would fail a run for each short outage. */
+/** What lies there is data, whatever a server says. */
 const commonOptions = ['nosuid', 'nodev', 'noexec', 'noatime'];
 
 /** A share in use. */
@@ -122,6 +122,19 @@ export class Mounter {
     }
   }
 
+  /** Fails what waits for servers that are away, as far as the kernel lets go of it, and unmounts everything. For the end of the process. */
+  async cutOff(): Promise<void> {
+    const points = [...this.used.keys()];
+    this.used.clear();
+    await Promise.all(
+      points.map(async (point) => {
+        // Says EBUSY, mostly, and has ended the calls all the same; umount2(2), MNT_FORCE.
+        await run(this.programs.umount, ['-f', point], { timeout: mountTimeoutMs }).catch(() => undefined);
+        await this.unmount(point);
+      }),
+    );
+  }
+
   /** Lazily: a server that is away must not keep the mover from ending. */
   private async unmount(point: string): Promise<void> {
     await run(this.programs.umount, ['-l', point], { timeout: mountTimeoutMs }).catch(() => undefined);
@@ -134,13 +147,21 @@ function isSameAccess(a: S3Access, b: S3Access | undefined): boolean {
   return a.accessKeyId === b?.accessKeyId && a.secretAccessKey.reveal() === b.secretAccessKey.reveal();
 }
 
+/**
+ * nfs(5): a call that the server does not answer for a minute (20 s, and twice 20 s more) fails with ETIMEDOUT. A `hard` mount would hold the thread that
+ * asked until the server is back, and with it the end of the process. What failed counts as not written, as docs/formats/directory.md has it: the data
+ * loss that soft mounts are known for is that of programs which do not look at what fsync says.
+ */
+const nfsPatience = ['softerr', 'timeo=200', 'retrans=2'];
+
 function optionsOf(share: RemoteShare, credentials: string | undefined): string[] {
   const own =
     share.kind === 'nfs'
       ? // A remembered "no such file" would hide for a minute what other movers announce.
-        ['hard', 'lookupcache=positive', 'retry=0']
+        [...nfsPatience, 'lookupcache=positive', 'retry=0']
       : [
-          'hard',
+          // The client tries to connect anew for 10 s.
+          'soft',
           'cache=strict',
           `uid=${process.getuid?.() ?? 0}`,
           `gid=${process.getgid?.() ?? 0}`,

@@ -111,7 +111,7 @@ describe('a share', () => {
       ]);
       const called = fs.readFileSync(record, 'utf8').split('\n');
       expect(called[0]).toMatch(
-        /^-t cifs -o nosuid,nodev,noexec,.*hard,.*file_mode=0600,dir_mode=0700,credentials=\S+,vers=3.1.1 \/\/nas\/share \S+$/,
+        /^-t cifs -o nosuid,nodev,noexec,.*soft,.*file_mode=0600,dir_mode=0700,credentials=\S+,vers=3.1.1 \/\/nas\/share \S+$/,
       );
       expect(called.slice(1)).toEqual(['600', 'username=backup', 'password=a secret, with comma', 'domain=DOMAIN', '']);
       expect(fs.readdirSync(path.join(folder, 'mounts'))).toHaveLength(1);
@@ -133,7 +133,7 @@ describe('a share', () => {
       await mount();
       const again = await mount();
       expect(fs.readFileSync(record, 'utf8').trim().split('\n')).toEqual([
-        expect.stringMatching(/^-t nfs -o .*hard,lookupcache=positive,retry=0 nas:\/export /),
+        expect.stringMatching(/^-t nfs -o .*softerr,timeo=200,retrans=2,lookupcache=positive,retry=0 nas:\/export /),
         expect.stringMatching(/^-t nfs /),
       ]);
       await again.release();
