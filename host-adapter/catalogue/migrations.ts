@@ -233,4 +233,9 @@ export const migrations: Record<string, Migration> = {
         .execute();
     },
   },
+  '0005-preferred-gateways': {
+    async up(db: Kysely<unknown>): Promise<void> {
+      await db.schema.alterTable('repository').addColumn('preferredGatewaysJson', 'text').execute();
+    },
+  },
 };

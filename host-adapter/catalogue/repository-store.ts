@@ -29,6 +29,14 @@ export class RepositoryStore {
     await this.db.updateTable('repository').set({ lastKnownJson }).where('id', '=', id).execute();
   }
 
+  /** Which movers serve it, and what they open it with. */
+  async setServing(
+    id: string,
+    serving: Partial<Pick<RepositoryRow, 'gatewaysJson' | 'preferredGatewaysJson' | 'sealedJson'>>,
+  ): Promise<void> {
+    await this.db.updateTable('repository').set(serving).where('id', '=', id).execute();
+  }
+
   async remove(id: string): Promise<void> {
     await this.db.deleteFrom('repository').where('id', '=', id).execute();
   }

@@ -86,6 +86,8 @@ export interface Tables {
     moverId: string;
     /** Ids of the gateways that may carry data to it; empty list: every gateway; null: none. */
     gatewaysJson: string | null;
+    /** Gateways that are preferred among equals (`PreferredGateway`), best first; null: none. */
+    preferredGatewaysJson: string | null;
     /** What a gateway needs to open it (`RepositorySecrets`), secrets sealed. */
     sealedJson: string | null;
     lastKnownJson: string;

@@ -43,7 +43,10 @@ export async function composeServer(config: ServerConfig, given?: Logger): Promi
   const { authority, dataFolder, db, endpoints, logger, now } = foundation;
   const repositories = get(tokens.repositories);
   const engine = get(tokens.engine);
-  get(tokens.movers).onRegistered((moverId) => void repositories.moverCame(moverId));
+  const edit = get(tokens.repositoryEdit);
+  get(tokens.movers).onRegistered((moverId) => void edit.moverCame(moverId).then(() => repositories.moverCame(moverId)));
+  const gateways = get(tokens.repositoryGateways);
+  engine.onEnded(({ repositoryId }) => void gateways.sessionEnded(repositoryId));
   const chores = async () => {
     await authority.renewOwn(now());
     await get(tokens.events).trim();

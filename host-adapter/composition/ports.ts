@@ -120,6 +120,7 @@ export function registerPorts(once: Once, foundation: Foundation): void {
       ...inventoryHandlers({ platforms, vms: get(tokens.vms), points, sessions, now }),
       ...protectionHandlers({
         repositories: get(tokens.repositories),
+        edit: get(tokens.repositoryEdit),
         points,
         holds: get(tokens.holds),
         care: get(tokens.care),

@@ -13,6 +13,10 @@ import { CareKeeper } from '../maintenance/care-keeper';
 import { PointMaintenance } from '../maintenance/point-maintenance';
 import { MoverSessions } from '../repositories/mover-sessions';
 import { Repositories } from '../repositories/repositories';
+import { RepositoryAccess } from '../repositories/repository-access';
+import { RepositoryEdit } from '../repositories/repository-edit';
+import { RepositoryGateways } from '../repositories/repository-gateways';
+import { RepositoryMovers } from '../repositories/repository-movers';
 import { RepositorySecrets } from '../repositories/repository-secrets';
 import { MoverReach } from '../workers/mover-reach';
 import type { Foundation, Once } from './foundation';
@@ -40,10 +44,26 @@ export function registerProtection(once: Once, foundation: Foundation): void {
         get(tokens.moverConnections),
         get(tokens.movers),
         get(tokens.candidates),
-        new RepositorySecrets(path.join(dataFolder, 'repositories.key')),
+        get(tokens.repositoryMovers),
+        get(tokens.repositorySecrets),
         logger,
       ),
   );
+  once(tokens.repositorySecrets, () => new RepositorySecrets(path.join(dataFolder, 'repositories.key')));
+  once(tokens.repositoryMovers, (get) => {
+    const [connections, movers] = [get(tokens.moverConnections), get(tokens.movers)];
+    return new RepositoryMovers(repositoryStore, connections, movers, get(tokens.candidates), get(tokens.repositorySecrets));
+  });
+  once(tokens.repositoryGateways, (get) => {
+    const [connections, movers, serving] = [get(tokens.moverConnections), get(tokens.movers), get(tokens.repositoryMovers)];
+    const secrets = get(tokens.repositorySecrets);
+    return new RepositoryGateways(repositoryStore, connections, movers, serving, secrets, get(tokens.platforms), logger);
+  });
+  once(tokens.repositoryEdit, (get) => {
+    const [connections, serving, secrets] = [get(tokens.moverConnections), get(tokens.repositoryMovers), get(tokens.repositorySecrets)];
+    const access = new RepositoryAccess(repositoryStore, connections, serving, secrets, logger);
+    return new RepositoryEdit(get(tokens.repositories), access, get(tokens.repositoryGateways), logger);
+  });
   once(tokens.configurationKey, () => ConfigurationKey.open(path.join(dataFolder, 'configuration-key.json'), now()));
   once(tokens.copies, (get) => {
     const { dataFolder: _, ...server } = config;

@@ -34,6 +34,10 @@ import type { PluginConnections } from '../registry/plugin-connections';
 import type { PluginRegistry } from '../registry/plugin-registry';
 import type { MoverSessions } from '../repositories/mover-sessions';
 import type { Repositories } from '../repositories/repositories';
+import type { RepositoryEdit } from '../repositories/repository-edit';
+import type { RepositoryGateways } from '../repositories/repository-gateways';
+import type { RepositoryMovers } from '../repositories/repository-movers';
+import type { RepositorySecrets } from '../repositories/repository-secrets';
 import type { RestorePlanner } from '../restores/restore-planner';
 import type { AllInOne } from '../supervision/all-in-one';
 import type { Fleet } from '../workers/fleet';
@@ -61,6 +65,10 @@ export const tokens = {
   platforms: token<Platforms>('platforms'),
   vms: token<VirtualMachines>('vms'),
   repositories: token<Repositories>('repositories'),
+  repositorySecrets: token<RepositorySecrets>('repositorySecrets'),
+  repositoryMovers: token<RepositoryMovers>('repositoryMovers'),
+  repositoryGateways: token<RepositoryGateways>('repositoryGateways'),
+  repositoryEdit: token<RepositoryEdit>('repositoryEdit'),
   holds: token<HoldStore>('holds'),
   care: token<CareStore>('care'),
   configurationKey: token<ConfigurationKey>('configurationKey'),

@@ -86,7 +86,16 @@ describe('a copy of the configuration', () => {
     await writeSnapshot(snapshot, path.join(folder, 'new'));
     const restored = await openCatalogue(path.join(folder, 'new', 'catalogue.sqlite'));
     expect(await restored.selectFrom('repository').selectAll().execute()).toEqual([
-      { id: 'r', name: 'main', location: 'l', moverId: 'm', lastKnownJson: '{}', gatewaysJson: null, sealedJson: null },
+      {
+        id: 'r',
+        name: 'main',
+        location: 'l',
+        moverId: 'm',
+        lastKnownJson: '{}',
+        gatewaysJson: null,
+        preferredGatewaysJson: null,
+        sealedJson: null,
+      },
     ]);
     await restored.destroy();
   });

@@ -13,7 +13,7 @@ import type { SessionRecord } from '../jobs/session-record';
 import type { Platforms } from '../inventory/platforms';
 import type { Repositories, RepositoryView } from '../repositories/repositories';
 import { RepositoryKeys } from '../repositories/repository-keys';
-import { changeSettings } from '../repositories/repository-settings';
+import type { RepositoryEdit } from '../repositories/repository-edit';
 import type { PlannedRestore, RestorePlanner } from '../restores/restore-planner';
 import type { Handlers } from './handler-types';
 import { jobView, pointView, repositoryView, sessionView, taskView } from './views';
@@ -28,6 +28,7 @@ type Names =
 /** Repositories, points, jobs, sessions and restores. */
 export function protectionHandlers(parts: {
   readonly repositories: Repositories;
+  readonly edit: RepositoryEdit;
   readonly points: PointStore;
   readonly holds: HoldStore;
   readonly care: CareStore;
@@ -38,7 +39,7 @@ export function protectionHandlers(parts: {
   readonly planner: RestorePlanner;
   readonly now: () => Date;
 }): Pick<Handlers, Names> {
-  const { repositories, points, holds, care, jobs, sessions, engine, platforms, planner, now } = parts;
+  const { repositories, edit, points, holds, care, jobs, sessions, engine, platforms, planner, now } = parts;
   const keys = new RepositoryKeys(repositories);
 
   const session = async (record: SessionRecord) => sessionView(record, await sessions.tasks(record.id));
@@ -86,7 +87,10 @@ export function protectionHandlers(parts: {
     repositoryKeyRotate: ({ id }) => keys.rotate(id),
     repositoryList: async () => ({ items: await Promise.all((await repositories.list()).map(cared)) }),
     repositoryShow: async ({ id }) => cared(await repositories.show(id)),
-    repositoryEdit: async ({ id, body }) => cared(await changeSettings(repositories, id, body)),
+    repositoryEdit: async ({ id, body }) => {
+      const changed = await edit.apply(id, body);
+      return { ...(await cared(changed)), problems: [...changed.problems] };
+    },
     repositoryRemove: async ({ id }) => {
       const row = await repositories.row(id);
       const user = (await jobs.all()).find((job) => job.repositoryId === row.id);

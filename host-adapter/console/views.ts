@@ -11,7 +11,7 @@ import type { RepositoryCare } from '../catalogue/care-store';
 import type { StoredJob } from '../catalogue/job-store';
 import type { StoredPoint } from '../catalogue/point-store';
 import type { PlatformRow } from '../catalogue/platform-store';
-import { namedGateways } from '../data-paths/candidates';
+import { namedGateways, preferredGateways } from '../data-paths/candidates';
 import { noteSeverity } from '../jobs/operation-follower';
 import { nextRun } from '../jobs/schedule';
 import type { SessionOrder, SessionRecord } from '../jobs/session-record';
@@ -150,6 +150,7 @@ export function repositoryView({ row, known, unavailable }: RepositoryView, care
     location: row.location,
     moverId: row.moverId,
     gateways: namedGateways(row) ?? null,
+    preferredGateways: preferredGateways(row).map(({ moverId, cluster }) => ({ moverId, cluster: cluster && { ...cluster } })),
     state: unavailable ? 'unavailable' : 'available',
     reason: unavailable?.reason ?? null,
     message: unavailable?.message ?? null,

@@ -17,6 +17,13 @@ export interface PathWish {
   readonly unreached: readonly string[];
 }
 
+/** A gateway that the administrator prefers, for workers of a cluster or for all. */
+export interface PreferredGateway {
+  readonly moverId: string;
+  /** Null: for every cluster. */
+  readonly cluster: { readonly platformId: string; readonly clusterId: string; readonly name: string } | null;
+}
+
 /** The movers that may serve a repository, with all that is known of them. */
 export class Candidates {
   constructor(
@@ -32,6 +39,7 @@ export class Candidates {
     if (movers.length === 0) return [];
     const lastMover = movers.length > 1 ? await this.sessions.lastMover(row.id, wish.platformId, wish.vmId) : undefined;
     const reachOf = await this.reach.of(wish.platformId, wish.clusterId);
+    const preferred = preferencesFor(row, wish);
     return movers.map((mover) => {
       const { id } = mover.identity;
       return {
@@ -40,6 +48,7 @@ export class Candidates {
         reach: wish.unreached.includes(id) ? 'unreached' : reachOf(endpointsOf(mover)),
         failed: wish.failed.has(id),
         usedLast: id === lastMover,
+        preference: preferred.find(({ moverId }) => moverId === id),
       };
     });
   }
@@ -63,8 +72,22 @@ export class Candidates {
       failed: false,
       openSessions: this.loads.of(identity.id),
       usedLast: false,
+      preference: undefined,
     };
   }
+}
+
+/** What the administrator prefers, best first; empty when nothing was said. */
+export function preferredGateways({ preferredGatewaysJson }: Pick<RepositoryRow, 'preferredGatewaysJson'>): PreferredGateway[] {
+  return preferredGatewaysJson === null ? [] : (JSON.parse(preferredGatewaysJson) as PreferredGateway[]);
+}
+
+/** Those that count for a wish: what is said for its cluster comes before what is said for all. */
+function preferencesFor(row: RepositoryRow, { platformId, clusterId }: PathWish) {
+  const all = preferredGateways(row);
+  const here = all.filter(({ cluster }) => cluster?.platformId === platformId && cluster.clusterId === clusterId);
+  const everywhere = all.filter(({ cluster }) => cluster === null);
+  return [...here, ...everywhere].map(({ moverId, cluster }, rank) => ({ moverId, rank, clusterName: cluster?.name ?? null }));
 }
 
 /** Ids of the gateways that a repository names; empty: every one; undefined: none carries data to it. */

@@ -35,6 +35,21 @@ describe('the mover of a session', () => {
     ['unreached is better than nobody', [gateway('a', { reach: 'unreached' })], ['a', 'gateway-only']],
     ['load before affinity', [gateway('a', { openSessions: 1, usedLast: true }), gateway('b')], ['b', 'gateway-load']],
     ['affinity among equals', [gateway('a'), gateway('b', { usedLast: true })], ['b', 'gateway-affinity']],
+    [
+      'load before what is preferred',
+      [gateway('a', { openSessions: 1, preference: { rank: 0, clusterName: null } }), gateway('b')],
+      ['b', 'gateway-load'],
+    ],
+    [
+      'what is preferred before where the VM was last',
+      [gateway('a', { usedLast: true }), gateway('b', { preference: { rank: 0, clusterName: null } })],
+      ['b', 'gateway-preferred'],
+    ],
+    [
+      'the one preferred most',
+      [gateway('a', { preference: { rank: 1, clusterName: null } }), gateway('b', { preference: { rank: 0, clusterName: 'east' } })],
+      ['b', 'gateway-preferred'],
+    ],
     ['the same one of equals each time', [gateway('b'), gateway('a')], ['a', 'gateway-equal']],
     ['not one that is drained', [gateway('a', { draining: true }), gateway('b', { openSessions: 3 })], ['b', 'gateway-only']],
     ['not one that just failed', [gateway('a', { failed: true }), gateway('b')], ['b', 'gateway-only']],
@@ -54,15 +69,17 @@ describe('the mover of a session', () => {
       gateway('d', { draining: true }),
       gateway('e', { reach: 'unreached' }),
       gateway('f'),
+      gateway('g', { reach: 'reached', openSessions: 1, preference: { rank: 0, clusterName: 'Level46' } }),
     ]);
     expect(found).toMatchObject({
       kind: 'chosen',
-      mover: { name: 'a' },
-      reason: 'gateway-load',
-      message: expect.stringContaining('a') as string,
+      mover: { name: 'g' },
+      reason: 'gateway-preferred',
+      message: 'Gateway g is preferred for cluster Level46.',
     });
     const why = found.kind === 'missing' ? [] : found.passed.map((one) => [one.name, one.why]);
     expect(Object.fromEntries(why)).toEqual({
+      a: 'another one is preferred',
       b: 'it has more sessions (4)',
       c: 'it is not connected',
       d: 'it is being drained',

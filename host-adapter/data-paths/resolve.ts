@@ -1,6 +1,6 @@
 /**
  * Which mover carries a session: the repository's own one where it can, else a gateway; by reachability from the worker's network, then load, then
- * affinity. Pure: everything that is known is given, and the answer says why, for the one chosen and for those passed over.
+ * affinity: what the administrator prefers, then where the VM was last. Pure: everything that is known is given, and the answer says why, for the one chosen and for those passed over.
  */
 
 /** What is known of a mover when a session is about to be opened. */
@@ -21,10 +21,13 @@ export interface Candidate {
   readonly openSessions: number;
   /** It carried the VM's last session to this repository, so that its index is warm. */
   readonly usedLast: boolean;
+  /** The administrator prefers it, for workers of this cluster or (null) for all; rank 0 most. */
+  readonly preference?: { readonly rank: number; readonly clusterName: string | null } | undefined;
 }
 
 /** Why a mover was chosen. Codes are told to users; docs/operations/gateways.md lists them. */
-export type ChoiceReason = 'repository-mover' | 'gateway-only' | 'gateway-reach' | 'gateway-load' | 'gateway-affinity' | 'gateway-equal';
+export type ChoiceReason =
+  'repository-mover' | 'gateway-only' | 'gateway-reach' | 'gateway-load' | 'gateway-preferred' | 'gateway-affinity' | 'gateway-equal';
 /** Why it cannot be opened now, although waiting may help. */
 export type WaitReason = 'repository-mover-lost' | 'repository-mover-draining' | 'gateway-lost' | 'gateway-draining' | 'gateway-failed';
 
@@ -76,19 +79,25 @@ function byPreference(a: Candidate, b: Candidate): number {
   return (
     Number(b.reach === 'reached') - Number(a.reach === 'reached') ||
     a.openSessions - b.openSessions ||
+    rankOf(a) - rankOf(b) ||
     Number(b.usedLast) - Number(a.usedLast) ||
     (a.moverId < b.moverId ? -1 : 1)
   );
+}
+
+function rankOf({ preference }: Candidate): number {
+  return preference?.rank ?? Number.MAX_SAFE_INTEGER;
 }
 
 function reasonFor(best: Candidate, next: Candidate | undefined, othersUnreached: boolean): ChoiceReason {
   if (!next) return othersUnreached ? 'gateway-reach' : 'gateway-only';
   if (next.reach !== best.reach) return 'gateway-reach';
   if (next.openSessions !== best.openSessions) return 'gateway-load';
+  if (rankOf(next) !== rankOf(best)) return 'gateway-preferred';
   return next.usedLast !== best.usedLast ? 'gateway-affinity' : 'gateway-equal';
 }
 
-function explain({ name, openSessions }: Candidate, reason: ChoiceReason): string {
+function explain({ name, openSessions, preference }: Candidate, reason: ChoiceReason): string {
   switch (reason) {
     case 'repository-mover':
       return `${name} is the repository's own mover.`;
@@ -98,6 +107,8 @@ function explain({ name, openSessions }: Candidate, reason: ChoiceReason): strin
       return `Gateway ${name} is reached from the worker's network.`;
     case 'gateway-load':
       return `Gateway ${name} has the fewest sessions (${openSessions}).`;
+    case 'gateway-preferred':
+      return `Gateway ${name} is preferred${preference?.clusterName == null ? '' : ` for cluster ${preference.clusterName}`}.`;
     case 'gateway-affinity':
       return `Gateway ${name} carried this VM last time.`;
     case 'gateway-equal':
@@ -112,7 +123,8 @@ function problemOf(one: Candidate): string {
 
 function whyNot(one: Candidate, best: Candidate): string {
   if (one.reach !== best.reach) return "no worker's self-test reached it yet";
-  return one.openSessions > best.openSessions ? `it has more sessions (${one.openSessions})` : 'another one is as good or better';
+  if (one.openSessions > best.openSessions) return `it has more sessions (${one.openSessions})`;
+  return rankOf(one) > rankOf(best) ? 'another one is preferred' : 'another one is as good or better';
 }
 
 function pass({ moverId, name }: Candidate, why: string): Passed {

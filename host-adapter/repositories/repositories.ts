@@ -3,10 +3,7 @@
  * sizes kept here are a cache. Knows nothing of jobs or plug-ins. The format is the mover's.
  */
 import { randomUUID } from 'node:crypto';
-import { Secret } from '../../common/log/redact';
 import { toTidemarkError } from '../../common/errors/common-errors';
-import { hasCode } from '../../common/errors/tidemark-error';
-import type { TidemarkError } from '../../common/errors/tidemark-error';
 import type { Logger } from '../../common/log/logger';
 import type { Repository__Output } from '../../proto/gen/tidemark/mover/v1/Repository';
 import type { PointStore, StoredPoint } from '../catalogue/point-store';
@@ -14,21 +11,21 @@ import type { RepositoryRow, RepositoryStore } from '../catalogue/repository-sto
 import { namedGateways, serves } from '../data-paths/candidates';
 import type { Candidates } from '../data-paths/candidates';
 import { resolvePath } from '../data-paths/resolve';
-import type { Resolution } from '../data-paths/resolve';
 import { HostErrors } from '../errors/host-errors';
-import { isTransient } from '../jobs/task-context';
 import type { MoverClient, MoverConnections } from '../registry/mover-connections';
 import type { MoverRegistry } from '../registry/mover-registry';
 import { listedPoint } from './point-mapping';
 import { keyToWire, type GivenKey } from './key-message';
-import { RepositorySecrets } from './repository-secrets';
+import { addServerKey, unresolved } from './repository-movers';
+import type { RepositoryMovers } from './repository-movers';
+import { accessFrom } from './repository-secrets';
 import { compressionToWire, type Compression } from './compression';
-import type { OpeningSecrets } from './repository-secrets';
+import type { GivenAccess, OpeningSecrets, RepositorySecrets } from './repository-secrets';
 
 export interface RepositoryRequest {
   readonly name: string;
   readonly location: string;
-  readonly access?: { readonly accessKeyId: string; readonly secretAccessKey: string; readonly caPem?: string | undefined } | undefined;
+  readonly access?: GivenAccess | undefined;
   /** For an encrypted repository. */
   readonly key?: GivenKey | undefined;
   /** The mover on the repository's own machine. */
@@ -59,6 +56,7 @@ export class Repositories {
     private readonly movers: MoverConnections,
     private readonly registry: MoverRegistry,
     private readonly candidates: Candidates,
+    private readonly serving: RepositoryMovers,
     private readonly secrets: RepositorySecrets,
     private readonly logger: Logger,
   ) {}
@@ -99,6 +97,7 @@ export class Repositories {
       name: request.name,
       location: known.location,
       ...route,
+      preferredGatewaysJson: null,
       sealedJson: this.secrets.seal(known.repositoryId, secrets),
       lastKnownJson: JSON.stringify(known),
     };
@@ -122,9 +121,8 @@ export class Repositories {
   /** Stops serving it; its data stays. Throws what the mover says while sessions are open. */
   async remove(reference: string): Promise<void> {
     const row = await this.row(reference);
-    const all = (await this.registry.list()).filter((mover) => serves(mover, row));
     // Its own mover has to let go of it; a gateway that is away has nothing that anybody else needs.
-    for (const { identity, connected } of all) {
+    for (const { identity, connected } of await this.serving.serving(row)) {
       if (!connected && identity.id !== row.moverId) continue;
       const mover = await this.movers.of(identity.id);
       await mover.repositories.call('DetachRepository', { repositoryId: row.id }, { deadlineMs: 30_000 });
@@ -144,15 +142,12 @@ export class Repositories {
    * Throws MOVER_LOST, DATA_PATH_UNAVAILABLE, GATEWAY_MISSING, or what the mover says.
    */
   async mover(repositoryId: string): Promise<MoverClient> {
-    return (await this.#reach(await this.row(repositoryId))).mover;
+    return (await this.serving.reach(await this.row(repositoryId))).mover;
   }
 
   /** A certain mover, which attaches the repository when it does not serve it (any more). Throws MOVER_LOST, or what the mover says. */
   async at(repositoryId: string, moverId: string): Promise<MoverClient> {
-    const row = await this.row(repositoryId);
-    const mover = await this.movers.of(moverId);
-    await this.#known(row, mover);
-    return mover;
+    return this.serving.at(await this.row(repositoryId), moverId);
   }
 
   /** Why a repository cannot be used, as a waiting reason. */
@@ -192,32 +187,12 @@ export class Repositories {
 
   async #view(row: RepositoryRow): Promise<RepositoryView> {
     try {
-      const { known } = await this.#reach(row);
+      const { known } = await this.serving.reach(row);
       return { row, known, unavailable: undefined };
     } catch (thrown) {
       const error = toTidemarkError(thrown, 'asking a mover');
       const known = JSON.parse(row.lastKnownJson) as Repository__Output;
       return { row, known, unavailable: { reason: Repositories.reasonOf(error), message: error.message } };
-    }
-  }
-
-  /** The best of its movers that answers. */
-  async #reach(row: RepositoryRow): Promise<{ mover: MoverClient; known: Repository__Output }> {
-    const failed = new Set<string>();
-    for (let last: unknown; ;) {
-      const found = resolvePath(await this.candidates.forCalls(row, failed));
-      if (found.kind !== 'chosen') {
-        if (last !== undefined) throw last;
-        throw unresolved(row, found);
-      }
-      try {
-        const mover = await this.movers.of(found.mover.moverId);
-        return { mover, known: await this.#known(row, mover) };
-      } catch (error) {
-        if (!isTransient(error)) throw error;
-        last = error;
-        failed.add(found.mover.moverId);
-      }
     }
   }
 
@@ -234,7 +209,7 @@ export class Repositories {
 
   /** The mover that makes or opens it first. */
   async #first(name: string, route: Pick<RepositoryRow, 'moverId' | 'gatewaysJson'>): Promise<MoverClient> {
-    const row = { id: '', name, location: '', sealedJson: null, lastKnownJson: '', ...route };
+    const row = { id: '', name, location: '', sealedJson: null, lastKnownJson: '', preferredGatewaysJson: null, ...route };
     const found = resolvePath(await this.candidates.forCalls(row, new Set()));
     if (found.kind !== 'chosen') throw unresolved(row, found);
     return this.movers.of(found.mover.moverId);
@@ -248,47 +223,9 @@ export class Repositories {
     route: Pick<RepositoryRow, 'gatewaysJson'>,
   ): Promise<OpeningSecrets> {
     if (namedGateways(route) === undefined) return {};
-    const kept = access && {
-      accessKeyId: access.accessKeyId,
-      secretAccessKey: new Secret(access.secretAccessKey),
-      caPem: access.caPem ?? '',
-    };
-    if (!key) return { access: kept };
-    const own = RepositorySecrets.createKey();
-    const given = keyToWire({ kind: 'key-file', secret: own.secret.reveal() });
-    const { repositoryId, location } = known;
-    const slot = { repositoryId, slotId: own.slotId, key: given };
-    await mover.repositories.call('AddRepositoryKeySlot', slot, { deadlineMs: 30_000, attempts: 3 });
-    // It goes over to that key too, so that the administrator can remove the one given.
-    await mover.repositories.call('AttachRepository', { location, expectedRepositoryId: repositoryId, key: given }, { deadlineMs: 60_000 });
-    return { access: kept, key: own };
+    const kept = access && accessFrom(access);
+    return key ? { access: kept, key: await addServerKey(mover, known) } : { access: kept };
   }
-
-  async #known(row: RepositoryRow, mover: MoverClient): Promise<Repository__Output> {
-    let known: Repository__Output | null;
-    try {
-      known = (await mover.repositories.call('GetRepository', { repositoryId: row.id }, { deadlineMs: 10_000 })).repository;
-    } catch (error) {
-      if (!hasCode(error, 'REPOSITORY_NOT_FOUND')) throw error;
-      const { access, key } = this.secrets.open(row);
-      const request = {
-        location: row.location,
-        expectedRepositoryId: row.id,
-        ...(access && { access: { ...access, secretAccessKey: access.secretAccessKey.reveal() } }),
-        ...(key && { key: keyToWire({ kind: 'key-file', secret: key.secret.reveal() }) }),
-      };
-      known = (await mover.repositories.call('AttachRepository', request, { deadlineMs: 60_000 })).repository;
-    }
-    if (!known) throw HostErrors.REPOSITORY_UNAVAILABLE({ repository: row.name, reason: 'repository-no-answer' });
-    await this.store.setLastKnown(row.id, JSON.stringify(known));
-    return known;
-  }
-}
-
-function unresolved(row: RepositoryRow, found: Exclude<Resolution, { kind: 'chosen' }>): TidemarkError {
-  if (found.kind === 'missing') return HostErrors.GATEWAY_MISSING({ repository: row.name });
-  if (row.gatewaysJson === null) return HostErrors.MOVER_LOST({ mover: row.moverId });
-  return HostErrors.DATA_PATH_UNAVAILABLE({ repository: row.name, reason: found.reason, text: found.message });
 }
 
 async function listPoints(mover: MoverClient, repositoryId: string, vmId: string): Promise<StoredPoint[]> {

@@ -11,6 +11,17 @@ export interface StoreAccess {
   readonly caPem: string;
 }
 
+/** The same as an administrator gives it. */
+export interface GivenAccess {
+  readonly accessKeyId: string;
+  readonly secretAccessKey: string;
+  readonly caPem?: string | undefined;
+}
+
+export function accessFrom({ accessKeyId, secretAccessKey, caPem }: GivenAccess): StoreAccess {
+  return { accessKeyId, secretAccessKey: new Secret(secretAccessKey), caPem: caPem ?? '' };
+}
+
 /** A key slot of an encrypted repository that is the server's own: it can be removed, and tells nothing of the administrator's keys. */
 export interface ServerKey {
   readonly slotId: string;

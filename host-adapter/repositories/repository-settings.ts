@@ -45,6 +45,12 @@ export function settingsOf(known: Repository__Output | undefined): RepositorySet
   };
 }
 
+/** True when nothing is to be changed. */
+export function isNoChange(change: RepositorySettingsChange): boolean {
+  const { compression, compressionLevel, graceMs, softFreeBytes, hardFreeBytes, capacityBytes } = change;
+  return [compression, compressionLevel, graceMs, softFreeBytes, hardFreeBytes, capacityBytes].every((value) => value === undefined);
+}
+
 /** Changes settings through any mover that serves the repository; the others follow by themselves. Throws ARGUMENT_INVALID, REPOSITORY_UNKNOWN, and as `Repositories.mover`. */
 export async function changeSettings(
   repositories: Repositories,

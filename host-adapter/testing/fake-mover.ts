@@ -27,6 +27,8 @@ export class FakeMover {
   readonly #server = new Server();
   #registration: { stop(): void } | undefined;
   #attached = false;
+  /** Secret of the access key that it uses. */
+  accessSecret: string | undefined;
   readonly maintenance: FakeMaintenance;
 
   constructor(
@@ -81,14 +83,20 @@ export class FakeMover {
     });
   }
 
-  /** The same mover after it was stopped, as a new process; to be started. */
-  reborn(): FakeMover {
-    return new FakeMover(this.identity, this.repository, this.hostName);
+  /** The same mover after it was stopped, to be started: as a new process, or as one whose way to the host was cut. */
+  reborn(isSameProcess = false): FakeMover {
+    const again = new FakeMover(this.identity, this.repository, this.hostName);
+    if (isSameProcess) [again.#attached, again.accessSecret] = [this.#attached, this.accessSecret];
+    return again;
   }
 
   stop(): void {
     this.#registration?.stop();
     this.#server.forceShutdown();
+  }
+
+  get isAttached(): boolean {
+    return this.#attached;
   }
 
   openSessions(): string[] {
@@ -131,23 +139,33 @@ export class FakeMover {
             this.#attached = true;
             this.repository.location = request.location;
             this.repository.givenKey = request.key?.secret;
+            this.accessSecret = request.access?.secretAccessKey;
             if (request.key) this.repository.secrets.add(request.key.secret);
             return { ...here(), recoveryKey: request.key ? fakeRecoveryKey : '' };
           },
         },
         AttachRepository: {
           roles: host,
-          unary: async ({ key }) => {
-            const { givenKey, secrets } = this.repository;
+          unary: async ({ key, access }) => {
+            const { givenKey, secrets, accessSecrets } = this.repository;
+            if (access && accessSecrets.size > 0 && !accessSecrets.has(access.secretAccessKey))
+              throw moverError('REPOSITORY_LOCATION_INVALID', 'INVALID_ARGUMENT', {
+                field: 'access',
+                problem: 'the server refuses the access key',
+              });
             if (givenKey !== undefined && !this.#attached && !key) throw moverError('REPOSITORY_KEY_NEEDED', 'FAILED_PRECONDITION');
             if (key && !secrets.has(key.secret)) throw moverError('REPOSITORY_KEY_WRONG', 'PERMISSION_DENIED');
             this.#attached = true;
+            if (access) this.accessSecret = access.secretAccessKey;
             return here();
           },
         },
         DetachRepository: {
           roles: host,
-          unary: async () => {
+          unary: async ({ repositoryId }) => {
+            if (repositoryId !== this.repository.id) return {};
+            const isBusy = [...this.sessions.values()].some(({ owner, state }) => owner === this.id && state === 'OPEN');
+            if (this.#attached && isBusy) throw moverError('REPOSITORY_IN_USE', 'FAILED_PRECONDITION');
             this.#attached = false;
             return {};
           },

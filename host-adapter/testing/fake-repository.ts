@@ -1,5 +1,5 @@
 import { TidemarkError } from '../../common/errors/tidemark-error';
-import type { StatusName } from '../../common/errors/tidemark-error';
+import type { ErrorMeta, StatusName } from '../../common/errors/tidemark-error';
 import type { Point } from '../../proto/gen/tidemark/mover/v1/Point';
 import type { RepositoryKeySlot } from '../../proto/gen/tidemark/mover/v1/RepositoryKeySlot';
 import type { RepositorySettings } from '../../proto/gen/tidemark/mover/v1/RepositorySettings';
@@ -24,11 +24,13 @@ export class FakeRepository {
   givenKey: string | undefined;
   /** Secrets that open it. */
   readonly secrets = new Set<string>();
+  /** Secrets of access keys that the store takes; empty: every one. */
+  readonly accessSecrets = new Set<string>();
 
   constructor(readonly id = 'repository-1') {}
 }
 
 /** As a mover answers; its own table of errors is not ours to import. */
-export function moverError(code: string, status: StatusName): TidemarkError {
-  return new TidemarkError({ code, kind: 'failure', retry: 'never', status }, `It failed with ${code}.`);
+export function moverError(code: string, status: StatusName, meta: ErrorMeta = {}): TidemarkError {
+  return new TidemarkError({ code, kind: 'failure', retry: 'never', status }, `It failed with ${code}.`, { meta });
 }

@@ -1,36 +1,17 @@
-import fs from 'node:fs';
 import type { Command } from 'commander';
 import type { z } from 'zod';
-import { readAccessKeyFile } from '../../../common/secrets/access-key-file';
 import type * as S from '../../console/schemas';
 import { usage } from '../cli-failure';
 import type { CliProcess, CommandHost } from '../context';
 import { formatBytes, formatDuration, formatTime } from '../output';
 import { keyFromOptions, newPassphrase, recoveryKeyText, type GivenKey, type KeyOptions } from '../repository-key-options';
-import { compressionFrom, compressionText, repositoryEditCommand, spaceText } from './repository-edit';
+import { accessOf, compressionFrom, compressionText, repositoryEditCommand, spaceText } from './repository-edit';
 import { repositoryKeyCommands } from './repository-key';
 import { careLines, repositoryMaintenanceCommands } from './repository-maintenance';
 
 type Repository = z.infer<typeof S.Repository>;
 
 const at = (id: string) => `/repositories/${encodeURIComponent(id)}`;
-
-function accessOf(keyFile: string, caFile: string | undefined): object {
-  const { accessKeyId, secretAccessKey } = readAccessKeyFile(keyFile, '--access-key-file');
-  return {
-    accessKeyId,
-    secretAccessKey: secretAccessKey.reveal(),
-    ...(caFile === undefined ? {} : { caPem: readText(caFile, '--ca') }),
-  };
-}
-
-function readText(file: string, field: string): string {
-  try {
-    return fs.readFileSync(file, 'utf8');
-  } catch (error) {
-    throw usage(`${field}: ${(error as Error).message}`);
-  }
-}
 
 type AddOptions = KeyOptions & {
   readonly location: string;
@@ -129,6 +110,10 @@ export function repositoryCommands(program: Command, host: CommandHost): void {
       ['location', r.location],
       ['mover', r.moverId],
       ['gateways', r.gateways === null ? undefined : r.gateways.length === 0 ? 'any' : r.gateways.join(', ')],
+      [
+        'preferred',
+        r.preferredGateways.map(({ moverId, cluster }) => `${moverId}${cluster ? ` for ${cluster.name}` : ''}`).join(', ') || undefined,
+      ],
       ['state', r.message ?? r.state],
       ['points', r.pointCount],
       ['stored', `${formatBytes(r.storedBytes)} in ${r.blockCount} blocks of up to ${formatBytes(r.blockSizeBytes)}`],

@@ -16,9 +16,9 @@ export const protectionRoutes = {
   repositoryEdit: {
     method: 'PATCH',
     path: '/repositories/:id',
-    summary: 'Change compression of new blocks, watermarks, capacity or grace time.',
+    summary: 'Change settings, gateways or the access key, beside running sessions.',
     body: S.RepositoryChange,
-    reply: S.Repository,
+    reply: S.RepositoryChanged,
   },
   repositoryKeyList: {
     method: 'GET',

@@ -37,7 +37,7 @@ export const TaskPath = named(
   z.object({
     moverId: z.string(),
     moverName: z.string(),
-    /** repository-mover, gateway-only, gateway-reach, gateway-load, gateway-affinity or gateway-equal. */
+    /** repository-mover, gateway-only, gateway-reach, gateway-load, gateway-preferred, gateway-affinity or gateway-equal. */
     reason: z.string(),
     message: z.string(),
     /** Names of the movers that had the session before, oldest first. */

@@ -11,6 +11,12 @@ export const RepositoryKey = z.object({
 const Compression = z.enum(['none', 'lz4', 'zstd']);
 /** zstd's. */
 const CompressionLevel = z.int().min(1).max(19);
+const Access = z.object({
+  accessKeyId: z.string().min(1).max(256),
+  secretAccessKey: z.string().min(1).max(1024),
+  /** PEM of the CA that signed the server's certificate, when it is none of the public ones. */
+  caPem: z.string().max(65_536).optional(),
+});
 const AddRequest = z.object({
   name: itemName,
   /**
@@ -20,14 +26,7 @@ const AddRequest = z.object({
    */
   location: z.string().min(1).max(4096),
   /** Needed for a bucket. Kept by the mover, encrypted; never shown again. */
-  access: z
-    .object({
-      accessKeyId: z.string().min(1).max(256),
-      secretAccessKey: z.string().min(1).max(1024),
-      /** PEM of the CA that signed the server's certificate, when it is none of the public ones. */
-      caPem: z.string().max(65_536).optional(),
-    })
-    .optional(),
+  access: Access.optional(),
   /** False: a new repository is made in the clear. */
   encrypted: z.boolean().default(true),
   /** Needed for a new repository that is encrypted (a passphrase or a key file), and for an encrypted one that is taken over. */
@@ -61,6 +60,14 @@ export const Repository = named(
     moverId: z.string(),
     /** Ids of its gateways; empty: every gateway; null: none. */
     gateways: z.array(z.string()).nullable(),
+    /** Among gateways that are reached and carry as much, best first. */
+    preferredGateways: z.array(
+      z.object({
+        moverId: z.string(),
+        /** Null: for workers of every cluster. */
+        cluster: z.object({ platformId: z.string(), clusterId: z.string(), name: z.string() }).nullable(),
+      }),
+    ),
     state: z.enum(['available', 'unavailable']),
     /** Why it is unavailable, e.g. repository-mover-lost. */
     reason: z.string().nullable(),
@@ -101,14 +108,34 @@ export const Repository = named(
     care: z.object({ copy: Care, collect: Care, verify: Care }).nullable(),
   }),
 );
+const gatewayList = z.array(reference).max(64);
 /** What is absent stays; 0 bytes mean the default. */
-export const RepositoryChange = z.object({
+const Change = z.object({
   compression: Compression.optional(),
   compressionLevel: CompressionLevel.optional(),
   softFreeBytes: bytes.optional(),
   hardFreeBytes: bytes.optional(),
   capacityBytes: bytes.optional(),
   graceMs: z.int().min(0).optional(),
+  /** The gateways from now on; empty: every gateway; null: none. A gateway that is taken away ends what it carries. */
+  gateways: gatewayList.nullable().optional(),
+  addGateways: gatewayList.min(1).optional(),
+  removeGateways: gatewayList.min(1).optional(),
+  /** Best first, for workers of a cluster (id or name) or of all; empty: none any more. */
+  preferredGateways: z
+    .array(z.object({ gateway: reference, cluster: reference.optional(), platform: reference.optional() }))
+    .max(64)
+    .optional(),
+  /** Another access key, or user and password: tried before it replaces the one before, then given to all movers of the repository. */
+  access: Access.optional(),
+});
+export const RepositoryChange = Change.refine((change) => change.gateways === undefined || !(change.addGateways ?? change.removeGateways), {
+  path: ['gateways'],
+  message: 'goes neither with addGateways nor with removeGateways',
+});
+export const RepositoryChanged = Repository.extend({
+  /** Movers that could not follow; the change holds all the same. */
+  problems: z.array(z.object({ moverId: z.string(), moverName: z.string(), code: z.string(), message: z.string() })),
 });
 export const RepositoryAdded = Repository.extend({
   /** Opens the repository when every other key is lost. Shown once, kept nowhere. */

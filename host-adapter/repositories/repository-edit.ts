@@ -1,0 +1,47 @@
+/** Everything that may be changed of a repository at any time, in an order in which each step leaves it usable. */
+import type { Logger } from '../../common/log/logger';
+import type { MoverProblem, RepositoryAccess } from './repository-access';
+import type { GatewaysChange, RepositoryGateways } from './repository-gateways';
+import type { Repositories, RepositoryView } from './repositories';
+import type { GivenAccess } from './repository-secrets';
+import { changeSettings, isNoChange, type RepositorySettingsChange } from './repository-settings';
+
+export interface RepositoryChange extends RepositorySettingsChange, GatewaysChange {
+  readonly access?: GivenAccess | undefined;
+}
+
+export class RepositoryEdit {
+  constructor(
+    private readonly repositories: Repositories,
+    private readonly access: RepositoryAccess,
+    private readonly gateways: RepositoryGateways,
+    private readonly logger: Logger,
+  ) {}
+
+  /**
+   * What can be refused is refused before anything is changed; what single movers could not follow is told. Throws REPOSITORY_UNKNOWN, ARGUMENT_INVALID,
+   * REPOSITORY_ACCESS_REFUSED, MOVER_NOT_FOUND, TARGET_…, and as `Repositories.mover`.
+   */
+  async apply(reference: string, change: RepositoryChange): Promise<RepositoryView & { readonly problems: readonly MoverProblem[] }> {
+    const row = await this.repositories.row(reference);
+    if (change.access) this.access.check(row);
+    const serving = await this.gateways.planned(row, change);
+    if (serving) this.gateways.checkSecrets(row, serving, change.access !== undefined);
+    const problems: MoverProblem[] = [];
+    // First, since the others may need it; with the gateways to be, so that it is kept for them.
+    if (change.access) problems.push(...(await this.access.change({ ...row, ...serving }, change.access)));
+    if (!isNoChange(change)) await changeSettings(this.repositories, row.id, change);
+    if (serving) problems.push(...(await this.gateways.change(await this.repositories.row(row.id), serving)));
+    return { ...(await this.repositories.show(row.id)), problems };
+  }
+
+  /** A mover registered. Never rejects. */
+  async moverCame(moverId: string): Promise<void> {
+    try {
+      await this.gateways.moverCame(moverId);
+      await this.access.moverCame(moverId);
+    } catch (error) {
+      this.logger.warn('a mover that came back could not be told what changed', { moverId, error });
+    }
+  }
+}
