@@ -17,6 +17,7 @@ function driveWith(userData: string): string {
   const drive = fs.mkdtempSync(path.join(folder, 'drive-'));
   fs.mkdirSync(path.join(drive, 'openstack', 'latest'), { recursive: true });
   fs.writeFileSync(path.join(drive, 'openstack', 'latest', 'user_data'), userData);
+  fs.writeFileSync(path.join(drive, 'openstack', 'latest', 'meta_data.json'), '{"uuid":"7f6f1c53-6c7b-4c3e-9a38-0d4a2ad1c0de"}');
   return drive;
 }
 

@@ -9,12 +9,14 @@ import { ApplianceErrors } from '../errors/appliance-errors';
 import { run } from './commands';
 
 export interface ConfigDrive {
-  readonly userData: string;
+  readonly userData: Uint8Array;
   /** JSON; absent when the engine was told nothing of the network. */
   readonly networkData: string | undefined;
 }
 
 const label = 'config-2';
+/** Of OpenStack's metadata, in order: those that cloud-init 22.4 reads. */
+const knownVersions = ['2012-08-10', '2013-04-04', '2013-10-17', '2015-10-15', '2016-06-30', '2016-10-06', '2017-02-22', '2018-08-27'];
 const mountPoint = '/run/tidemark/config-drive';
 /** Controllers may need a moment to find their drives. */
 const patienceMs = 10_000;
@@ -35,21 +37,46 @@ export async function readConfigDrive(): Promise<ConfigDrive> {
   }
 }
 
-/** The same from its tree. Throws CONFIG_DRIVE_MISSING. */
+/** The same from its tree, with the files that cloud-init asks for. Throws CONFIG_DRIVE_MISSING. */
 export function readConfigDriveFolder(folder: string): ConfigDrive {
-  const read = (name: string) => fs.readFileSync(path.join(folder, 'openstack', 'latest', name), 'utf8');
-  let userData: string;
+  const version = newestVersion(folder);
+  const read = (name: string) => {
+    try {
+      return fs.readFileSync(path.join(folder, 'openstack', version, name));
+    } catch (cause) {
+      throw ApplianceErrors.CONFIG_DRIVE_MISSING({ where: folder, reason: `openstack/${version}/${name} cannot be read` }, { cause });
+    }
+  };
+  checkMetaData(read('meta_data.json').toString('utf8'), folder);
+  const userData = read('user_data');
   try {
-    userData = read('user_data');
-  } catch (cause) {
-    throw ApplianceErrors.CONFIG_DRIVE_MISSING({ where: folder, reason: 'openstack/latest/user_data cannot be read' }, { cause });
-  }
-  try {
-    return { userData, networkData: read('network_data.json') };
+    return { userData, networkData: fs.readFileSync(path.join(folder, 'openstack', version, 'network_data.json'), 'utf8') };
   } catch {
     // The engine leaves it out when it has nothing to say.
     return { userData, networkData: undefined };
   }
+}
+
+/** `latest`, which is all that the engine writes, unless there is a dated one that cloud-init knows. */
+function newestVersion(folder: string): string {
+  let there: string[] = [];
+  try {
+    there = fs.readdirSync(path.join(folder, 'openstack'));
+  } catch {
+    // Told by the file that is then not found.
+  }
+  return knownVersions.findLast((version) => there.includes(version)) ?? 'latest';
+}
+
+/** Nothing of it is used, but a drive without is half a drive. */
+function checkMetaData(text: string, folder: string): void {
+  try {
+    const value: unknown = JSON.parse(text);
+    if (typeof value === 'object' && value !== null && !Array.isArray(value)) return;
+  } catch {
+    // Told below.
+  }
+  throw ApplianceErrors.CONFIG_DRIVE_MISSING({ where: folder, reason: 'meta_data.json is not a JSON object' });
 }
 
 async function findDrive(): Promise<string> {

@@ -1,6 +1,6 @@
 /** From settings to steps: which commands make the network what it should be. Pure; `network.ts` carries them out. */
 import net from 'node:net';
-import type { NicSettings } from './network-settings';
+import type { NicSettings } from './nics';
 
 export type NetworkStep =
   | { readonly kind: 'ip'; readonly arguments: readonly string[] }

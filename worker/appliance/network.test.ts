@@ -1,7 +1,7 @@
 import type { ApplianceSeed } from '../../common/appliance/seed';
 import { planNetwork } from './network-plan';
 import { networkSettings } from './network-settings';
-import type { NicSettings } from './network-settings';
+import type { NicSettings } from './nics';
 import { policyRoutes } from './policy-routes';
 import { learnedServers, resolverFile } from './resolver';
 

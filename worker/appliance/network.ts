@@ -9,7 +9,7 @@ import type { Logger } from '../../common/log/logger';
 import { complaint, run } from './commands';
 import { planNetwork } from './network-plan';
 import type { AutomaticNic, NetworkStep } from './network-plan';
-import type { NetworkSettings, Nic } from './network-settings';
+import type { NetworkSettings, Nic } from './nics';
 import { addressesOf, policyRoutes } from './policy-routes';
 import type { KernelLink, KernelRoute, PolicyRoutes } from './policy-routes';
 import { readLearned, resolverFile } from './resolver';

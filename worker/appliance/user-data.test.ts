@@ -43,7 +43,7 @@ test.each([
   ['gzip+base64', withFile(base64(gzipSync(json)), 'gzip+base64')],
   ['gzip of YAML binary', withFile(`!!binary ${base64(gzipSync(json))}`, 'gzip')],
 ])('the seed is found as %s', (_name, userData) => {
-  const found = seedFromUserData(userData);
+  const found = seedFromUserData(Buffer.from(userData));
   expect(found.workerId).toBe(seed.workerId);
   expect(found.plugin.enrolmentToken).toBe(token);
   expect(found.interfaces).toEqual([]);
@@ -51,7 +51,7 @@ test.each([
 
 test('a key that stands twice counts by its later place', () => {
   const early = 'write_files:\n- path: /etc/other\n  content: x\n';
-  expect(seedFromUserData(`#cloud-config\n${early}runcmd: [a]\n${withFile(`'${json}'`)}`).workerId).toBe(seed.workerId);
+  expect(seedFromUserData(Buffer.from(`#cloud-config\n${early}runcmd: [a]\n${withFile(`'${json}'`)}`)).workerId).toBe(seed.workerId);
 });
 
 test.each([
@@ -60,14 +60,15 @@ test.each([
   ['nothing', '', 'SEED_MISSING'],
   ['broken YAML', `${engineKeys}write_files: [ {{ ${token}`, 'SEED_INVALID'],
   ['broken JSON', withFile(`'{ "enrolmentToken": "${token}'`), 'SEED_INVALID'],
-  ['an unknown encoding', withFile(`'${json}'`, 'rot13'), 'SEED_INVALID'],
+  ['base64 with letters that are none', withFile(`'${base64(Buffer.from(json))}-'`, 'b64'), 'SEED_INVALID'],
+  ['write_files that is no list', `${engineKeys}write_files: ${token}\n`, 'SEED_INVALID'],
   ['gzip that is none', withFile(base64(Buffer.from(json)), 'gz+b64'), 'SEED_INVALID'],
   ['an unknown field', withFile(`'${JSON.stringify({ ...seed, [token]: 1 })}'`.replaceAll(token, 'x')), 'SEED_INVALID'],
   ['too many slots', withFile(`'${JSON.stringify({ ...seed, taskSlots: 99 })}'`), 'SEED_INVALID'],
 ])('%s is refused, and the token is not quoted', (_name, userData, code) => {
   expect.assertions(2);
   try {
-    seedFromUserData(userData);
+    seedFromUserData(Buffer.from(userData));
   } catch (error) {
     expect(error).toMatchObject({ code });
     expect(String(error) + String((error as Error).cause)).not.toContain('planted-secret');

@@ -1,18 +1,17 @@
 /**
- * From the config drive's user data to the seed. Pure. The user data is cloud-config: the engine's own keys, then ours appended as text, so that
- * a key may stand there twice; the later one counts, as in cloud-init.
+ * From the config drive's user data to the seed. Pure. The user data is cloud-config: the engine's own keys, then ours appended as text. It is read
+ * as cloud-init reads it (`user-data.integ.test.ts` compares the two); what cloud-init would run, fetch or take from elsewhere is refused.
  */
-import { gunzipSync } from 'node:zlib';
 import { parse } from 'yaml';
 import { applianceSeedSchema, seedPath } from '../../common/appliance/seed';
 import type { ApplianceSeed } from '../../common/appliance/seed';
 import { ApplianceErrors } from '../errors/appliance-errors';
-
-const largestSeedBytes = 1024 * 1024;
+import { cloudConfigText } from './user-data-format';
+import { writtenFile } from './write-files';
 
 /** Throws SEED_MISSING, SEED_INVALID; neither quotes what was read. */
-export function seedFromUserData(userData: string): ApplianceSeed {
-  const content = seedFile(userData);
+export function seedFromUserData(userData: Uint8Array): ApplianceSeed {
+  const content = seedFile(userData).toString('utf8');
   let value: unknown;
   try {
     value = JSON.parse(content);
@@ -26,46 +25,22 @@ export function seedFromUserData(userData: string): ApplianceSeed {
   throw ApplianceErrors.SEED_INVALID({ problems });
 }
 
-function seedFile(userData: string): string {
-  const document = cloudConfig(userData);
-  const files = document['write_files'];
-  const entries = Array.isArray(files) ? files.filter(isRecord) : [];
-  // Written in order, so the last one of a path stays.
-  const entry = entries.findLast(({ path }) => path === seedPath);
-  if (!entry) throw ApplianceErrors.SEED_MISSING({ reason: `no ${seedPath} among the write_files of the user data` });
-  return decode(entry['content'], entry['encoding']);
+/** The seed's file as write_files would leave it. Throws SEED_MISSING, SEED_INVALID. */
+export function seedFile(userData: Uint8Array): Buffer {
+  const content = writtenFile(cloudConfig(cloudConfigText(userData))['write_files'], seedPath);
+  if (content === undefined) throw ApplianceErrors.SEED_MISSING({ reason: `no ${seedPath} among the write_files of the user data` });
+  return content;
 }
 
-function cloudConfig(userData: string): Record<string, unknown> {
+/** YAML 1.1, as cloud-init has it: `yes` is true there. A key that stands twice counts by its later place. */
+function cloudConfig(text: string): Record<string, unknown> {
   let document: unknown;
   try {
-    document = parse(userData, { uniqueKeys: false, customTags: ['binary'], logLevel: 'error', prettyErrors: false });
+    document = parse(text, { version: '1.1', uniqueKeys: false, logLevel: 'error', prettyErrors: false });
   } catch {
     throw ApplianceErrors.SEED_INVALID({ problems: 'the user data is not YAML' });
   }
-  if (!isRecord(document)) throw ApplianceErrors.SEED_MISSING({ reason: 'the user data is not cloud-config' });
-  return document;
-}
-
-/** Encodings of cloud-init's write_files. */
-function decode(content: unknown, encoding: unknown): string {
-  const name = typeof encoding === 'string' ? encoding.toLowerCase() : '';
-  const parts = name === '' || name === 'text/plain' ? [] : name.split('+');
-  if (parts.some((part) => !['gz', 'gzip', 'b64', 'base64'].includes(part))) {
-    throw ApplianceErrors.SEED_INVALID({ problems: `${seedPath} has the unknown encoding ${JSON.stringify(encoding)}` });
-  }
-  let bytes: Buffer;
-  if (content instanceof Uint8Array) bytes = Buffer.from(content);
-  else if (typeof content !== 'string') throw ApplianceErrors.SEED_INVALID({ problems: `${seedPath} has no content` });
-  else bytes = Buffer.from(content, parts.some((part) => part.startsWith('b')) ? 'base64' : 'utf8');
-  if (!parts.some((part) => part.startsWith('g'))) return bytes.toString('utf8');
-  try {
-    return gunzipSync(bytes, { maxOutputLength: largestSeedBytes }).toString('utf8');
-  } catch {
-    throw ApplianceErrors.SEED_INVALID({ problems: `${seedPath} is not gzip, or too large` });
-  }
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
+  if (typeof document !== 'object' || document === null || Array.isArray(document))
+    throw ApplianceErrors.SEED_MISSING({ reason: 'the user data is not cloud-config' });
+  return document as Record<string, unknown>;
 }
