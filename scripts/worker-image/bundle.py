@@ -16,10 +16,10 @@ DROPPED = re.compile(r"(\.d\.[cm]?ts|\.ts|\.map|\.flow|\.md|\.markdown|\.tsbuild
 OURS_DROPPED = re.compile(r"(\.d\.ts|\.map)$|\.test\.js$|(^|/)testing/")
 
 
-def compiled_files():
-    """Of dist/, what the worker runs: neither tests nor types."""
+def compiled_files(projects=PROJECTS):
+    """Of dist/, what these run: neither tests nor types."""
     found = []
-    for project in PROJECTS:
+    for project in projects:
         folder = ROOT / "dist" / project
         if not (folder).is_dir():
             raise BuildError(f"dist/{project} is missing; run `npm run build` first")
@@ -31,11 +31,12 @@ def proto_files():
     return sorted((ROOT / "proto").rglob("*.proto"))
 
 
-def npm_packages():
-    """Path below the repository → package.json content, for the listed packages and all they depend on, as npm lays them out."""
+def npm_packages(names=None):
+    """Path below the repository → package.json content, for the packages of these names (absent: the worker's) and all they depend on, as npm lays
+    them out."""
     lock = json.loads((ROOT / "package-lock.json").read_text())["packages"]
     found = {}
-    waiting = [(name, "") for (name, *_) in words_of(PACKAGES)]
+    waiting = [(name, "") for name in names or [name for (name, *_) in words_of(PACKAGES)]]
     while waiting:
         name, parent = waiting.pop()
         path = _installed(lock, name, parent)
@@ -76,11 +77,15 @@ def check_packages():
 def write_bundle(tree):
     """Puts everything below `tree`/opt/tidemark. Returns name → version of what is not Debian's."""
     check_packages()
-    target = tree / FOLDER
-    for file in [*compiled_files(), *proto_files()]:
+    return write_programs(tree / FOLDER, PROJECTS, npm_packages())
+
+
+def write_programs(target, projects, packages):
+    """The compiled files of these, the npm packages and the pinned Node.js, laid out as in the repository. Returns name → version."""
+    for file in [*compiled_files(projects), *proto_files()]:
         _copy(file, target / file.relative_to(ROOT))
     versions = {}
-    for path, entry in npm_packages().items():
+    for path, entry in packages.items():
         name = path.rpartition("node_modules/")[2]
         # A few are there in two versions.
         versions[name] = ", ".join(sorted({entry["version"], *filter(None, versions.get(name, "").split(", "))}))
@@ -114,7 +119,7 @@ def _copy(source, target):
     target.chmod(0o644)
 
 
-def input_files():
-    """Everything of ours that the image depends on, for its digest."""
-    packages = [Path(ROOT / path / "package.json") for path in npm_packages()]
-    return [*compiled_files(), *proto_files(), *packages, NODE / "bin" / "node", ROOT / "package.json"]
+def input_files(projects=PROJECTS, names=None):
+    """Everything of ours that an image depends on, for its digest."""
+    packages = [Path(ROOT / path / "package.json") for path in npm_packages(names)]
+    return [*compiled_files(projects), *proto_files(), *packages, NODE / "bin" / "node", ROOT / "package.json"]

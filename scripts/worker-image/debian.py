@@ -1,5 +1,5 @@
-"""Debian's part of the image: mmdebstrap resolves, verifies and unpacks the packages (it runs none of their scripts); of what they hold only the
-files that `debian-contents.txt` names are taken, with the libraries that those need, and the kernel modules of `kernel-modules.txt`.
+"""Debian's part of an image: mmdebstrap resolves, verifies and unpacks the packages (it runs none of their scripts); of what they hold only the
+files that a recipe's contents name are taken, with the libraries that those need, and the kernel modules that it names.
 """
 import fnmatch
 import json
@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from tools import BuildError, CACHE, EPOCH, HERE, replace_folder, run, say, settle, text_digest, words_of
@@ -14,8 +15,18 @@ from tools import BuildError, CACHE, EPOCH, HERE, replace_folder, run, say, sett
 SUITE = "bookworm"
 # Another mirror, or snapshot.debian.org for a build of a certain day: lines of sources.list.
 SOURCES = os.environ.get("TIDEMARK_WORKER_IMAGE_SOURCES", "")
-CONTENTS = HERE / "debian-contents.txt"
-MODULES = HERE / "kernel-modules.txt"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What goes in: `contents` as in debian-contents.txt, `modules` as in kernel-modules.txt; `cache` is the folder where it is kept."""
+
+    contents: Path
+    modules: Path
+    cache: Path
+
+
+WORKER = Recipe(HERE / "debian-contents.txt", HERE / "kernel-modules.txt", CACHE)
 # Merged /usr, as Debian's own packages expect it.
 MERGED = {"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib64": "usr/lib64"}
 # Runs beside the unpacked packages: which package has which files.
@@ -28,33 +39,33 @@ done > "$1/tidemark-packages"
 """
 
 
-def debian_root(refresh=False):
-    """The folder with `tree/`, `modules/`, `vmlinuz` and `packages.json`; made once per recipe, anew when `refresh`."""
-    recipe = text_digest(SUITE, SOURCES, CONTENTS.read_text(), MODULES.read_text(), Path(__file__).read_text())
-    target = CACHE / f"debian-{recipe[:16]}"
+def debian_root(refresh=False, recipe=WORKER):
+    """The folder with `tree/`, `early-modules`, `vmlinuz` and `packages.json`; made once per recipe, anew when `refresh`."""
+    digest = text_digest(SUITE, SOURCES, recipe.contents.read_text(), recipe.modules.read_text(), Path(__file__).read_text())
+    target = recipe.cache / f"debian-{digest[:16]}"
     if target.exists() and not refresh:
         return target
     say(f"fetching Debian packages ({SUITE})")
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=CACHE, prefix="building-") as work:
-        unpacked = _unpack(Path(work))
+    recipe.cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=recipe.cache, prefix="building-") as work:
+        unpacked = _unpack(recipe, Path(work))
         made = Path(work) / "debian"
-        _select(unpacked, made)
+        _select(recipe, unpacked, made)
         replace_folder(made, target)
-    for old in CACHE.glob("debian-*"):
+    for old in recipe.cache.glob("debian-*"):
         if old != target:
             shutil.rmtree(old, ignore_errors=True)
     return target
 
 
-def _unpack(work):
+def _unpack(recipe, work):
     hook = work / "listing.sh"
     hook.write_text(LISTING)
     archive = work / "root.tar"
     sources = [work / "sources.list"] if SOURCES else []
     for file in sources:
         file.write_text(SOURCES + "\n")
-    names = ",".join(sorted({line[0] for line in words_of(CONTENTS)}))
+    names = ",".join(sorted({line[0] for line in words_of(recipe.contents)}))
     run("mmdebstrap", "--quiet", "--mode=chrootless", "--variant=extract", "--architectures=amd64", '--aptopt=Apt::Install-Recommends "false"',
         f"--include={names}", f"--extract-hook=sh {hook} \"$1\"", SUITE, archive, *sources)
     unpacked = work / "unpacked"
@@ -66,18 +77,18 @@ def _unpack(work):
     return unpacked
 
 
-def _select(unpacked, made):
+def _select(recipe, unpacked, made):
     owners, versions = _listing(unpacked / "tidemark-packages")
     tree = made / "tree"
     tree.mkdir(parents=True)
     used = set()
-    for package, *patterns in words_of(CONTENTS):
+    for package, *patterns in words_of(recipe.contents):
         kernel = [name for name in versions if package == "linux-image-amd64" and re.fullmatch(r"linux-image-\d.*-amd64", name)]
         used.update([package, *kernel])
         for pattern in patterns:
             found = sorted(p for p, owner in owners.items() if owner in (package, *kernel) and fnmatch.fnmatchcase(p, pattern))
             if not found:
-                raise BuildError(f"{package} has no file {pattern} (any more); mend {CONTENTS.name}")
+                raise BuildError(f"{package} has no file {pattern} (any more); mend {recipe.contents}")
             for path in found:
                 _take(unpacked, tree, path)
     (kernel_image,) = (tree / "boot").iterdir()
@@ -85,7 +96,7 @@ def _select(unpacked, made):
     os.replace(kernel_image, made / "vmlinuz")
     (tree / "boot").rmdir()
     _take_libraries(unpacked, tree)
-    _take_modules(unpacked, tree, made, release)
+    _take_modules(recipe, unpacked, tree, made, release)
     used.update(owners[path] for path in _files(tree) if path in owners)
     for package in sorted(used):
         notice = unpacked / "usr/share/doc" / package / "copyright"
@@ -157,12 +168,12 @@ def _take_libraries(unpacked, tree):
             waiting += [new for new in _files(tree) if new not in before and not (tree / new).is_symlink()]
 
 
-def _take_modules(unpacked, tree, made, release):
+def _take_modules(recipe, unpacked, tree, made, release):
     source = unpacked / "usr/lib/modules" / release
     target = tree / "usr/lib/modules" / release
     run("depmod", "-b", unpacked / "usr", release)
     early, wanted = [], []
-    for line in words_of(MODULES):
+    for line in words_of(recipe.modules):
         (early if line[0] == "early" else wanted).extend(line[1:] if line[0] == "early" else line)
     built_in = {Path(line).stem.replace("-", "_") for line in (source / "modules.builtin").read_text().splitlines()}
     load_order = []

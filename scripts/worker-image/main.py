@@ -3,7 +3,6 @@
 already. See docs/operations/worker-image.md.
 """
 import argparse
-import fcntl
 import json
 import os
 import platform
@@ -20,7 +19,7 @@ import package
 from check import check_tree
 from debian import debian_root
 from disk import SYSLINUX, SYSTEMD_BOOT, make_disk
-from tools import BuildError, CACHE, HERE, ROOT, file_digest, replace_folder, run, say, settle, text_digest, tree_digest
+from tools import BuildError, CACHE, HERE, ROOT, exclusive, file_digest, replace_folder, run, say, settle, text_digest, tree_digest
 
 # The build's own files; its tests and boot measurements change nothing in the image.
 STEPS = ("main.py", "tools.py", "debian.py", "bundle.py", "disk.py")
@@ -120,10 +119,7 @@ def main():
     parser.add_argument("--boot-test", action="store_true", help="boot it in qemu, with BIOS and UEFI, and print how long that takes")
     options = parser.parse_args()
     try:
-        CACHE.mkdir(parents=True, exist_ok=True)
-        with open(CACHE / "lock", "w", encoding="utf-8") as lock:
-            # Two builds at once would only do the same work twice.
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with exclusive(CACHE):
             manifest = build(options.out, options.refresh)
         print(manifest)
         if options.deb:

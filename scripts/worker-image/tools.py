@@ -1,4 +1,6 @@
 """What the steps share: where things lie, how programs are called, how a digest is made."""
+import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
@@ -67,6 +69,15 @@ def settle(tree):
     """Gives everything below a tree the same time, so that builds do not differ by when they ran."""
     for path in [tree, *tree.rglob("*")]:
         os.utime(path, (EPOCH, EPOCH), follow_symlinks=False)
+
+
+@contextlib.contextmanager
+def exclusive(folder):
+    """Two builds at once would only do the same work twice."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def replace_folder(made, target):

@@ -14,11 +14,19 @@ export interface Child {
 
 /** Starts a program under the running Node.js; output goes to `logFile`. */
 export function startNode(script: string, args: readonly string[], logFile: string, options: SpawnOptions = {}): Child {
+  return startProgram(process.execPath, [script, ...args], logFile, options);
+}
+
+/** Starts a program; output goes to `logFile`. */
+export function startProgram(program: string, args: readonly string[], logFile: string, options: SpawnOptions = {}): Child {
   const log = fs.openSync(logFile, 'a');
-  const child: ChildProcess = spawn(process.execPath, [script, ...args], { stdio: ['ignore', log, log], ...options });
+  const child: ChildProcess = spawn(program, [...args], { stdio: ['ignore', log, log], ...options });
   fs.closeSync(log);
   const { pid } = child;
-  if (pid === undefined) throw new Error(`${script} did not start`);
+  if (pid === undefined) {
+    child.once('error', () => undefined);
+    throw new Error(`${[program, ...args].join(' ')} did not start`);
+  }
   const exited = new Promise<number | null>((resolve) => child.once('exit', (code) => resolve(code)));
   return {
     pid,

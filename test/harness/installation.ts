@@ -21,6 +21,8 @@ export interface InstallationOptions {
   readonly allInOne?: boolean;
   /** Where the server listens; default 127.0.0.1. */
   readonly address?: string;
+  /** Addresses besides, under which others find the server; its certificate has them. */
+  readonly furtherAddresses?: readonly string[];
   /** Folder of the worker image; the installation's own unless told. */
   readonly workerImageFolder?: string;
   /** Configuration of the roles by environment, e.g. TIDEMARK_WORKER_VMS__LOST_MS. */
@@ -67,7 +69,7 @@ export class Installation {
           controlPort: port(known?.control),
           enrolmentPort: port(known?.enrolment),
         },
-        addresses: [this.options.address ?? '127.0.0.1', 'localhost'],
+        addresses: [this.options.address ?? '127.0.0.1', 'localhost', ...(this.options.furtherAddresses ?? [])],
         children: {
           ...{ pluginPort: 0, pluginEnrolmentPort: 0, moverPort: 0, moverDataPort: this.#moverDataPort },
           ...(this.#workerAddresses.length === 0 ? {} : { listenAddress: '::', addresses: this.#workerAddresses }),
@@ -127,25 +129,38 @@ export class Installation {
   async startGateway(name: string): Promise<string> {
     const folder = path.join(this.folder, name);
     fs.mkdirSync(folder, { recursive: true });
-    const known = this.#endpoints();
-    if (!known) throw new Error('the server is not up');
-    const { token, moverId } = await this.json<{ token: string; moverId: string }>('gateway', 'enrol');
+    const { token, moverId, control, enrolment } = await this.inviteGateway();
     const tokenFile = path.join(folder, 'given-token');
     fs.writeFileSync(tokenFile, token, { mode: 0o600 });
     const config = path.join(folder, 'mover.json');
     await this.cli(
-      ...['mover', 'enrol', '--server', known.control, '--enrolment', known.enrolment, '--token-file', tokenFile, '--gateway'],
+      ...['mover', 'enrol', '--server', control, '--enrolment', enrolment, '--token-file', tokenFile, '--gateway'],
       ...['--address', '127.0.0.1', '--config', config, '--data-folder', path.join(folder, 'data')],
     );
     // On a machine of its own the usual ports are free.
     const ports = { listen: { address: '127.0.0.1', port: await freePort(), dataPort: await freePort() }, logLevel: 'info' };
     fs.writeFileSync(config, JSON.stringify({ ...(JSON.parse(fs.readFileSync(config, 'utf8')) as object), ...ports }));
     this.startGatewayAgain(name);
-    await eventually(`gateway ${name}`, 30_000, async () => {
+    await this.gatewayConnected(moverId);
+    return moverId;
+  }
+
+  async gatewayConnected(moverId: string, timeoutMs = 30_000): Promise<void> {
+    await eventually(`gateway ${moverId}`, timeoutMs, async () => {
       const { state, gateway } = await this.json<{ state: string; gateway: boolean }>('gateway', 'show', moverId);
       return (state === 'connected' && gateway) || undefined;
     });
-    return moverId;
+  }
+
+  /** What a machine elsewhere needs to become a gateway: a token, and where the server is. */
+  async inviteGateway(): Promise<{ token: string; moverId: string; control: string; enrolment: string }> {
+    const known = this.#endpoints();
+    if (!known) throw new Error('the server is not up');
+    return {
+      ...(await this.json<{ token: string; moverId: string }>('gateway', 'enrol')),
+      control: known.control,
+      enrolment: known.enrolment,
+    };
   }
 
   startGatewayAgain(name: string): void {
