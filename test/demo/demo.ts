@@ -10,41 +10,13 @@ import { Installation } from '../harness/installation';
 import { Lab } from '../harness/lab';
 import { BucketPlace } from './bucket-place';
 import type { Run } from './bucket-place';
+import { DemoVm, fewAmounts, manyAmounts, planWith, vmName } from './demo-vm';
+import type { NamedDisk } from './demo-vm';
 import { FolderPlace } from './place';
 import type { Place } from './place';
 import { Report } from './report';
 import type { Session } from './report';
 import { WorkerVm } from './worker-vm';
-
-const mib = 1024 * 1024;
-const vmName = 'shop';
-
-/** MiB of the demo's data. An emulated CPU carries a tenth of what a real one does. */
-const amounts = { files: 160, ledger: 48, archive: 24 };
-const fewAmounts = { files: 24, ledger: 12, archive: 6 };
-
-/** The demo's VM: a file system that the guest writes, a raw disk, an empty sparse one. */
-const planWith = ({ files }: typeof amounts) => ({
-  vms: [
-    {
-      name: vmName,
-      cluster: 'Level46',
-      guest: 'linux',
-      nics: 1,
-      tags: ['gold'],
-      disks: [
-        { name: 'shop-system', sizeMib: 768, format: 'cow', filesMib: files },
-        { name: 'shop-ledger', sizeMib: 256, format: 'raw', domain: 'data-2' },
-        { name: 'shop-empty', sizeMib: 4096, format: 'cow' },
-      ],
-    },
-  ],
-});
-
-interface NamedDisk {
-  readonly id: string;
-  readonly name: string;
-}
 
 export interface DemoOptions {
   readonly json: boolean;
@@ -56,17 +28,16 @@ export interface DemoOptions {
   readonly gateway: boolean;
 }
 
-const amountsOf = ({ realWorkers }: DemoOptions) => (realWorkers ? fewAmounts : amounts);
-
 /** Runs the demo; resolves with the exit code. */
 export async function runDemo(options: DemoOptions): Promise<number> {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'tidemark-demo-'));
   const report = new Report(options.json);
+  const amounts = options.realWorkers ? fewAmounts : manyAmounts;
   const guests = options.realWorkers ? { workerVms: 'guest' as const } : {};
-  const lab = new Lab({ folder: path.join(folder, 'lab'), plan: planWith(amountsOf(options)), clockFactor: 10, ...guests });
+  const lab = new Lab({ folder: path.join(folder, 'lab'), plan: planWith(amounts), clockFactor: 10, ...guests });
   const installation = new Installation(path.join(folder, 'site'));
   const workerVm = options.realWorkers ? new WorkerVm(lab, installation, report) : undefined;
-  const demo = new Demo(folder, lab, installation, report, options, workerVm);
+  const demo = new Demo(folder, lab, installation, report, new DemoVm(lab, report, amounts, options.seed), workerVm, options.gateway);
   const interrupted = new Promise<'interrupted'>((resolve) => process.once('SIGINT', () => resolve('interrupted')));
   try {
     await Promise.race([demo.run(), interrupted]);
@@ -90,35 +61,32 @@ export async function runDemo(options: DemoOptions): Promise<number> {
 class Demo {
   readonly place: Place;
   readonly #captures: string;
-  readonly #amounts: typeof fewAmounts;
-  #seed: number;
 
   constructor(
     private readonly folder: string,
     private readonly lab: Lab,
     private readonly installation: Installation,
     private readonly report: Report,
-    options: DemoOptions,
+    private readonly vm: DemoVm,
     private readonly workerVm: WorkerVm | undefined,
+    gateway: boolean,
   ) {
     this.#captures = path.join(folder, 'captures');
-    this.#amounts = amountsOf(options);
-    this.#seed = options.seed * 1000 + 1;
     const killed: Run = {
       vmName,
-      dirty: () => this.#dirty('shop-ledger', this.#amounts.ledger),
+      dirty: () => this.vm.fillLedger(),
       compare: (session) => this.#comparePoint(session),
     };
-    this.place = options.gateway ? new BucketPlace(folder, lab, installation, report, killed) : new FolderPlace(folder, installation);
+    this.place = gateway ? new BucketPlace(folder, lab, installation, report, killed) : new FolderPlace(folder, installation);
   }
 
   async run(): Promise<void> {
     await this.#setUp();
     const full = await this.#backup('full');
-    await this.#letGuestWrite();
+    await this.vm.letGuestWrite();
     const incremental = await this.#backup('incremental');
-    await this.#addDisk();
-    await this.#letGuestWrite();
+    await this.vm.addDisk();
+    await this.vm.letGuestWrite();
     const mixed = await this.#backup('mixed');
     for (const session of [full, incremental, mixed]) await this.#comparePoint(session);
     await this.#restore(mixed);
@@ -133,12 +101,7 @@ class Demo {
     await this.workerVm?.prepare();
     report.step('starting the oVirt lab: engine, hosts, imageio, one Linux guest');
     await lab.start();
-    await lab.startVm(vmName);
-    await eventually('the guest to write', 90_000, async () => {
-      const { text } = await lab.control<{ text: string }>('GET', `/vms/${vmName}/console`);
-      return /cycle \d+/i.test(text) || undefined;
-    });
-    await this.#dirty('shop-ledger', this.#amounts.ledger);
+    await this.vm.start();
     fs.mkdirSync(this.#captures);
     await lab.control('POST', '/captures', { folder: this.#captures });
     report.step('starting the backup server with plug-in, mover and worker');
@@ -182,64 +145,6 @@ class Demo {
     this.workerVm?.expectThrough(title, session);
     await engineClean(this.lab, 30_000);
     return session;
-  }
-
-  async #letGuestWrite(): Promise<void> {
-    this.report.step('the guest goes on writing; 6 MiB of the raw disk change');
-    const cycles = async () =>
-      Number(
-        /cycle (\d+)[^]*?$/i.exec(
-          (await this.lab.control<{ text: string }>('GET', `/vms/${vmName}/console`)).text
-            .split('\n')
-            .findLast((line) => /cycle/i.test(line)) ?? '',
-        )?.[1] ?? 0,
-      );
-    const before = await cycles();
-    await this.#dirty('shop-ledger', 6);
-    await eventually('more writes of the guest', 60_000, async () => (await cycles()) > before + 2 || undefined);
-  }
-
-  async #addDisk(): Promise<void> {
-    this.report.step('adding a fourth disk to the running VM');
-    const [vm] = (await this.lab.api<{ vm: { id: string }[] }>('GET', `/vms?search=name%3D${vmName}`)).vm;
-    const [domain] = (await this.lab.api<{ storage_domain: { id: string }[] }>('GET', '/storagedomains?search=name%3Ddata-1'))
-      .storage_domain;
-    await this.lab.api('POST', `/vms/${vm?.id}/diskattachments`, {
-      active: true,
-      bootable: false,
-      interface: 'virtio_scsi',
-      disk: {
-        name: 'shop-archive',
-        format: 'cow',
-        sparse: true,
-        provisioned_size: 512 * mib,
-        backup: 'incremental',
-        storage_domains: { storage_domain: [{ id: domain?.id }] },
-      },
-    });
-    await eventually('the new disk', 60_000, async () => {
-      const disk = (await this.lab.entities<NamedDisk & { status: string }>('disks')).find(({ name }) => name === 'shop-archive');
-      return disk?.status === 'ok' || undefined;
-    });
-    await eventually('the new disk in the VM', 30_000, async () => {
-      await this.#dirty('shop-archive', this.#amounts.archive);
-      return true;
-    });
-  }
-
-  /** Writes `count` MiB of seeded random data at seeded places. */
-  async #dirty(disk: string, count: number): Promise<void> {
-    for (let written = 0; written < count; written += 2) {
-      this.#seed += 1;
-      const place = (this.#seed * 7919) % 100;
-      await this.lab.control('POST', `/vms/${vmName}/write`, {
-        disk,
-        offsetBytes: place * 2 * mib,
-        lengthBytes: 2 * mib,
-        pattern: 'random',
-        seed: this.#seed,
-      });
-    }
   }
 
   /** Every disk of a point, read by the offline reader, against what qemu-img read at the point in time. */
@@ -309,7 +214,7 @@ class Demo {
     const { lab, installation, report } = this;
     report.step('killing the worker, and the plug-in with it, in the middle of a run');
     await installation.cli('config', 'set', 'retryAttempts', '1');
-    const host = await this.#hostOf(vmName);
+    const host = await this.vm.host();
     const started = await installation.json<Session>('job', 'run', 'nightly', '--full', '--no-watch');
     await eventually(
       'a transfer',
@@ -345,12 +250,6 @@ class Demo {
     const result = await this.installation.tryCli('repository', 'verify', 'main', '--json');
     const session = JSON.parse(result.stdout) as Session;
     this.report.comparison('repository verifies', session.state === 'success' ? undefined : session.state);
-  }
-
-  async #hostOf(vm: string): Promise<string> {
-    const found = (await this.lab.entities<NamedDisk & { hostId?: string }>('vms')).find(({ name }) => name === vm);
-    if (!found?.hostId) throw new Error(`${vm} runs nowhere`);
-    return found.hostId;
   }
 }
 
