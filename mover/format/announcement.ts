@@ -2,11 +2,11 @@
 import { z } from 'zod';
 import { RepositoryErrors } from '../errors/mover-errors';
 import type { DocumentCipher } from './document-cipher';
+import { decodeIds, encodeIds } from './id-list';
 import { openDocument, sealDocument } from './sealed-document';
 
 const kind = { magic: 'TDMKJRNL', version: 1, encryptedVersion: 2 };
 export const JOURNAL_PREFIX = 'journal/';
-const packIdBytes = 16;
 
 const schema = z.object({
   announcedAt: z.iso.datetime(),
@@ -23,10 +23,9 @@ export interface Announcement extends z.infer<typeof schema> {
 
 /** `cipher` is that of the announcement's name in an encrypted repository. */
 export function encodeAnnouncement({ packs, ...rest }: Announcement, cipher?: DocumentCipher): Buffer {
-  const ids = Buffer.from(packs.map((id) => id.replaceAll('-', '')).join(''), 'hex');
   const sections = [
     { codec: 'none' as const, content: Buffer.from(JSON.stringify(rest)) },
-    { codec: 'none' as const, content: ids },
+    { codec: 'none' as const, content: encodeIds(packs) },
   ];
   return sealDocument(kind, sections, cipher);
 }
@@ -35,13 +34,8 @@ export function encodeAnnouncement({ packs, ...rest }: Announcement, cipher?: Do
 export function decodeAnnouncement(bytes: Buffer, name: string, cipher?: DocumentCipher): Announcement {
   const [json, ids] = openDocument(kind, bytes, name, undefined, cipher) as [Buffer, Buffer | undefined];
   const parsed = schema.safeParse(JSON.parse(json.toString('utf8')));
-  if (!parsed.success || !ids || ids.length % packIdBytes !== 0)
-    throw RepositoryErrors.OBJECT_DAMAGED({ object: name, problem: 'it is not an announcement' });
-  const packs: string[] = [];
-  for (let at = 0; at < ids.length; at += packIdBytes) {
-    const hex = ids.toString('hex', at, at + packIdBytes);
-    packs.push(`${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`);
-  }
+  const packs = ids && decodeIds(ids);
+  if (!parsed.success || !packs) throw RepositoryErrors.OBJECT_DAMAGED({ object: name, problem: 'it is not an announcement' });
   return { ...parsed.data, packs };
 }
 

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { RepositoryErrors } from '../errors/mover-errors';
 import type { DocumentCipher } from './document-cipher';
+import { decodeIds, encodeIds, ID_BYTES, idAt } from './id-list';
 import { openDocument, sealDocument } from './sealed-document';
 
 const kind = { magic: 'TDMKPLAN', version: 1, encryptedVersion: 2 };
@@ -11,8 +12,7 @@ export const MAX_PLAN_PACKS = 32_768;
 export const MAX_PLAN_POINTS = 16_384;
 export const MAX_PLAN_BYTES = 1024 * 1024;
 
-const idBytes = 16;
-const packBytes = idBytes + 4;
+const packBytes = ID_BYTES + 4;
 
 const schema = z.object({
   number: z.number().int().min(1),
@@ -48,7 +48,7 @@ export function encodePlan({ packs, points, ...rest }: CollectionPlan, cipher?: 
   const packList = Buffer.alloc(packs.length * packBytes);
   packs.forEach(({ id, length }, i) => {
     packList.write(id.replaceAll('-', ''), i * packBytes, 'hex');
-    packList.writeUInt32BE(length, i * packBytes + idBytes);
+    packList.writeUInt32BE(length, i * packBytes + ID_BYTES);
   });
   const contents = [Buffer.from(JSON.stringify(rest)), packList, encodeIds(points)];
   return sealDocument(
@@ -60,14 +60,15 @@ export function encodePlan({ packs, points, ...rest }: CollectionPlan, cipher?: 
 
 /** Throws OBJECT_DAMAGED, REPOSITORY_FORMAT_UNKNOWN. */
 export function decodePlan(bytes: Buffer, name: string, cipher?: DocumentCipher): CollectionPlan {
-  const [json, packList, points] = openDocument(kind, bytes, name, undefined, cipher);
+  const [json, packList, pointList] = openDocument(kind, bytes, name, undefined, cipher);
   const parsed = schema.safeParse(jsonOf(json as Buffer));
+  const points = pointList && decodeIds(pointList);
   if (!parsed.success || !packList || !points || packList.length % packBytes !== 0 || planNumberOf(name) !== parsed.data.number)
     throw RepositoryErrors.OBJECT_DAMAGED({ object: name, problem: 'it is not a collection plan' });
   const packs: CondemnedPack[] = [];
   for (let at = 0; at < packList.length; at += packBytes)
-    packs.push({ id: idAt(packList, at), length: packList.readUInt32BE(at + idBytes) });
-  return { ...parsed.data, packs, points: decodeIds(points) };
+    packs.push({ id: idAt(packList, at), length: packList.readUInt32BE(at + ID_BYTES) });
+  return { ...parsed.data, packs, points };
 }
 
 /** Numbers ascend from 1; names sort as they do. */
@@ -79,19 +80,6 @@ export function planName(number: number): string {
 export function planNumberOf(name: string): number | undefined {
   const digits = /^collections\/(\d{9})\.plan$/.exec(name)?.[1];
   return digits === undefined ? undefined : Number(digits);
-}
-
-function encodeIds(ids: readonly string[]): Buffer {
-  return Buffer.from(ids.map((id) => id.replaceAll('-', '')).join(''), 'hex');
-}
-
-function decodeIds(bytes: Buffer): string[] {
-  return Array.from({ length: Math.floor(bytes.length / idBytes) }, (_, i) => idAt(bytes, i * idBytes));
-}
-
-function idAt(bytes: Buffer, at: number): string {
-  const hex = bytes.toString('hex', at, at + idBytes);
-  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
 }
 
 function jsonOf(bytes: Buffer): unknown {

@@ -1,19 +1,21 @@
 /** Reads every sealed document of a repository beside packs and manifests: header, keys, settings, sessions, drafts, and what movers tell each other. */
-import { isTidemarkError } from '../../common/errors/tidemark-error';
 import { RepositoryErrors } from '../errors/mover-errors';
-import { decodeAnnouncement, announcementOf, JOURNAL_PREFIX } from '../format/announcement';
+import { announcementName, announcementOf, decodeAnnouncement, JOURNAL_PREFIX, type Announcement } from '../format/announcement';
 import { decodePlan, PLAN_PREFIX, planNumberOf } from '../format/collection-plan';
 import { decodeDraft, DRAFT_PREFIX, draftPlaceOf } from '../format/draft-record';
 import { decodeHostDocument, HOST_DOCUMENT_PREFIX, hostDocumentNameOf } from '../format/host-document';
 import { decodeKeys, keysCopyName } from '../format/keys-document';
-import { pointIdOf } from '../format/manifest';
 import { decodeQuarantine, QUARANTINE_PREFIX, quarantineOf } from '../format/quarantine';
 import { HEADER_NAME } from '../format/repository-header';
+import { decodeRoster, ROSTER_PREFIX, rosterName, rosterNumberOf } from '../format/roster';
 import { decodeSession, SESSION_PREFIX, sessionIdOf } from '../format/session-record';
 import { decodeSettings, SETTINGS_NAME } from '../format/settings-document';
 import { decodeTombstone, TOMBSTONE_PREFIX, tombstoneOf } from '../format/tombstone';
 import { readDocument, type Decode } from '../repository/read-document';
+import { listAnnouncements } from '../repository/sharing/announcements';
 import { readHeader } from '../repository/repository';
+import { isThere } from '../stores/is-there';
+import { findMissing, MISSING_PROBLEM } from './missing-points';
 import { damageOf } from './verify-findings';
 import type { VerifyRun } from './verify-run';
 
@@ -27,12 +29,8 @@ interface DocumentKind {
 }
 
 export class DocumentVerifier {
-  /** Manifests that some mover told of, and objects that some mover said it changed or deleted. */
-  private readonly toldManifests = new Set<string>();
-  private readonly toldChanged = new Set<string>();
-  private readonly collectedPoints = new Set<string>();
-  /** Each mover's newest announcement: a collection leaves it, even when it deleted what is told of there. */
-  private readonly newest = new Map<string, { readonly sequence: number; readonly manifests: readonly string[] }>();
+  /** What announcements told of points, by their names; those that cannot be read are left out. */
+  private readonly told = new Map<string, Pick<Announcement, 'manifests' | 'changed'>>();
   private readonly kinds: readonly DocumentKind[] = [
     {
       prefix: SESSION_PREFIX,
@@ -51,17 +49,11 @@ export class DocumentVerifier {
       isOurs: (name) => announcementOf(name) !== undefined,
       decode: (...document) => {
         const { manifests, changed } = decodeAnnouncement(...document);
-        for (const name of changed) this.toldChanged.add(name);
-        this.noteManifests(document[1], manifests);
+        this.told.set(document[1], { manifests, changed });
       },
     },
-    {
-      prefix: PLAN_PREFIX,
-      isOurs: (name) => planNumberOf(name) !== undefined,
-      decode: (...document) => {
-        for (const id of decodePlan(...document).points) this.collectedPoints.add(id);
-      },
-    },
+    { prefix: PLAN_PREFIX, isOurs: (name) => planNumberOf(name) !== undefined, decode: decodePlan },
+    { prefix: ROSTER_PREFIX, isOurs: (name) => rosterNumberOf(name) !== undefined, decode: decodeRoster },
   ];
 
   constructor(private readonly run: VerifyRun) {}
@@ -77,7 +69,7 @@ export class DocumentVerifier {
     await this.document(SETTINGS_NAME, (bytes, _name, cipher) => decodeSettings(bytes, cipher), {});
     for (const { prefix, isOurs, decode } of this.kinds)
       for await (const name of store.list(prefix)) if (isOurs(name)) await this.document(name, decode, {});
-    await this.verifyManifestsAreThere();
+    await this.verifyNothingIsMissing();
   }
 
   private async document<T>(name: string, decode: Decode<T>, { sealed = true, required = false }): Promise<void> {
@@ -90,33 +82,43 @@ export class DocumentVerifier {
     });
   }
 
-  private noteManifests(announcement: string, manifests: readonly string[]): void {
-    const { instanceId, sequence } = announcementOf(announcement) as { instanceId: string; sequence: number };
-    const other = this.newest.get(instanceId);
-    const isNewest = other === undefined || other.sequence < sequence;
-    for (const name of (isNewest ? other?.manifests : manifests) ?? []) this.toldManifests.add(name);
-    if (isNewest) this.newest.set(instanceId, { sequence, manifests });
+  /** Points whose manifests are gone, and other objects of which it is known that they have to be there. */
+  private async verifyNothingIsMissing(): Promise<void> {
+    const { repository, findings } = this.run;
+    this.run.assertGoesOn();
+    const { missing, expected } = await findMissing(repository, (name) => Promise.resolve(this.told.get(name)));
+    for (const { pointId, objectName } of missing) {
+      // Found at the walk.
+      if (findings.isDamagedPoint(pointId)) continue;
+      const { code, message } = RepositoryErrors.MANIFEST_DAMAGED({ pointId, problem: 'it is missing' });
+      findings.add({ code, pointId, diskId: '', objectName, message });
+    }
+    const { roster, problem, rosterNumber } = expected;
+    // One that is there and cannot be read was found as a document.
+    if (problem?.meta['problem'] === MISSING_PROBLEM) findings.addObject(rosterName(rosterNumber), problem);
+    if (roster?.hasSettings === true && !(await isThere(repository.store, SETTINGS_NAME))) this.tellMissing(SETTINGS_NAME);
+    await this.verifyAnnouncements(new Map(roster?.journals.map(({ instanceId, sequence }) => [instanceId, sequence])));
   }
 
-  /** A manifest that somebody told of and nobody removed must be there. */
-  private async verifyManifestsAreThere(): Promise<void> {
-    const { points, store } = this.run.repository;
-    for (const name of this.toldManifests) {
-      const pointId = pointIdOf(name);
-      if (pointId === undefined || this.toldChanged.has(name) || this.collectedPoints.has(pointId)) continue;
-      await this.guarded(name, async () => {
-        this.run.assertGoesOn();
-        try {
-          await store.sizeOf(name);
-        } catch (error) {
-          if (!isTidemarkError(error) || error.code !== 'OBJECT_NOT_FOUND') throw error;
-          // Found at the walk, or deleted by a collection right now.
-          if (points.has(pointId) || (await points.tombstones.look(pointId))) return;
-          const { code, message } = RepositoryErrors.MANIFEST_DAMAGED({ pointId, problem: 'it is missing' });
-          this.run.findings.add({ code, pointId, diskId: '', objectName: name, message });
-        }
-      });
+  /** Sequences have no holes, and the newest of each writer stays for ever. Collections delete in ascending order. */
+  private async verifyAnnouncements(covered: ReadonlyMap<string, number>): Promise<void> {
+    const { store } = this.run.repository;
+    const found = await listAnnouncements(store);
+    for (const [instanceId, sequence] of covered)
+      if ((found.get(instanceId)?.at(-1) ?? 0) < sequence) this.tellMissing(announcementName(instanceId, sequence));
+    for (const [instanceId, sequences] of found) {
+      for (const [i, sequence] of sequences.entries()) {
+        const before = sequences[i - 1] ?? sequence - 1;
+        if (sequence === before + 1) continue;
+        const name = announcementName(instanceId, before + 1);
+        // A collection that deletes meanwhile has deleted the one before by now, too.
+        if (!(await isThere(store, name)) && (await isThere(store, announcementName(instanceId, before)))) this.tellMissing(name);
+      }
     }
+  }
+
+  private tellMissing(object: string): void {
+    this.run.findings.addObject(object, RepositoryErrors.OBJECT_DAMAGED({ object, problem: MISSING_PROBLEM }));
   }
 
   private async guarded(name: string, work: () => Promise<void>): Promise<void> {

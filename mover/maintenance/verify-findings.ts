@@ -25,6 +25,11 @@ export class Findings {
     if (this.kept.length < MAX_FINDINGS) this.kept.push(finding);
   }
 
+  /** True for a point whose manifest was found damaged, as far as findings are kept. */
+  isDamagedPoint(pointId: string): boolean {
+    return this.kept.some((finding) => finding.pointId === pointId && finding.code === 'MANIFEST_DAMAGED');
+  }
+
   /** Of an object that is of no point in particular. */
   addObject(objectName: string, { code, message }: TidemarkError): void {
     this.add({ code, pointId: '', diskId: '', objectName, message });

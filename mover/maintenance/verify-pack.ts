@@ -2,13 +2,14 @@
  * Reads one pack from its start to its end and compares everything in it: header, entry list, each block's digest. Nothing outside the pack is
  * looked at, so that each pack is read once whatever refers to it. Memory: one piece of 4 MiB and the largest block.
  */
-import { hasCode, type TidemarkError } from '../../common/errors/tidemark-error';
+import type { TidemarkError } from '../../common/errors/tidemark-error';
 import { BlockErrors, RepositoryErrors } from '../errors/mover-errors';
 import { hexOf, verifiedRawForm } from '../format/block';
 import { PACK_HEADER_BYTES, packHeader, type PackEntry } from '../format/pack';
 import type { PackCipher } from '../format/pack-cipher';
 import type { PackList } from '../repository/blocks/pack-reader';
 import { packName, uuidBytes } from '../repository/blocks/pack-table';
+import { isThere } from '../stores/is-there';
 import { damageOf } from './verify-findings';
 import type { VerifyRun } from './verify-run';
 
@@ -116,12 +117,8 @@ export class PackVerifier {
 /** True when a pack is not there any more because a collection deleted it. */
 export async function wasCollected(run: VerifyRun, id: string): Promise<boolean> {
   const { repository } = run;
-  try {
-    await repository.store.sizeOf(packName(id));
-    return false;
-  } catch (error) {
-    if (!hasCode(error, 'OBJECT_NOT_FOUND')) return false;
-  }
+  // When the store cannot even say that, it is damage.
+  if (await isThere(repository.store, packName(id)).catch(() => true)) return false;
   await repository.follow();
   const { packs } = repository.index;
   return packs.numberOf(id) === undefined || packs.isCondemned(id);

@@ -73,6 +73,16 @@ export class PointCatalog {
     return this.names.has(pointId) && !this.tombstones.has(pointId);
   }
 
+  /** True for a removed point too, as long as its manifest is there as far as this mover has heard. */
+  hasManifest(pointId: string): boolean {
+    return this.names.has(pointId);
+  }
+
+  /** Ids of all points that have a manifest, removed ones too. */
+  allIds(): string[] {
+    return [...this.names.keys()];
+  }
+
   /** Ids, oldest commit first. */
   ids(): string[] {
     return [...this.names]

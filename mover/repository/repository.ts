@@ -286,6 +286,7 @@ export class Repository {
     else for (const name of manifests) this.points.note(name);
     await this.index.addAnnounced(everything ? await this.index.listed() : packs);
     await this.points.look(changed);
+    for (const name of changed) this.journal.untell(name);
     if (everything) await this.quarantine.reload();
     else await this.quarantine.look(changed);
     if (everything || changed.has(SETTINGS_NAME)) await this.settings.reload();

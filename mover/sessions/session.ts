@@ -197,6 +197,8 @@ export class Session {
       if (repository.points.has(draft.pointId)) {
         const existing = await repository.points.read(draft.pointId);
         if (existing.sessionId !== this.id) throw CommonErrors.REQUEST_ID_REUSED({ requestId: draft.pointId });
+        // Whoever made it may not have lived to tell.
+        await repository.announce({ manifest: repository.points.nameFor(existing) });
         await this.finish(existing.pointId);
         return existing;
       }
@@ -211,7 +213,11 @@ export class Session {
 
   /** Called at attach for a record whose manifest turned out to exist. */
   async adoptCommitted(pointId: string): Promise<void> {
-    await this.steps.run(() => this.finish(pointId));
+    await this.steps.run(async () => {
+      // Whoever made it may not have lived to tell, and what nobody told of is not missed when it goes.
+      if (this.record.intent) await this.repository.announce({ manifest: this.record.intent.manifestName });
+      await this.finish(pointId);
+    });
   }
 
   /** Ends the session without a point; its blocks become garbage. Nothing for an aborted one. Throws SESSION_ENDED for a committed one. */

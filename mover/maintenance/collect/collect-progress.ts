@@ -16,6 +16,8 @@ export interface CollectTotals {
   waitingCollections: number;
   /** When the last of what this run condemned may be deleted. */
   deletedAfter: Date | undefined;
+  /** Names of objects that maintenance itself needs, that were damaged or missing, and that this run made anew. */
+  repaired: string[];
 }
 
 export class CollectProgress {
@@ -35,6 +37,7 @@ export class CollectProgress {
     neededBytes: 0,
     waitingCollections: 0,
     deletedAfter: undefined,
+    repaired: [],
   };
 
   begin(step: CollectStep, total: number): void {

@@ -4,6 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CommonErrors } from '../../../common/errors/common-errors';
+import { MaintenanceErrors } from '../../errors/maintenance-errors';
 import { hasCode } from '../../../common/errors/tidemark-error';
 import { RateLimit } from '../../../common/flow/rate-limit';
 import type { CollectionPlan, CondemnedPack } from '../../format/collection-plan';
@@ -11,6 +12,7 @@ import type { MaintenanceLease } from '../../repository/sharing/maintenance-leas
 import { packIdOf } from '../../repository/blocks/pack-table';
 import type { Repository } from '../../repository/repository';
 import { spaceState } from '../../repository/space';
+import { findMissing, type Expected } from '../missing-points';
 import { CollectProgress } from './collect-progress';
 import type { CollectContext } from './collect-context';
 import type { CollectSettings } from './collect-settings';
@@ -18,6 +20,7 @@ import { Marker } from './marker';
 import type { PackMarks } from './pack-marks';
 import { PlanBook } from './plan-book';
 import { Rewriter, wasteful } from './rewriter';
+import { keepRoster } from './roster-keeping';
 import { Roots } from './roots';
 import { Sweeper } from './sweeper';
 import { youngPacks } from './young-packs';
@@ -70,6 +73,7 @@ export class Collection {
   private async tell(): Promise<void> {
     const { repository } = this;
     await repository.refresh();
+    await this.assertNothingMissing();
     const known = repository.index.packs.ids();
     await this.mark();
     const { totals } = this.progress;
@@ -89,8 +93,11 @@ export class Collection {
     const { repository, context, signal } = this;
     const book = await PlanBook.open(repository, lease, context.now);
     const sweeper = new Sweeper(repository, context);
-    for (const plan of book.in('deleting')) await this.delete(book, plan);
-    const due = await this.due(book);
+    // While a plan cannot be read nothing is deleted; this run settles it.
+    const isSettling = book.damagedNumbers.length > 0;
+    if (!isSettling) for (const plan of book.in('deleting')) await this.delete(book, plan);
+    const expected = await this.assertNothingMissing();
+    const due = isSettling ? [] : await this.due(book);
     await this.adopt();
     const known = repository.index.packs.ids();
     await this.mark();
@@ -100,10 +107,28 @@ export class Collection {
     const condemned = book.condemnedPacks();
     const young = await youngPacks(repository, context.now() - context.settings.packAgeMs);
     const old = known.filter((id) => !condemned.has(id) && !young.has(id) && repository.index.packs.numberOf(id) !== undefined);
-    await this.condemnDead(book, old);
+    // In place of a plan that is lost, everything that it can have condemned: young packs too.
+    await this.condemnDead(book, isSettling ? known.filter((id) => !condemned.has(id)) : old);
+    if (isSettling) await this.settle(book);
     await this.rewrite(book, old);
     if (signal.aborted) throw CommonErrors.CANCELLED({ what: 'collection' });
-    await sweeper.sweep(book);
+    // Before anything goes that remembers points.
+    const repaired = await keepRoster(repository, lease, book, expected, context);
+    if (repaired !== undefined) this.progress.totals.repaired.push(repaired);
+    await sweeper.sweep(book, expected.journals);
+  }
+
+  /** What a point needs whose manifest is gone nobody knows. Throws REPOSITORY_DAMAGED. */
+  private async assertNothingMissing(): Promise<Expected> {
+    const { missing, expected } = await findMissing(this.repository);
+    for (const { pointId } of missing) throw MaintenanceErrors.REPOSITORY_DAMAGED({ pointId, problem: 'its manifest is missing' });
+    return expected;
+  }
+
+  private async settle(book: PlanBook): Promise<void> {
+    const names = await book.settle();
+    this.context.logger.warn('plans of collections could not be read; what nothing needs was condemned anew', { names });
+    this.progress.totals.repaired.push(...names);
   }
 
   /** Plans whose time has come, and that every writer obeys. */

@@ -1,12 +1,13 @@
 /** The plans of a repository as the holder of its maintenance lease works on them: writing, taking back, deleting what they condemn. */
 import { CommonErrors } from '../../../common/errors/common-errors';
 import { RepositoryErrors } from '../../errors/mover-errors';
-import { announcementOf, JOURNAL_PREFIX } from '../../format/announcement';
 import { MAX_PLAN_PACKS, MAX_PLAN_POINTS, planName, type CollectionPlan, type CondemnedPack } from '../../format/collection-plan';
-import { putPlan, readStoredPlans, swapPlan, type StoredPlan } from '../../repository/sharing/collection-plans';
+import { listAnnouncements } from '../../repository/sharing/announcements';
+import { overwritePlan, putPlan, readStoredPlans, swapPlan, type StoredPlan } from '../../repository/sharing/collection-plans';
 import type { MaintenanceLease } from '../../repository/sharing/maintenance-lease';
 import { packName } from '../../repository/blocks/pack-table';
 import type { Repository } from '../../repository/repository';
+import type { TidemarkError } from '../../../common/errors/tidemark-error';
 import type { CollectProgress } from './collect-progress';
 import { forEachOf } from '../../../common/flow/for-each-of';
 
@@ -20,18 +21,23 @@ export interface Condemned {
 }
 
 export class PlanBook {
+  /** By number, why they cannot be read. What they condemned is not known. */
+  private damaged = new Map<number, TidemarkError>();
+
   private constructor(
     private readonly repository: Repository,
     private readonly lease: MaintenanceLease,
     private readonly now: () => number,
-    private plans: StoredPlan[],
+    private plans: StoredPlan[] = [],
   ) {}
 
-  /** Reads the plans, and tells writers of one that a maintainer wrote down and did not live to tell of. */
+  /**
+   * Reads the plans, and tells writers of one that a maintainer wrote down and did not live to tell of. Throws REPOSITORY_FORMAT_UNKNOWN: a plan of a later
+   * version is not ours to judge.
+   */
   static async open(repository: Repository, lease: MaintenanceLease, now: () => number): Promise<PlanBook> {
-    const plans: StoredPlan[] = [];
-    for await (const plan of readStoredPlans(repository.store, repository.keys)) plans.push(plan);
-    const book = new PlanBook(repository, lease, now, plans);
+    const book = new PlanBook(repository, lease, now);
+    await book.reread();
     if (book.newest > lease.newestCollection) await lease.announce(book.newest);
     await repository.acknowledge();
     return book;
@@ -94,12 +100,14 @@ export class PlanBook {
     const changed: string[] = [];
     for (const pointId of plan.points) {
       assertGoesOn(signal);
+      this.lease.assertInTime();
       changed.push(...(await repository.points.deleteRemoved(pointId)));
       progress.totals.deletedPoints++;
     }
     if (changed.length > 0) await repository.announce({ changed });
     await forEachOf(plan.packs, deletesAtOnce, async ({ id, length }) => {
       assertGoesOn(signal);
+      this.lease.assertInTime();
       await repository.store.delete(packName(id));
       progress.done++;
       progress.totals.deletedPacks++;
@@ -111,8 +119,9 @@ export class PlanBook {
     await repository.acknowledge();
   }
 
-  /** Takes back what is condemned and not being deleted. Resolves with what counts again. */
+  /** Takes back what is condemned and not being deleted. Resolves with what counts again. Throws OBJECT_DAMAGED while a plan cannot be read. */
   async undo(): Promise<{ packs: number; bytes: number }> {
+    this.assertReadable();
     let packs = 0;
     let bytes = 0;
     for (const plan of this.in('condemned')) {
@@ -125,8 +134,9 @@ export class PlanBook {
     return { packs, bytes };
   }
 
-  /** Takes a point out of the plans that would delete it, since its removal is taken back. */
+  /** Takes a point out of the plans that would delete it, since its removal is taken back. Throws OBJECT_DAMAGED: it may be in the plan that cannot be read. */
   async spare(pointId: string): Promise<void> {
+    this.assertReadable();
     for (const plan of this.in('condemned'))
       if (plan.points.includes(pointId)) await this.change(plan.number, { points: plan.points.filter((id) => id !== pointId) });
   }
@@ -138,12 +148,36 @@ export class PlanBook {
     this.plans = this.plans.filter((plan) => plan !== stored);
   }
 
+  /** Numbers of plans that cannot be read. */
+  get damagedNumbers(): number[] {
+    return [...this.damaged.keys()];
+  }
+
+  /**
+   * Puts a plan that condemns nothing and is over in the place of each that cannot be read. Only once all packs that nothing needs are condemned by others: what the
+   * lost plan was about to delete, or a maintainer that sleeps still deletes, is among them. Resolves with the names.
+   */
+  async settle(): Promise<string[]> {
+    const names: string[] = [];
+    const at = new Date(this.now()).toISOString();
+    for (const number of this.damaged.keys()) {
+      const content = { number, createdAt: at, deleteAfter: at, endedAt: at, journals: [], packs: [], points: [] };
+      await this.lease.assertHeld();
+      await overwritePlan(this.repository.store, { ...content, state: 'undone', endedAfter: this.newest }, this.repository.keys);
+      names.push(planName(number));
+    }
+    await this.reread();
+    await this.lease.announce(this.newest);
+    await this.repository.acknowledge();
+    return names;
+  }
+
   private open(): CollectionPlan[] {
     return [...this.in('condemned'), ...this.in('deleting')];
   }
 
   private get newest(): number {
-    return Math.max(this.lease.newestCollection, this.plans.at(-1)?.content.number ?? 0);
+    return Math.max(this.lease.newestCollection, this.plans.at(-1)?.content.number ?? 0, ...this.damaged.keys());
   }
 
   private plan(number: number): StoredPlan {
@@ -165,17 +199,24 @@ export class PlanBook {
   }
 
   private async reread(): Promise<void> {
+    const { store, keys } = this.repository;
     this.plans = [];
-    for await (const plan of readStoredPlans(this.repository.store, this.repository.keys)) this.plans.push(plan);
+    this.damaged = new Map();
+    const damaged = (error: TidemarkError, number: number) => {
+      if (error.code !== 'OBJECT_DAMAGED') throw error;
+      this.damaged.set(number, error);
+    };
+    for await (const plan of readStoredPlans(store, keys, damaged)) this.plans.push(plan);
+  }
+
+  /** Throws OBJECT_DAMAGED while what is condemned is not known. */
+  private assertReadable(): void {
+    for (const error of this.damaged.values()) throw error;
   }
 
   private async newestAnnouncements(): Promise<CollectionPlan['journals']> {
-    const newest = new Map<string, number>();
-    for await (const name of this.repository.store.list(JOURNAL_PREFIX)) {
-      const found = announcementOf(name);
-      if (found) newest.set(found.instanceId, Math.max(newest.get(found.instanceId) ?? 1, found.sequence));
-    }
-    return [...newest].map(([instanceId, sequence]) => ({ instanceId, sequence }));
+    const found = await listAnnouncements(this.repository.store);
+    return [...found].map(([instanceId, sequences]) => ({ instanceId, sequence: sequences.at(-1) ?? 1 }));
   }
 }
 

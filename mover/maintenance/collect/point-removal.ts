@@ -6,6 +6,7 @@ import { sessionName } from '../../format/session-record';
 import { tombstoneName } from '../../format/tombstone';
 import type { MaintenanceLease } from '../../repository/sharing/maintenance-lease';
 import type { Repository } from '../../repository/repository';
+import { findMissing } from '../missing-points';
 import { PlanBook } from './plan-book';
 import { readSession, sessionIds } from './session-records';
 
@@ -24,7 +25,8 @@ export async function removePoint(repository: Repository, pointId: string, now: 
     return (await tombstones.removedAt(pointId)) ?? now;
   }
   if (!points.has(pointId)) await points.reload();
-  if (!points.has(pointId)) throw RepositoryErrors.POINT_NOT_FOUND({ pointId });
+  // One whose manifest is gone can be removed, or nothing would be collected any more.
+  if (!points.has(pointId) && !(await isMissing(repository, pointId))) throw RepositoryErrors.POINT_NOT_FOUND({ pointId });
   await tombstones.put(pointId, now);
   // In this order, and a session writes its record before it looks for the tombstone: one of the two sees the other.
   const sessionId = await userOf(repository, pointId);
@@ -57,6 +59,10 @@ export async function undoRemovePoint(
     await repository.announce({ changed: tombstoneName(pointId) });
   }
   return points.read(pointId);
+}
+
+async function isMissing(repository: Repository, pointId: string): Promise<boolean> {
+  return (await findMissing(repository)).missing.some((point) => point.pointId === pointId);
 }
 
 /** Id of an open session that names a point. */

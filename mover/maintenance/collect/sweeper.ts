@@ -1,7 +1,8 @@
 /** What a collection clears away beside blocks: announcements that everybody has read, what ended sessions left, leftovers of writers that are gone. */
-import { announcementName, announcementOf, JOURNAL_PREFIX } from '../../format/announcement';
+import { announcementName } from '../../format/announcement';
 import { encodeSession, sessionName } from '../../format/session-record';
 import type { Repository } from '../../repository/repository';
+import { listAnnouncements } from '../../repository/sharing/announcements';
 import { deleteDrafts, listDrafts } from '../../sessions/drafts';
 import type { CollectContext } from './collect-context';
 import type { PlanBook } from './plan-book';
@@ -13,10 +14,11 @@ export class Sweeper {
     private readonly context: CollectContext,
   ) {}
 
-  async sweep(book: PlanBook): Promise<void> {
+  /** `covered`: of each writer the newest announcement that the roster covers. What follows may only be swept when that roster counts. */
+  async sweep(book: PlanBook, covered: ReadonlyMap<string, number>): Promise<void> {
     const { repository } = this;
     const writers = await repository.writers.list();
-    await this.sweepAnnouncements(book);
+    await this.sweepAnnouncements(book, covered);
     const gone = new Set(writers.filter((writer) => writer.isGone).map((writer) => writer.instanceId));
     await this.sweepSessions((owner) => gone.has(owner) || !writers.some((writer) => writer.instanceId === owner));
     await this.sweepDrafts();
@@ -27,26 +29,17 @@ export class Sweeper {
   }
 
   /** A plan was deleted only after all writers had acknowledged it, and with that read every announcement of before. */
-  private async sweepAnnouncements(book: PlanBook): Promise<void> {
+  private async sweepAnnouncements(book: PlanBook, covered: ReadonlyMap<string, number>): Promise<void> {
     const read = new Map<string, number>();
     for (const { journals } of book.in('done'))
       for (const { instanceId, sequence } of journals) read.set(instanceId, Math.max(read.get(instanceId) ?? 0, sequence));
     if (read.size === 0) return;
-    const found = new Map<string, number[]>();
-    for await (const name of this.repository.store.list(JOURNAL_PREFIX)) {
-      const announcement = announcementOf(name);
-      if (!announcement) continue;
-      const { instanceId, sequence } = announcement;
-      const known = found.get(instanceId);
-      if (known) known.push(sequence);
-      else found.set(instanceId, [sequence]);
-    }
-    for (const [instanceId, sequences] of found) {
-      const newest = Math.max(...sequences);
+    for (const [instanceId, sequences] of await listAnnouncements(this.repository.store)) {
+      const newest = sequences.at(-1) ?? 0;
       // The newest stays: whoever starts again with this instance id goes on from it, as everybody expects. In ascending order, so that no hole is left.
-      for (const sequence of sequences.sort((a, b) => a - b))
-        if (sequence < newest && sequence <= (read.get(instanceId) ?? 0))
-          await this.repository.store.delete(announcementName(instanceId, sequence));
+      const until = Math.min(read.get(instanceId) ?? 0, covered.get(instanceId) ?? 0);
+      for (const sequence of sequences)
+        if (sequence < newest && sequence <= until) await this.repository.store.delete(announcementName(instanceId, sequence));
     }
   }
 

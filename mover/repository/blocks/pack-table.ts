@@ -70,6 +70,11 @@ export class PackTable {
     for (const [id, number] of this.numbers) this.flags[number] = this.flagsOf(id);
   }
 
+  /** Ids of condemned packs, known to the table or not. */
+  condemnedIds(): string[] {
+    return [...this.condemned];
+  }
+
   isCondemned(id: string): boolean {
     return this.condemned.has(id);
   }

@@ -1,5 +1,5 @@
 /** The plans of a repository's collections, read and replaced; see docs/formats/concurrency.md. */
-import { hasCode } from '../../../common/errors/tidemark-error';
+import { isTidemarkError, type TidemarkError } from '../../../common/errors/tidemark-error';
 import {
   decodePlan,
   encodePlan,
@@ -19,28 +19,27 @@ export type StoredPlan = StoredDocument<CollectionPlan>;
 export async function* readPlans(
   store: Store,
   keys: RepositoryKeys | undefined,
-  damaged: (error: unknown) => void,
+  damaged: (error: TidemarkError) => void,
 ): AsyncGenerator<CollectionPlan> {
   for await (const { content } of readStoredPlans(store, keys, damaged)) yield content;
 }
 
 /**
- * As `readPlans`, with each plan's bytes. One that is deleted meanwhile is left out. Without `damaged` it throws OBJECT_DAMAGED, REPOSITORY_FORMAT_UNKNOWN
- * for a plan that cannot be read.
+ * As `readPlans`, with each plan's bytes. One that is deleted meanwhile is left out. Of one that cannot be read (OBJECT_DAMAGED, REPOSITORY_FORMAT_UNKNOWN) `damaged`
+ * is told with its number.
  */
 export async function* readStoredPlans(
   store: Store,
-  keys?: RepositoryKeys,
-  damaged: (error: unknown) => void = (error) => {
-    throw error;
-  },
+  keys: RepositoryKeys | undefined,
+  damaged: (error: TidemarkError, number: number) => void,
 ): AsyncGenerator<StoredPlan> {
   const names: string[] = [];
   for await (const name of store.list(PLAN_PREFIX)) if (planNumberOf(name) !== undefined) names.push(name);
   for (const name of names.sort()) {
+    const number = planNumberOf(name) ?? 0;
     const found = await readDocument(store, keys, name, MAX_PLAN_BYTES, decodePlan).catch((error: unknown) => {
-      if (!hasCode(error, 'OBJECT_DAMAGED') && !hasCode(error, 'REPOSITORY_FORMAT_UNKNOWN')) throw error;
-      damaged(error);
+      if (!isTidemarkError(error) || !['OBJECT_DAMAGED', 'REPOSITORY_FORMAT_UNKNOWN'].includes(error.code)) throw error;
+      damaged(error, number);
       return undefined;
     });
     if (found) yield found;
@@ -51,6 +50,12 @@ export async function* readStoredPlans(
 export function putPlan(store: Store, plan: CollectionPlan, keys?: RepositoryKeys): Promise<boolean> {
   const name = planName(plan.number);
   return store.putNew(name, encodePlan(plan, keys?.document(name)));
+}
+
+/** Writes a plan in the place of one that cannot be read. */
+export async function overwritePlan(store: Store, plan: CollectionPlan, keys?: RepositoryKeys): Promise<void> {
+  const name = planName(plan.number);
+  await store.put(name, encodePlan(plan, keys?.document(name)));
 }
 
 /** Replaces a plan; undefined when somebody else has replaced it. */

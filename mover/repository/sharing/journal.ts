@@ -60,6 +60,11 @@ export class Journal {
     this.packs.push(id);
   }
 
+  /** A manifest that could not be told of yet was deleted by a collection: telling of it now would have it missed. */
+  untell(manifest: string): void {
+    this.manifests = this.manifests.filter((name) => name !== manifest);
+  }
+
   /** True while packs that were noted are not announced. */
   get hasUntold(): boolean {
     return this.packs.length > 0;

@@ -29,6 +29,8 @@ const schema = z.object({
   revision: z.number().default(0),
   /** Of the maintenance lease: number of the newest collection. */
   newestCollection: z.number().default(0),
+  /** Of the maintenance lease: number of the roster of points that counts; 0 when none does. Versions that know no rosters leave it out, whatever was there. */
+  roster: z.number().default(0),
 });
 
 /** What a lease says. */
@@ -56,6 +58,7 @@ export function ownLease(instanceId: string, nonce: string, leaseDurationMs: num
     epoch: 0,
     revision: 0,
     newestCollection: 0,
+    roster: 0,
   };
 }
 

@@ -5,8 +5,11 @@
 import { randomUUID } from 'node:crypto';
 import type { Logger } from '../../../common/log/logger';
 import { RepositoryErrors } from '../../errors/mover-errors';
+import { PLAN_PREFIX, planNumberOf } from '../../format/collection-plan';
+import { ROSTER_PREFIX, rosterNumberOf } from '../../format/roster';
 import type { Store } from '../../stores/store';
 import { SerialQueue } from '../serial-queue';
+import { WRITER_PREFIX } from './writer-lease';
 import { encodeLease, isGone, ownLease, parseLease, readLease, watchLease, type LeaseContent, type LeaseWatch } from './lease-object';
 
 const maintenanceName = 'maintenance';
@@ -15,12 +18,35 @@ const maintenanceName = 'maintenance';
 export interface MaintenanceState {
   readonly newestCollection: number;
   readonly revision: number;
+  /** Number of the roster of points that counts; 0 when none does. */
+  readonly roster: number;
 }
 
 /** Undefined while nobody ever maintained the repository. */
 export async function readMaintenance(store: Store): Promise<MaintenanceState | undefined> {
   const text = await readLease(store, maintenanceName);
   return text === undefined ? undefined : parseLease(text);
+}
+
+/** As `readMaintenance`; of an object that is lost or torn, what the rest of the repository tells of what it said. */
+export async function maintenanceState(store: Store): Promise<MaintenanceState> {
+  return (await readMaintenance(store)) ?? (await recoveredState(store));
+}
+
+/**
+ * No collection may get a number that a writer has acknowledged already, or it would count as obeyed by who never heard of it; and no revision may come
+ * again that a writer has seen, or it would not look. Clocks are ahead of revisions, which are raised a few times a day.
+ */
+async function recoveredState(store: Store): Promise<MaintenanceState> {
+  let newestCollection = 0;
+  let roster = 0;
+  for await (const name of store.list(PLAN_PREFIX)) newestCollection = Math.max(newestCollection, planNumberOf(name) ?? 0);
+  for await (const name of store.list(WRITER_PREFIX)) {
+    const text = await readLease(store, name);
+    newestCollection = Math.max(newestCollection, (text === undefined ? undefined : parseLease(text))?.acknowledged ?? 0);
+  }
+  for await (const name of store.list(ROSTER_PREFIX)) roster = Math.max(roster, rosterNumberOf(name) ?? 0);
+  return { newestCollection, roster, revision: Date.now() };
 }
 
 export interface MaintenanceOptions {
@@ -48,7 +74,7 @@ export class MaintenanceLease {
     for (;;) {
       const text = await readLease(store, maintenanceName);
       if (text === undefined) {
-        const content = { ...fresh, epoch: 1 };
+        const content = { ...fresh, ...(await recoveredState(store)), epoch: 1 };
         if (await store.putNew(maintenanceName, encodeLease(content))) return new MaintenanceLease(store, content, logger).keep();
         continue;
       }
@@ -56,8 +82,8 @@ export class MaintenanceLease {
       watchLease(options.watch, text);
       if (!isGone(holder, options.watch))
         throw RepositoryErrors.MAINTENANCE_BUSY({ holder: holder?.hostName ?? '' }, { retryDelayMs: options.leaseDurationMs });
-      const { epoch = 0, revision = 0, newestCollection = 0 } = holder ?? {};
-      const content = { ...fresh, epoch: epoch + 1, revision, newestCollection };
+      const { newestCollection, revision, roster } = holder ?? (await recoveredState(store));
+      const content = { ...fresh, epoch: (holder?.epoch ?? 0) + 1, revision, newestCollection, roster };
       if (await store.swap(maintenanceName, Buffer.from(text), encodeLease(content)))
         return new MaintenanceLease(store, content, logger).keep();
     }
@@ -72,6 +98,11 @@ export class MaintenanceLease {
     return this.content.newestCollection;
   }
 
+  /** Number of the roster that counts; 0 when none does. */
+  get roster(): number {
+    return this.content.roster;
+  }
+
   /** Throws MAINTENANCE_LOST when the lease ran out or somebody else has it. Call it before each step that cannot be taken back. */
   async assertHeld(): Promise<void> {
     await this.write({});
@@ -80,6 +111,16 @@ export class MaintenanceLease {
   /** Tells writers that plans changed, and which is the newest. Throws MAINTENANCE_LOST. */
   async announce(newestCollection = this.content.newestCollection): Promise<void> {
     await this.write({ newestCollection, revision: this.content.revision + 1 });
+  }
+
+  /** Says which roster counts from now on. Throws MAINTENANCE_LOST. */
+  async nameRoster(roster: number): Promise<void> {
+    await this.write({ roster });
+  }
+
+  /** As `assertHeld` by this mover's clock alone, for steps that are too many for a request each. */
+  assertInTime(): void {
+    if (this.lost || !this.isInTime()) throw RepositoryErrors.MAINTENANCE_LOST({});
   }
 
   async release(): Promise<void> {
@@ -102,12 +143,15 @@ export class MaintenanceLease {
     return this;
   }
 
+  private isInTime(): boolean {
+    return performance.now() - this.renewedAt < this.content.leaseDurationMs;
+  }
+
   private write(change: Partial<LeaseContent>): Promise<void> {
     return this.steps.run(async () => {
       const startedAt = performance.now();
-      const inTime = startedAt - this.renewedAt < this.content.leaseDurationMs;
       const next = { ...this.content, ...change, renewedAt: new Date().toISOString() };
-      if (this.lost || !inTime || !(await this.store.swap(maintenanceName, encodeLease(this.content), encodeLease(next)))) {
+      if (this.lost || !this.isInTime() || !(await this.store.swap(maintenanceName, encodeLease(this.content), encodeLease(next)))) {
         this.lost = true;
         throw RepositoryErrors.MAINTENANCE_LOST({});
       }
