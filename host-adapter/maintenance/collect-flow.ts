@@ -9,7 +9,7 @@ import type { TaskContext } from '../jobs/task-context';
 import type { Repositories } from '../repositories/repositories';
 import { followMoverOperation } from './mover-operation';
 
-type NumberField = Exclude<keyof CollectResult__Output, 'deletedAfter' | 'cancelled' | 'failure' | 'waitingCollections'>;
+type NumberField = Exclude<keyof CollectResult__Output, 'deletedAfter' | 'cancelled' | 'failure' | 'waitingCollections' | 'repaired'>;
 
 const steps: Readonly<Record<string, string>> = {
   COLLECT_STEP_DELETING: 'deleting',
@@ -76,6 +76,13 @@ export class CollectFlow implements TaskFlow {
         waitingCollections: result.waitingCollections,
       },
     };
+    if (result.repaired.length > 0)
+      context.note({
+        code: 'maintenance-repaired',
+        severity: 'warning',
+        message: `damaged or missing in the repository, made anew: ${result.repaired.join(', ')}`,
+        diskId: '',
+      });
     return { state: result.cancelled ? 'cancelled' : 'success' };
   }
 }
