@@ -41,6 +41,8 @@ export const serverConfigSchema = z.strictObject({
     .prefault({}),
   /** A certificate of your own for the console (PEM, leaf first) instead of one of our CA; read at the start. */
   console: z.strictObject({ certificateFile: z.string().min(1), privateKeyFile: z.string().min(1) }).optional(),
+  /** A plug-in or mover that gave no sign of life for so long counts as gone. They give one at a third of it. */
+  leaseMs: z.int().min(1000).max(300_000).default(15_000),
   logLevel: z.enum(['error', 'warn', 'info', 'debug']).default('info'),
   logFile: z.string().min(1).optional(),
 });

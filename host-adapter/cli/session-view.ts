@@ -62,10 +62,22 @@ export function describeSession(session: SessionDetail): string {
     if (task.collection?.result) lines.push(...collectionLines(task.collection.result));
     for (const note of task.notes) lines.push(`  ${note.severity}: ${note.message} [${note.code}]`);
     for (const left of task.leftForJanitor) lines.push(`  left for the janitor: ${left}`);
-    for (const finding of task.findings) lines.push(`  damaged: ${finding.message} [${finding.code}] in ${finding.objectName}`);
+    if (task.findings.length > 0) lines.push('', formatTable(task.findings, findingColumns));
   }
   return lines.join('\n');
 }
+
+/** What is damaged, and whose it is. */
+const findingColumns: readonly Column<Task['findings'][number]>[] = [
+  { title: 'damaged', value: ({ code }) => code },
+  { title: 'VM', value: ({ vmName, vmId }) => vmName ?? vmId ?? undefined },
+  { title: 'disk', value: ({ diskName, diskId }) => diskName ?? (diskId || undefined) },
+  { title: 'point', value: ({ pointId }) => pointId || undefined },
+  { title: 'from', value: ({ pointInTime }) => (pointInTime === null ? undefined : formatTime(pointInTime)) },
+  { title: 'offset', align: 'right', value: ({ offsetBytes }) => offsetBytes ?? undefined },
+  { title: 'in', value: ({ objectName }) => objectName },
+  { title: 'what', value: ({ message }) => message },
+];
 
 function collectionLines(result: NonNullable<NonNullable<Task['collection']>['result']>): string[] {
   const packs = (count: number, bytes: number) => `${count} packs, ${formatBytes(bytes)}`;

@@ -20,7 +20,7 @@ const minuteMs = 60_000;
 
 /** Who belongs to the installation: users, certificates, plug-ins and movers that registered, and connections to them. */
 export function registerIdentity(once: Once, foundation: Foundation): void {
-  const { logger, now, db, settings, authority, consoleCertificate } = foundation;
+  const { config, logger, now, db, settings, authority, consoleCertificate } = foundation;
   once(tokens.identities, () => new IdentityStore(db));
   once(tokens.processes, () => new ProcessStore(db));
   once(tokens.events, () => new EventStore(db));
@@ -34,8 +34,8 @@ export function registerIdentity(once: Once, foundation: Foundation): void {
     tokens.rotation,
     (get) => new Rotation(authority, get(tokens.identities), get(tokens.certificates), get(tokens.events), logger, now),
   );
-  once(tokens.plugins, (get) => new PluginRegistry(get(tokens.identities), get(tokens.processes), get(tokens.events), now));
-  once(tokens.movers, (get) => new MoverRegistry(get(tokens.identities), get(tokens.processes), now));
+  once(tokens.plugins, (get) => new PluginRegistry(get(tokens.identities), get(tokens.processes), get(tokens.events), now, config.leaseMs));
+  once(tokens.movers, (get) => new MoverRegistry(get(tokens.identities), get(tokens.processes), now, config.leaseMs));
   once(tokens.pluginConnections, (get) => new PluginConnections(get(tokens.plugins), authority.own));
   once(tokens.moverConnections, (get) => new MoverConnections(get(tokens.movers), authority.own));
   once(

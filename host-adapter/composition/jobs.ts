@@ -53,7 +53,7 @@ export function registerJobs(once: Once, foundation: Foundation): void {
         logger,
       ),
       restore: new RestoreFlow(get(tokens.pluginConnections), repositories, paths, follower, slots, logger),
-      verify: new VerifyFlow(repositories),
+      verify: new VerifyFlow(repositories, get(tokens.points)),
       collect: new CollectFlow(repositories),
       worker: new WorkerFlow(get(tokens.pluginConnections), follower, logger),
     };

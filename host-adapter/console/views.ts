@@ -27,6 +27,8 @@ import type { RepositoryView } from '../repositories/repositories';
 import type * as S from './schemas';
 
 const iso = (time: WireTimestamp | null | undefined): string | null => timestampFromWire(time)?.toISOString() ?? null;
+/** Of two ISO times. */
+const latest = (a: string | null, b: string | null): string | null => ((a ?? '') > (b ?? '') ? a : b);
 const orNull = (text: string): string | null => (text === '' ? null : text);
 
 function processView(known: RegisteredPlugin | RegisteredMover) {
@@ -168,7 +170,7 @@ export function repositoryView({ row, known, unavailable }: RepositoryView, care
     removedPointCount: Number(known?.removedPointCount ?? 0),
     quarantinedBlockCount: Number(known?.quarantinedBlockCount ?? 0),
     verifiedSince: iso(known?.verifiedSince),
-    lastCollectedAt: iso(known?.lastCollectedAt),
+    lastCollectedAt: latest(iso(known?.lastCollectedAt), care?.collect.doneAt ?? null),
     care: care ?? null,
   };
 }
@@ -240,7 +242,13 @@ export function taskView(task: TaskRecord): z.infer<typeof S.Task> {
     createdId: task.createdId,
     leftForJanitor: task.leftForJanitor,
     collection: task.collection ?? null,
-    findings: task.findings,
+    findings: task.findings.map(({ pointInTime = '', vmId = '', vmName = '', diskName = '', ...finding }) => ({
+      ...finding,
+      pointInTime: orNull(pointInTime),
+      vmId: orNull(vmId),
+      vmName: orNull(vmName),
+      diskName: orNull(diskName),
+    })),
     startedAt: task.startedAt,
     endedAt: task.endedAt,
     sequence: task.sequence,

@@ -140,7 +140,7 @@ describe('a repository behind gateways', () => {
     expect(operation?.dataPaths[0]?.endpoints).not.toEqual(operation?.backup?.dataPath?.endpoints);
     release();
     const ended = await end(id);
-    expect(ended).toMatchObject({ state: 'success', tasks: [{ attempt: 1, path: { moverId: other.id, before: [moverName] } }] });
+    expect(ended).toMatchObject({ state: 'warning', tasks: [{ attempt: 1, path: { moverId: other.id, before: [moverName] } }] });
     const [note] = ended.tasks[0].notes.filter((one: { code: string }) => one.code === 'mover-replaced');
     expect(note).toMatchObject({
       severity: 'warning',
@@ -162,7 +162,7 @@ describe('a repository behind gateways', () => {
     else east = await revive(east);
     await until(async () => (await taskOf(id)).path.before.length === 1, failoverMs);
     release();
-    expect(await end(id)).toMatchObject({ state: 'success', tasks: [{ attempt: 1, waitingReason: null }] });
+    expect(await end(id)).toMatchObject({ state: 'warning', tasks: [{ attempt: 1, waitingReason: null }] });
     if (moverName === 'east') east = await revive(east);
     else west = await revive(west);
     await until(async () =>
@@ -181,7 +181,7 @@ describe('a repository behind gateways', () => {
   it.each(['INDEX_PAGE_DAMAGED', 'BLOCK_MISSING'])('reads everything again when the base has %s', async (code) => {
     plugin.failures.push(moverError(code, 'DATA_LOSS'));
     const ended = await end(await run());
-    expect(ended).toMatchObject({ state: 'success', tasks: [{ attempt: 2, notes: [{ code: 'base-damaged', severity: 'warning' }] }] });
+    expect(ended).toMatchObject({ state: 'warning', tasks: [{ attempt: 2, notes: [{ code: 'base-damaged', severity: 'warning' }] }] });
     expect(ended.tasks[0].notes[0].message).toContain(code);
     expect([...plugin.operations.values()].map((operation) => operation.backup?.forceFull)).toEqual([false, true]);
   });

@@ -317,8 +317,8 @@ export const HostErrors = defineErrors({
     kind: 'failure',
     retry: 'after-operator',
     status: 'DATA_LOSS',
-    message: (m: { findings: number }) =>
-      `Verification found ${m.findings} damaged objects. The session lists them with the points they hurt; docs/operations says what to do.`,
+    message: (m: { findings: number; hurt: string }) =>
+      `Verification found ${m.findings} damaged objects${m.hurt === '' ? ', which hurt no restore point that is known' : `: ${m.hurt}`}. The session lists them all; docs/operations/verify.md says what to do.`,
   },
   STATE_TRANSITION_INVALID: {
     kind: 'bug',

@@ -54,6 +54,8 @@ export interface CollectOrder {
   readonly dryRun: boolean;
   /** Bytes read and written per second at most; 0: no limit. */
   readonly bytesPerSecond: number;
+  /** Of this run, instead of the repository's; absent: the repository's. */
+  readonly graceMs?: number | undefined;
 }
 
 /** What a session was asked to do; kept so that it can go on after a restart and be run again. */

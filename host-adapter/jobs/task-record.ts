@@ -101,6 +101,20 @@ export interface TaskCollection {
   } | null;
 }
 
+/** One damaged thing and whom it hurts; empty ids: nobody in particular. Names as the catalogue had them, empty when it did not; absent in records of older servers. */
+export interface TaskFinding {
+  readonly code: string;
+  readonly pointId: string;
+  readonly pointInTime?: string;
+  readonly vmId?: string;
+  readonly vmName?: string;
+  readonly diskId: string;
+  readonly diskName?: string;
+  readonly offsetBytes: number | null;
+  readonly objectName: string;
+  readonly message: string;
+}
+
 /** How far an attempt is; written before the step is taken, so that a server that starts again knows what may exist. */
 export type TaskStep =
   /** Nothing of this attempt exists anywhere. */
@@ -149,14 +163,7 @@ export interface TaskRecord {
   leftForJanitor: string[];
   /** Absent in records of older servers and of other kinds. */
   collection?: TaskCollection;
-  findings: {
-    code: string;
-    pointId: string;
-    diskId: string;
-    offsetBytes: number | null;
-    objectName: string;
-    message: string;
-  }[];
+  findings: TaskFinding[];
   startedAt: string | null;
   endedAt: string | null;
 }

@@ -68,8 +68,10 @@ export class TaskRunner {
     await context.save();
   }
 
-  async #end(context: TaskContext, state: FinalState, failure?: TidemarkError): Promise<void> {
+  /** A run that is well but for something that somebody should look at is told as such: whoever made the note, plug-in or server. */
+  async #end(context: TaskContext, found: FinalState, failure?: TidemarkError): Promise<void> {
     const { task } = context;
+    const state = found === 'success' && task.notes.some(({ severity }) => severity !== 'info') ? 'warning' : found;
     task.failure = failure ? storedFailure(failure) : null;
     task.step = 'ended';
     task.nextAttemptAt = null;

@@ -2,8 +2,10 @@ import { randomUUID } from 'node:crypto';
 import { failureError } from '../../common/rpc/failure-message';
 import { bytesFromWire, durationToWire } from '../../common/rpc/bytes';
 import type { VerifyResult__Output } from '../../proto/gen/tidemark/mover/v1/VerifyResult';
+import type { PointStore } from '../catalogue/point-store';
 import { HostErrors } from '../errors/host-errors';
 import { followMoverOperation } from '../maintenance/mover-operation';
+import { hurtText, namedFindings } from '../maintenance/named-findings';
 import type { Repositories } from '../repositories/repositories';
 import type { FlowEnd, TaskFlow } from './flow';
 import type { TaskContext } from './task-context';
@@ -15,6 +17,7 @@ const dayMs = 86_400_000;
 export class VerifyFlow implements TaskFlow {
   constructor(
     private readonly repositories: Repositories,
+    private readonly points: Pick<PointStore, 'find'>,
     private readonly retryEveryMs = 1000,
   ) {}
 
@@ -46,7 +49,7 @@ export class VerifyFlow implements TaskFlow {
     context.touch();
   }
 
-  #judge(context: TaskContext, result: VerifyResult__Output): FlowEnd {
+  async #judge(context: TaskContext, result: VerifyResult__Output): Promise<FlowEnd> {
     const { task } = context;
     if (result.failure) throw failureError(result.failure);
     if (result.cancelled) {
@@ -54,14 +57,11 @@ export class VerifyFlow implements TaskFlow {
       throw HostErrors.OPERATION_STOPPED({ operationId: task.id });
     }
     this.#read(context, bytesFromWire(result.checkedBytes, 'checkedBytes'));
-    task.findings = result.findings.slice(0, 1000).map((finding) => ({
-      code: finding.code,
-      pointId: finding.pointId,
-      diskId: finding.diskId,
-      offsetBytes: finding.offsetBytes === undefined ? null : bytesFromWire(finding.offsetBytes, 'offsetBytes'),
-      objectName: finding.objectName,
-      message: finding.message,
-    }));
+    const found = result.findings.slice(0, 1000).map(({ code, pointId, diskId, offsetBytes, objectName, message }) => {
+      const offset = offsetBytes === undefined ? null : bytesFromWire(offsetBytes, 'offsetBytes');
+      return { code, pointId, diskId, offsetBytes: offset, objectName, message };
+    });
+    task.findings = await namedFindings(found, this.points);
     const [quarantined, healed, skipped] = [result.quarantinedBlocks, result.healedBlocks, result.skippedPacks].map(Number);
     if (skipped)
       context.note({ code: 'verify-skipped', severity: 'info', diskId: '', message: `${skipped} packs were verified within the period` });
@@ -80,6 +80,7 @@ export class VerifyFlow implements TaskFlow {
         message: `${healed} blocks of the quarantine have a good copy now`,
       });
     const findings = Number(result.findingCount);
-    return findings === 0 ? { state: 'success' } : { state: 'failed', failure: HostErrors.VERIFY_FOUND_DAMAGE({ findings }) };
+    if (findings === 0) return { state: 'success' };
+    return { state: 'failed', failure: HostErrors.VERIFY_FOUND_DAMAGE({ findings, hurt: hurtText(task.findings) }) };
   }
 }

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { failureError } from '../../common/rpc/failure-message';
-import { bytesFromWire, timestampFromWire } from '../../common/rpc/bytes';
+import { bytesFromWire, durationToWire, timestampFromWire } from '../../common/rpc/bytes';
 import type { CollectProgress__Output } from '../../proto/gen/tidemark/mover/v1/CollectProgress';
 import type { CollectResult__Output } from '../../proto/gen/tidemark/mover/v1/CollectResult';
 import { HostErrors } from '../errors/host-errors';
@@ -27,13 +27,14 @@ export class CollectFlow implements TaskFlow {
 
   attempt(context: TaskContext): Promise<FlowEnd> {
     const { order, repositoryId } = context.session;
-    const { dryRun, bytesPerSecond } = order.kind === 'collect' ? order : { dryRun: false, bytesPerSecond: 0 };
+    const { dryRun, bytesPerSecond, graceMs } = order.kind === 'collect' ? order : { dryRun: false, bytesPerSecond: 0 };
     return followMoverOperation(
       context,
       this.repositories,
       {
         start: async (mover) => {
-          const request = { requestId: randomUUID(), repositoryId, dryRun, bytesPerSecond };
+          const grace = graceMs === undefined ? {} : { grace: durationToWire(graceMs) };
+          const request = { requestId: randomUUID(), repositoryId, dryRun, bytesPerSecond, ...grace };
           return (await mover.maintenance.call('StartCollect', request, { deadlineMs: 10_000, attempts: 3 })).operationId;
         },
         watch: (mover, operationId, settings) => mover.maintenance.stream('WatchCollect', { operationId }, settings),

@@ -2,6 +2,7 @@
 import { Secret } from '../../common/log/redact';
 import { openEnvelope } from '../configuration/envelope';
 import { decodeSnapshot } from '../configuration/snapshot';
+import { loginWithCli, runCliIn } from '../testing/cli-user';
 import { until } from '../testing/fake-process';
 import type { FakeMover } from '../testing/fake-mover';
 import { TestInstallation } from '../testing/test-installation';
@@ -82,9 +83,24 @@ describe('maintenance', () => {
       state: 'success',
       tasks: [{ collection: { step: 'done', result: { deletedPacks: 2, deletedBytes: 4096, neededBytes: 8000, deletedAfter: null } } }],
     });
-    expect(mover.maintenance.collections.at(-1)).toMatchObject({ dryRun: false, bytesPerSecond: '1000' });
-    await until(async () => (await show()).care['collect']?.doneAt ?? undefined);
+    expect(mover.maintenance.collections.at(-1)).toMatchObject({ dryRun: false, bytesPerSecond: '1000', grace: null });
+    const doneAt = await until(async () => (await show()).care['collect']?.doneAt ?? undefined);
+    // The mover knows of none that condemned something.
+    expect((await show())['lastCollectedAt']).toBe(doneAt);
     expect((await at.api('POST', '/repositories/main/collect/undo')).body).toEqual({ restoredPacks: 3, restoredBytes: 300 });
+  });
+
+  it('collects with a grace time of its own', async () => {
+    await loginWithCli(at);
+    const collect = (...how: string[]) => runCliIn(at.folder, ['repository', 'collect', 'main', ...how]);
+    expect(await collect('--grace', '10m')).toMatchObject({ code: 0 });
+    expect(mover.maintenance.collections.at(-1)).toMatchObject({ dryRun: false, grace: { seconds: '600' } });
+    expect(await at.api('POST', '/repositories/main/collect', { graceMs: 59_999 })).toMatchObject({
+      status: 400,
+      body: { code: 'ARGUMENT_INVALID', field: 'graceMs', message: expect.stringContaining('less than a minute') as string },
+    });
+    expect(await collect('--grace', 'soon')).toMatchObject({ code: 2, err: expect.stringContaining('--grace') as string });
+    expect(await collect('--grace', '10m', '--undo')).toMatchObject({ code: 2, err: expect.stringContaining('--undo') as string });
   });
 
   it('waits while another mover maintains, runs once at a time, and can be stopped', async () => {
@@ -105,15 +121,32 @@ describe('maintenance', () => {
   });
 
   it('verifies with a rate and a period, and says everywhere that damage was found', async () => {
-    mover.verifyFindings = [{ code: 'BLOCK_CORRUPT', message: 'a block is damaged' }];
+    const [{ diskId = '', name: diskName = '' } = {}] = mover.points.find(({ point }) => point.pointId === pointId)?.point.disks ?? [];
+    const hurt = { pointId, diskId, offsetBytes: 1_048_576, objectName: 'packs/x' };
+    mover.verifyFindings = [{ code: 'BLOCK_CORRUPT', message: 'a block is damaged', ...hurt }];
     const { id } = (await at.api('POST', '/repositories/main/verify', { bytesPerSecond: 50_000_000, periodDays: 30 })).body as {
       id: string;
     };
-    expect(await at.ended(id)).toMatchObject({ state: 'failed', tasks: [{ failure: { code: 'VERIFY_FOUND_DAMAGE' } }] });
+    const { vmId, vmName, pointInTime } = (await at.api('GET', `/points/${pointId}`)).body as Record<string, string>;
+    expect([vmName, diskName]).not.toContain('');
+    const told = `Verification found 1 damaged objects: VM ${vmName} (disk ${diskName}; 1 point).`;
+    const ended = await at.ended(id);
+    expect(ended).toMatchObject({
+      state: 'failed',
+      tasks: [
+        {
+          failure: { code: 'VERIFY_FOUND_DAMAGE', message: expect.stringContaining(told) as string },
+          findings: [{ ...hurt, vmId, vmName, diskName, pointInTime }],
+        },
+      ],
+    });
+    await loginWithCli(at);
+    const shown = (await runCliIn(at.folder, ['session', 'show', id])).out;
+    expect(shown).toMatch(new RegExp(`BLOCK_CORRUPT +${vmName} +${diskName} +${pointId} .* 1048576 +packs/x +a block is damaged`));
     mover.verifyFindings = [];
     await until(async () => (await show()).care['verify']?.failure ?? undefined);
     expect((await show()).care['verify']?.doneAt).not.toBeNull();
-    expect(await events('VERIFICATION_FAILED')).toHaveLength(1);
+    expect(await events('VERIFICATION_FAILED')).toMatchObject([{ message: expect.stringContaining(told) as string }]);
     expect((await doctor()).find(({ check }) => check === 'repository main: verification')).toMatchObject({ passed: false });
     const again = (await at.api('POST', '/repositories/main/verify')).body as { id: string };
     expect(await at.ended(again.id)).toMatchObject({ state: 'success' });

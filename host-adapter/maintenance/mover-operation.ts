@@ -14,7 +14,7 @@ export interface MoverOperation<Event> {
   watch(mover: MoverClient, operationId: string, settings: { idleTimeoutMs: number; signal: AbortSignal }): AsyncIterable<Event>;
   cancel(mover: MoverClient, operationId: string): Promise<unknown>;
   /** Looks at one event; an answer is the end. May throw what failed. */
-  take(event: Event): FlowEnd | undefined;
+  take(event: Event): FlowEnd | undefined | Promise<FlowEnd | undefined>;
 }
 
 /** Why it waits; undefined for errors that waiting does not help. */
@@ -51,7 +51,7 @@ export async function followMoverOperation<Event>(
     if (context.cancel.aborted) cancel();
     try {
       for await (const event of operation.watch(mover, operationId, { idleTimeoutMs: 30_000, signal: context.shutdown })) {
-        const end = operation.take(event);
+        const end = await operation.take(event);
         if (!end) continue;
         task.step = 'waiting';
         task.operationId = null;

@@ -17,13 +17,11 @@ import { defaultTokenLifetimeMs } from '../identity/enrolment';
 import type { Application, EnrolledRole, Enrolment } from '../identity/enrolment';
 import type { Refusals } from '../identity/refusals';
 import type { Rotation } from '../identity/rotation';
-import { leaseDurationMs } from './leases';
 import type { MoverRegistry } from './mover-registry';
 import type { PluginRegistry } from './plugin-registry';
 import { createProbePaths } from './probe-paths';
 
 const definition = (file: string, name: string) => loadService(`tidemark/host/v1/${file}.proto`, `tidemark.host.v1.${name}`).service;
-const lease = durationToWire(leaseDurationMs);
 const maxTokenLifetimeMs = 24 * 3_600_000;
 const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
@@ -95,7 +93,7 @@ export function serveRegistry(
         roles: ['plugin'],
         unary: async (request, context) => {
           const { leaseId, enabled, acknowledged } = await plugins.register(idOf(context), request);
-          return { leaseId, leaseDuration: lease, enabled, acknowledgedEventSequence: acknowledged };
+          return { leaseId, leaseDuration: durationToWire(plugins.leaseMs), enabled, acknowledgedEventSequence: acknowledged };
         },
       },
       Heartbeat: {
@@ -104,7 +102,7 @@ export function serveRegistry(
           const id = idOf(context);
           const { enabled } = await plugins.heartbeat(id, request.leaseId);
           const workers = await workerOrders(enrolment, rotation, id, request.workers);
-          return { leaseDuration: lease, enabled, trust: (await rotation.report(id, request.trust)) ?? null, workers };
+          return { leaseDuration: durationToWire(plugins.leaseMs), enabled, trust: (await rotation.report(id, request.trust)) ?? null, workers };
         },
       },
       StreamEvents: {
@@ -169,7 +167,7 @@ export function serveRegistry(
         roles: ['mover'],
         unary: async (request, context) => ({
           leaseId: (await movers.register(idOf(context), request)).leaseId,
-          leaseDuration: lease,
+          leaseDuration: durationToWire(movers.leaseMs),
           ticketPublicKeysPem: authority.ticketPublicKeysPem,
         }),
       },
@@ -179,7 +177,7 @@ export function serveRegistry(
           const id = idOf(context);
           await movers.heartbeat(id, request.leaseId);
           const trust = (await rotation.report(id, request.trust)) ?? null;
-          return { leaseDuration: lease, ticketPublicKeysPem: authority.ticketPublicKeysPem, trust };
+          return { leaseDuration: durationToWire(movers.leaseMs), ticketPublicKeysPem: authority.ticketPublicKeysPem, trust };
         },
       },
     },

@@ -1,9 +1,6 @@
 import type { ProcessInfo__Output } from '../../proto/gen/tidemark/common/v1/ProcessInfo';
 import { CommonErrors } from '../../common/errors/common-errors';
 
-/** Plug-ins and movers renew at a third of this. */
-export const leaseDurationMs = 15_000;
-
 /** What the catalogue keeps of a process that registered. */
 export interface StoredProcess {
   readonly bootId: string;
@@ -21,6 +18,11 @@ export function checkProcess(info: ProcessInfo__Output | null, contract: string)
   }
   const { instanceId, bootId, version, protocols, capabilities, hostName } = info;
   return { instanceId, bootId, version, protocols, capabilities, hostName };
+}
+
+/** As the catalogue keeps it, from now on. */
+export function leaseFrom(now: Date, leaseMs: number): { leaseExpiresAt: string; lastSeenAt: string } {
+  return { leaseExpiresAt: new Date(now.getTime() + leaseMs).toISOString(), lastSeenAt: now.toISOString() };
 }
 
 export function leaseHolds(row: { readonly leaseExpiresAt: string }, now: Date): boolean {

@@ -5,7 +5,7 @@ import type { RegisterMoverRequest__Output } from '../../proto/gen/tidemark/host
 import type { IdentityRow, IdentityStore } from '../catalogue/identity-store';
 import type { MoverRow, ProcessStore } from '../catalogue/process-store';
 import { HostErrors } from '../errors/host-errors';
-import { checkProcess, leaseDurationMs, leaseHolds } from './leases';
+import { checkProcess, leaseFrom, leaseHolds } from './leases';
 import type { StoredProcess } from './leases';
 
 export interface RegisteredMover {
@@ -30,6 +30,7 @@ export class MoverRegistry {
     private readonly identities: IdentityStore,
     private readonly processes: ProcessStore,
     private readonly now: () => Date,
+    readonly leaseMs: number,
   ) {}
 
   /** Throws CAPABILITY_MISSING, IDENTITY_REVOKED, ARGUMENT_INVALID. */
@@ -122,7 +123,6 @@ export class MoverRegistry {
   }
 
   #lease(): { leaseExpiresAt: string; lastSeenAt: string } {
-    const now = this.now();
-    return { leaseExpiresAt: new Date(now.getTime() + leaseDurationMs).toISOString(), lastSeenAt: now.toISOString() };
+    return leaseFrom(this.now(), this.leaseMs);
   }
 }

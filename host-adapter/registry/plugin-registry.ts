@@ -12,7 +12,7 @@ import type { EventStore, NewEvent } from '../catalogue/event-store';
 import type { IdentityRow, IdentityStore } from '../catalogue/identity-store';
 import type { PluginRow, ProcessStore } from '../catalogue/process-store';
 import { HostErrors } from '../errors/host-errors';
-import { checkProcess, leaseDurationMs, leaseHolds } from './leases';
+import { checkProcess, leaseFrom, leaseHolds } from './leases';
 import type { StoredProcess } from './leases';
 
 /** A plug-in as the registry knows it. */
@@ -32,6 +32,7 @@ export class PluginRegistry {
     private readonly processes: ProcessStore,
     private readonly events: EventStore,
     private readonly now: () => Date,
+    readonly leaseMs: number,
   ) {}
 
   /** Throws CAPABILITY_MISSING, PLUGIN_INSTANCE_TAKEN, IDENTITY_REVOKED, ARGUMENT_INVALID. */
@@ -146,8 +147,7 @@ export class PluginRegistry {
   }
 
   #lease(): { leaseExpiresAt: string; lastSeenAt: string } {
-    const now = this.now();
-    return { leaseExpiresAt: new Date(now.getTime() + leaseDurationMs).toISOString(), lastSeenAt: now.toISOString() };
+    return leaseFrom(this.now(), this.leaseMs);
   }
 
   #changed(id: string): void {

@@ -7,6 +7,7 @@ import type { MoverRegistryServiceDefinition } from '../../proto/gen/tidemark/ho
 import type { Point } from '../../proto/gen/tidemark/mover/v1/Point';
 import type { RepositoryServiceDefinition } from '../../proto/gen/tidemark/mover/v1/RepositoryService';
 import type { SessionServiceDefinition } from '../../proto/gen/tidemark/mover/v1/SessionService';
+import type { VerifyFinding } from '../../proto/gen/tidemark/mover/v1/VerifyFinding';
 import { loadService } from '../../proto/loader';
 import { FakeMaintenance } from './fake-maintenance';
 import { FakeRepository, moverError, type FakeSession } from './fake-repository';
@@ -23,7 +24,7 @@ export class FakeMover {
   /** Called at CommitSession, before anything happens and after the point exists; may reject. */
   onCommit: (when: 'before' | 'after') => Promise<void> = () => Promise.resolve();
   /** What the next verification finds. */
-  verifyFindings: { code: string; message: string }[] = [];
+  verifyFindings: VerifyFinding[] = [];
   readonly #server = new Server();
   #registration: { stop(): void } | undefined;
   #attached = false;

@@ -40,6 +40,8 @@ export class TestInstallation {
       dataFolder: this.folder,
       listen: { address: '127.0.0.1', ...this.#ports },
       addresses: ['127.0.0.1', 'localhost'],
+      // The fakes give a sign of life twice a second; tests wait for those that were stopped.
+      leaseMs: 4000,
     });
     this.#server = await composeServer(config, quiet);
     this.#lifecycle = new Lifecycle(this.#server.services, quiet);

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import type { z } from 'zod';
 import type * as S from '../../console/schemas';
+import { usage } from '../cli-failure';
 import type { CommandContext, CommandHost } from '../context';
 import { formatBytes, formatTime } from '../output';
 import { durationOf } from '../quantities';
@@ -50,17 +51,20 @@ export function repositoryMaintenanceCommands(repository: Command, host: Command
     .description('give back what no restore point and no session needs; watches to the end')
     .option('--dry-run', 'find out and tell, change nothing')
     .option('--undo', 'take back what was condemned and is not deleted yet')
+    .option('--grace <duration>', "of this run: how long what it condemns can be had back, e.g. 10m; else the repository's grace time")
     .option('--rate <bytes>', 'read and write at most so many bytes per second, e.g. 50M')
     .option('--no-watch', 'start it and return')
     .addHelpText('after', '\nExample:\n  tidemark repository collect main --dry-run\n  tidemark repository collect main --undo');
-  host.run<RunOptions & { dryRun?: boolean; undo?: boolean }>(collect, async (context, options, id = '') => {
+  host.run<RunOptions & { dryRun?: boolean; undo?: boolean; grace?: string }>(collect, async (context, options, id = '') => {
+    if (options.undo === true && options.grace !== undefined) throw usage('--grace goes with no --undo');
     if (options.undo === true) {
       const undone = await context.api.post<z.infer<typeof S.CollectUndone>>(`${at(id)}/collect/undo`);
       context.output.done(`${undone.restoredPacks} packs with ${formatBytes(undone.restoredBytes)} count again`, undone);
       return 0;
     }
     const rate = options.rate === undefined ? {} : { bytesPerSecond: bytesOf('--rate', options.rate) };
-    return run(context, `${at(id)}/collect`, { dryRun: options.dryRun === true, ...rate }, options);
+    const grace = options.grace === undefined ? {} : { graceMs: durationOf('--grace', options.grace) };
+    return run(context, `${at(id)}/collect`, { dryRun: options.dryRun === true, ...rate, ...grace }, options);
   });
 
   host.run(

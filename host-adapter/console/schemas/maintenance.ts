@@ -16,6 +16,12 @@ export const CollectRequest = z.object({
   dryRun: z.boolean().default(false),
   /** Bytes read and written per second at most; 0: no limit. */
   bytesPerSecond: rate.default(0),
+  /** How long what this run condemns can be had back, instead of the repository's grace time. Never less than two leases of a mover are kept. */
+  graceMs: z
+    .int()
+    .min(60_000, 'is less than a minute')
+    .max(3_660 * 86_400_000)
+    .optional(),
 });
 export const CollectUndone = z.object({ restoredPacks: z.int(), restoredBytes: bytes });
 /** Points that can be used, those that are listed as damaged, and those that were removed and are not imported. */

@@ -102,7 +102,7 @@ export const Repository = named(
     quarantinedBlockCount: z.int(),
     /** The oldest time at which some of it was verified; null while some never was. */
     verifiedSince: optionalTime,
-    /** By whichever server or mover. */
+    /** The last collection that ended well: any of this server, those of others as far as they found something to give back. */
     lastCollectedAt: optionalTime,
     /** What this server did for it: copies of its own configuration, collections, verifications of the whole. */
     care: z.object({ copy: Care, collect: Care, verify: Care }).nullable(),

@@ -81,12 +81,16 @@ export const Task = named(
     leftForJanitor: z.array(z.string()),
     /** Collections: how far, and what came of it; null of other kinds. */
     collection: TaskCollection.nullable(),
-    /** Verifications: what is damaged, at most 1000. */
+    /** Verifications: what is damaged, at most 1000. Names are as the catalogue has them; null: it does not know the point, or it is of none. */
     findings: z.array(
       z.object({
         code: z.string(),
         pointId: z.string(),
+        pointInTime: optionalTime,
+        vmId: z.string().nullable(),
+        vmName: z.string().nullable(),
         diskId: z.string(),
+        diskName: z.string().nullable(),
         offsetBytes: bytes.nullable(),
         objectName: z.string(),
         message: z.string(),
