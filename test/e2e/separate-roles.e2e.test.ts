@@ -2,6 +2,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { eventually } from '../harness/child';
+import { imageDifference } from '../harness/compare';
 import { engineClean } from '../harness/engine-state';
 import type { Installation } from '../harness/installation';
 import { Site } from '../harness/site';
@@ -30,6 +31,19 @@ async function startRoles(installation: Installation): Promise<void> {
 
 describe('roles on machines of their own', () => {
   let site: Site;
+  let lastSessionId: string;
+
+  /** Newest first. */
+  const pointIds = async () =>
+    (await site.installation.json<{ items: { id: string }[] }>('point', 'list', '--repository', 'main')).items.map(({ id }) => id);
+  const everybody = async () => {
+    const all = [];
+    for (const noun of ['plugin', 'mover', 'worker']) {
+      const { items } = await site.installation.json<{ items: { id: string; state: string }[] }>(noun, 'list');
+      all.push(...items.map(({ id, state }) => ({ noun, id, state })));
+    }
+    return all;
+  };
 
   beforeAll(async () => {
     site = await Site.start({ plan, installation: { allInOne: false, address: '127.0.0.2' }, roles: startRoles });
@@ -51,10 +65,52 @@ describe('roles on machines of their own', () => {
       const [task] = session.tasks;
       expect(task).toMatchObject({ state: 'success', disks: [expect.objectContaining({ mode })] });
       expect(await site.pointDifferences(task!)).toEqual([]);
+      lastSessionId = session.id;
       await site.dirty('small', 'small-a', 30, 2, 6);
     }
     await engineClean(site.lab);
   }, 120_000);
+
+  it('know a new server that is made from a copy of the configuration, and restore a VM with it', async () => {
+    const { installation } = site;
+    const [known = ''] = await pointIds();
+    const before = await everybody();
+    const keyFile = path.join(site.folder, 'configuration.key');
+    const { recoveryKey } = await installation.json<{ recoveryKey: string }>('config', 'key', 'show-once');
+    fs.writeFileSync(keyFile, `${recoveryKey}\n`, { mode: 0o600 });
+    await installation.cli('config', 'backup');
+    const endpointsFile = path.join(installation.dataDir, 'endpoints.json');
+    const endpoints = fs.readFileSync(endpointsFile);
+    // Plug-in, mover and worker run on, and are told nothing.
+    await installation.loseServer();
+    fs.rmSync(installation.dataDir, { recursive: true });
+    await installation.cli(
+      ...['config', 'restore', '--repository', site.repository, '--configuration-key-file', keyFile, '--data-dir', installation.dataDir],
+    );
+    // It listens where the old one did, as the same address and ports of a configuration make it.
+    fs.writeFileSync(endpointsFile, endpoints);
+    await installation.start();
+    await eventually('everybody', 60_000, async () => {
+      const now = await everybody();
+      return now.every(({ state }) => state === 'connected') || undefined;
+    });
+    expect(await everybody()).toEqual(before);
+    await eventually('the points', 60_000, async () => (await pointIds()).includes(known) || undefined);
+
+    const doctor = JSON.parse((await installation.tryCli('doctor', '--json')).stdout) as { checks: { check: string; passed: boolean }[] };
+    expect(doctor.checks.filter(({ passed }) => !passed)).toEqual([]);
+    const restored = await site.session('restore', 'vm', known, '--name', 'small-again', '--storage-domain', 'data-1', '--mac', 'new');
+    expect(restored.tasks[0]?.failure).toBeNull();
+    const [task] = (await site.run('small')).tasks;
+    expect(task).toMatchObject({ failure: null, disks: [expect.objectContaining({ mode: 'incremental' })] });
+    expect(await site.pointDifferences(task!)).toEqual([]);
+    const attachments = await site.lab.entities<{ vmId: string; diskId: string }>('attachments');
+    const copy = attachments.find(({ vmId }) => vmId === restored.tasks[0]?.createdId);
+    const file = path.join(site.folder, 'copy.raw');
+    await site.lab.control('POST', `/disks/${copy?.diskId}/dump`, { file });
+    expect(await imageDifference(site.captureOf(lastSessionId, task!.disks[0]!.diskId), file)).toBeUndefined();
+    await engineClean(site.lab, 30_000);
+  }, 240_000);
 
   it('keep nothing of one role in the folder of another', () => {
     const identities = ['plugin', 'mover', 'worker'].map((role) => {

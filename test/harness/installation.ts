@@ -210,6 +210,12 @@ export class Installation {
     process.kill(role === 'server' ? this.pid : this.childPid(role), 'SIGKILL');
   }
 
+  /** SIGKILL of a server whose other roles run on. */
+  async loseServer(): Promise<void> {
+    await this.#child?.kill();
+    this.#child = undefined;
+  }
+
   async stop(): Promise<void> {
     await Promise.all(this.#roles.splice(0).map((role) => role.stop()));
     await this.#child?.stop(30_000);
