@@ -143,7 +143,11 @@ describe('tidemark.host.v1', () => {
     it('registers, renews and says whether the plug-in is enabled', async () => {
       const host = client();
       const first = await host.call('RegisterPlugin', registration('i-1'), quick);
-      expect(first).toMatchObject({ enabled: false, acknowledgedEventSequence: '0', leaseDuration: { seconds: '15' } });
+      expect(first).toMatchObject({
+        enabled: false,
+        acknowledgedEventSequence: '0',
+        leaseDuration: { seconds: String(at.leaseMs / 1000) },
+      });
       expect((await host.call('RegisterPlugin', registration('i-1'), quick)).leaseId).toBe(first.leaseId);
       await at.api('POST', `/plugins/${identity.self.id}/enable`);
       expect(await host.call('Heartbeat', { leaseId: first.leaseId }, quick)).toMatchObject({ enabled: true });

@@ -102,7 +102,12 @@ export function serveRegistry(
           const id = idOf(context);
           const { enabled } = await plugins.heartbeat(id, request.leaseId);
           const workers = await workerOrders(enrolment, rotation, id, request.workers);
-          return { leaseDuration: durationToWire(plugins.leaseMs), enabled, trust: (await rotation.report(id, request.trust)) ?? null, workers };
+          return {
+            leaseDuration: durationToWire(plugins.leaseMs),
+            enabled,
+            trust: (await rotation.report(id, request.trust)) ?? null,
+            workers,
+          };
         },
       },
       StreamEvents: {

@@ -19,6 +19,8 @@ export interface Answer {
 
 /** A whole server in this process, on free ports and a folder of its own, that can be killed and started again. */
 export class TestInstallation {
+  /** Short, because tests wait for fakes that were stopped; those that run give a sign of life twice a second. */
+  readonly leaseMs = 4000;
   readonly folder = fs.mkdtempSync(path.join(os.tmpdir(), 'tidemark-server-'));
   #server: ServerProcess | undefined;
   #lifecycle: Lifecycle | undefined;
@@ -40,8 +42,7 @@ export class TestInstallation {
       dataFolder: this.folder,
       listen: { address: '127.0.0.1', ...this.#ports },
       addresses: ['127.0.0.1', 'localhost'],
-      // The fakes give a sign of life twice a second; tests wait for those that were stopped.
-      leaseMs: 4000,
+      leaseMs: this.leaseMs,
     });
     this.#server = await composeServer(config, quiet);
     this.#lifecycle = new Lifecycle(this.#server.services, quiet);
