@@ -96,7 +96,8 @@ export const CommonErrors = defineErrors({
     kind: 'failure',
     retry: 'after-operator',
     status: 'PERMISSION_DENIED',
-    message: (m: { id: string }) => `The identity ${m.id} was removed, or is not the caller's. Enrol the process again with a new token.`,
+    message: (m: { id: string }) =>
+      `The server does not know identity ${m.id}: it was removed, or enrolled after the copy of the configuration that the server was made from, or is not the caller's. Make a token on the server ("tidemark plugin enrol", "tidemark mover enrol" or "tidemark worker enrol"), remove the folder "identity" of the process and start it with the token.`,
   },
   ENROLMENT_TOKEN_INVALID: {
     kind: 'failure',

@@ -86,7 +86,10 @@ export async function main(argv: readonly string[]): Promise<number> {
     else
       process.stdout.write(
         `${folder} is server ${header.installationId} as of ${header.createdAt}. Make sure that the old one does not run, then start it:\n` +
-          `  tidemark server --config ${configFile} --data-dir ${folder}\n`,
+          `  tidemark server --config ${configFile} --data-dir ${folder}\n` +
+          `Plug-ins, movers and workers that were enrolled before that time know it, and look for it where the old one was: ${addressesOf(configFile)}.\n` +
+          'If it is reached under another name, put that into "addresses" of its configuration and into "host" of theirs (/etc/tidemark), and restart them.\n' +
+          'Who was enrolled later enrols again: "tidemark plugin enrol", "tidemark mover enrol".\n',
       );
     return ExitCode.success;
   } catch (thrown) {
@@ -99,6 +102,12 @@ export async function main(argv: readonly string[]): Promise<number> {
     if (hasCode(error, 'DATA_FOLDER_NOT_EMPTY')) return ExitCode.refused;
     return hasCode(error, 'CONFIGURATION_KEY_WRONG', 'REPOSITORY_KEY_WRONG') ? ExitCode.notAllowed : ExitCode.failed;
   }
+}
+
+/** What the old server was called, for people. */
+function addressesOf(configFile: string): string {
+  const { addresses = [] } = JSON.parse(fs.readFileSync(configFile, 'utf8')) as { addresses?: string[] };
+  return addresses.length === 0 ? 'its host name' : addresses.join(', ');
 }
 
 function readKey(file: string): Secret {
