@@ -1,4 +1,7 @@
-/** Runs a RADOS gateway with a bucket `backup` for tests of whole installations: `node run-ceph-gateway.js FOLDER READY_FILE`. Ends with SIGTERM. */
+/**
+ * Runs a RADOS gateway with a bucket `backup` for tests of whole installations: `node run-ceph-gateway.js FOLDER READY_FILE`. Ends with SIGTERM. With SIGUSR2
+ * the gateway is killed (SIGKILL) and started again over the same storage; the ready file is gone meanwhile.
+ */
 import fs from 'node:fs';
 import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3';
 import { CephGateway } from './ceph-gateway';
@@ -11,8 +14,18 @@ async function main([folder, readyFile]: readonly string[]): Promise<void> {
   const client = new S3Client({ endpoint, region, forcePathStyle: true, credentials: { accessKeyId, secretAccessKey } });
   await client.send(new CreateBucketCommand({ Bucket: 'backup' }));
   client.destroy();
-  fs.writeFileSync(`${readyFile}.new`, JSON.stringify(gateway.access));
-  fs.renameSync(`${readyFile}.new`, readyFile);
+  const tellReady = () => {
+    fs.writeFileSync(`${readyFile}.new`, JSON.stringify(gateway.access));
+    fs.renameSync(`${readyFile}.new`, readyFile);
+  };
+  process.on('SIGUSR2', () => {
+    fs.rmSync(readyFile);
+    void gateway
+      .killGateway()
+      .then(() => gateway.startGateway())
+      .then(tellReady);
+  });
+  tellReady();
 }
 
 if (require.main === module) {

@@ -55,7 +55,13 @@ export class HostRole {
     );
   }
 
-  ticket(sessionId: string, repositoryId: string, rights: readonly TicketRight[], pointIds: readonly string[], lifeMs = 3_600_000): string {
+  ticket(
+    sessionId: string,
+    repositoryId: string,
+    rights: readonly TicketRight[],
+    pointIds: readonly string[],
+    lifeMs = 30 * 24 * 3_600_000,
+  ): string {
     return signTicket({ sessionId, repositoryId, rights, pointIds, expiresAt: new Date(Date.now() + lifeMs) }, this.key);
   }
 

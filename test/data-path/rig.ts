@@ -32,6 +32,8 @@ import { PluginRole } from './plugin-role';
 export type BackupOrder = Omit<BackupDiskTask, 'dataPath'>;
 export type RestoreOrder = Omit<RestoreDiskTask, 'dataPath'>;
 
+const clockAhead = path.join(packageRoot, 'dist', 'test', 'data-path', 'clock-ahead.js');
+
 export interface MoverPorts {
   readonly port: number;
   readonly dataPort: number;
@@ -52,11 +54,12 @@ export class DataPathRig {
     readonly folder: string,
     private readonly authority: Authority,
     private readonly workerSettings: object,
+    private readonly moverSettings: object,
   ) {}
 
-  /** `workerSettings` are added to the worker's configuration. */
-  static async start(folder: string, workerSettings: object = {}): Promise<DataPathRig> {
-    const rig = new DataPathRig(folder, await createAuthority('test'), workerSettings);
+  /** The settings are added to the configuration of the worker, and of each mover. */
+  static async start(folder: string, workerSettings: object = {}, moverSettings: object = {}): Promise<DataPathRig> {
+    const rig = new DataPathRig(folder, await createAuthority('test'), workerSettings, moverSettings);
     const addresses = ['127.0.0.1', 'localhost'];
     rig.hostIdentity = new ProcessIdentity(await issueIdentity(rig.authority, { role: 'host', id: 'host' }, addresses), undefined);
     await rig.host.start(rig.hostIdentity);
@@ -89,18 +92,24 @@ export class DataPathRig {
     ProcessIdentity.store(folder, await issueIdentity(this.authority, { role, id: `${name}-1` }, ['127.0.0.1', 'localhost']));
   }
 
-  /** Starts a mover with the data folder of this name; it is the one that the rig talks to from now on. Another one that runs is the caller's. */
-  async startMover(ports: MoverPorts = { port: 0, dataPort: 0 }, name = 'mover'): Promise<void> {
+  /**
+   * Starts a mover with the data folder of this name; it is the one that the rig talks to from now on. Another one that runs is the caller's. Its clock is
+   * `aheadMs` ahead.
+   */
+  async startMover(ports: MoverPorts = { port: 0, dataPort: 0 }, name = 'mover', aheadMs = 0): Promise<void> {
     this.host.mover = undefined;
     await this.identify('mover', name);
     const config = path.join(this.folder, `${name}.json`);
-    fs.writeFileSync(config, JSON.stringify(moverConfig(path.join(this.folder, name), this.host.port, ports)));
+    fs.writeFileSync(
+      config,
+      JSON.stringify({ ...moverConfig(path.join(this.folder, name), this.host.port, ports), ...this.moverSettings }),
+    );
     this.mover = startNode(
       path.join(packageRoot, 'dist', 'mover', 'main.js'),
       ['--config', config],
       path.join(this.folder, `${name}.log`),
       {
-        env: bareEnvironment(),
+        env: { ...bareEnvironment(), ...(aheadMs > 0 && { NODE_OPTIONS: `--require ${clockAhead}`, CLOCK_AHEAD_MS: String(aheadMs) }) },
       },
     );
     const { controlEndpoint } = await eventually('registration of the mover', 20_000, () => this.host.mover, 20);
@@ -191,8 +200,8 @@ export class DataPathRig {
     return this.commit(sessionId, order.diskId ?? '', sizeBytes);
   }
 
-  async commit(sessionId: string, diskId: string, sizeBytes: number): Promise<string> {
-    const pointId = randomUUID();
+  /** Makes the point; the same one again when it is asked for with its id. */
+  async commit(sessionId: string, diskId: string, sizeBytes: number, pointId: string = randomUUID()): Promise<string> {
     const point = {
       pointId,
       platformId: 'platform',

@@ -8,6 +8,7 @@ import path from 'node:path';
 import { eventually } from '../harness/child';
 import { imageDifference } from '../harness/compare';
 import { engineClean } from '../harness/engine-state';
+import { randomFrom } from '../harness/random';
 import { Site } from '../harness/site';
 import type { Session, Task } from '../harness/site';
 
@@ -45,19 +46,8 @@ const plan = {
 
 const diskCount = plan.vms.flatMap((vm) => vm.disks).length;
 
-/** The same numbers for the same seed (mulberry32). */
-function random(from: number): () => number {
-  let state = from;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296;
-  };
-}
-
 describe(`kill -9 (seed ${seed})`, () => {
-  const next = random(seed * 1009);
+  const next = randomFrom(seed * 1009);
   let site: Site;
   let oldest: Task;
 

@@ -1,5 +1,6 @@
 import fs from 'node:fs';
 import path from 'node:path';
+import { ListMultipartUploadsCommand, paginateListObjectsV2, S3Client } from '@aws-sdk/client-s3';
 import { eventually, startNode } from './child';
 import type { Child } from './child';
 
@@ -15,6 +16,7 @@ interface Access {
 export class BucketServer {
   private constructor(
     private readonly child: Child,
+    private readonly readyFile: string,
     readonly access: Access,
     /** Two lines, for `--access-key-file`. */
     readonly keyFile: string,
@@ -29,11 +31,30 @@ export class BucketServer {
     const access = JSON.parse(fs.readFileSync(ready, 'utf8')) as Access;
     const keyFile = path.join(folder, 'access-key');
     fs.writeFileSync(keyFile, `${access.accessKeyId}\n${access.secretAccessKey}\n`, { mode: 0o600 });
-    return new BucketServer(child, access, keyFile);
+    return new BucketServer(child, ready, access, keyFile);
   }
 
   location(prefix: string): string {
     return `s3:${this.access.endpoint}/backup/${prefix}?region=default`;
+  }
+
+  /** SIGKILL of the S3 server in the middle of whatever it does, and its start over the same storage; resolves when it answers again. */
+  async dieAndComeBack(): Promise<void> {
+    process.kill(this.child.pid, 'SIGUSR2');
+    await eventually('the death of the S3 server', 10_000, () => !fs.existsSync(this.readyFile) || undefined, 10);
+    await eventually('the S3 server', 60_000, () => fs.existsSync(this.readyFile) || undefined, 50);
+  }
+
+  /** Names and sizes of all objects below a prefix, and how many uploads there are that were not finished. */
+  async look(prefix: string): Promise<{ sizes: Map<string, number>; uploads: number }> {
+    const { endpoint, accessKeyId, secretAccessKey } = this.access;
+    const client = new S3Client({ endpoint, region: 'default', forcePathStyle: true, credentials: { accessKeyId, secretAccessKey } });
+    const sizes = new Map<string, number>();
+    for await (const { Contents = [] } of paginateListObjectsV2({ client }, { Bucket: 'backup', Prefix: `${prefix}/` }))
+      for (const { Key = '', Size = 0 } of Contents) sizes.set(Key.slice(prefix.length + 1), Size);
+    const { Uploads = [] } = await client.send(new ListMultipartUploadsCommand({ Bucket: 'backup', Prefix: `${prefix}/` }));
+    client.destroy();
+    return { sizes, uploads: Uploads.length };
   }
 
   async stop(): Promise<void> {
