@@ -8,12 +8,15 @@ import type { RenewableCredentials } from '../rpc/renewable-channel';
 import type { ProcessIdentity } from './identity';
 import { chainForStrangers } from './pinned-authority';
 
-/** Server side of mutual TLS: only peers with a certificate of our CA get in; follows renewals. */
+/**
+ * Server side of mutual TLS: only peers with a certificate of our CA get in; follows renewals. For the doubles of tests, whose ports nobody attacks: processes
+ * open theirs with `RpcPort`.
+ */
 export function mutualServerCredentials(identity: ProcessIdentity): ServerCredentials {
   return experimental.createCertificateProviderServerCredentials(identity, identity, true);
 }
 
-/** Server-authenticated TLS for the enrolment port; sends every CA along that a stranger's token may have pinned. */
+/** Server-authenticated TLS for the enrolment port of doubles, see above; sends every CA along that a stranger's token may have pinned. */
 export function enrolmentServerCredentials(identity: ProcessIdentity): ServerCredentials {
   return experimental.createCertificateProviderServerCredentials(strangersView(identity), null, false);
 }

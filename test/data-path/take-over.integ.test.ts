@@ -178,3 +178,37 @@ it('a restore reads on from another mover when its own is killed', async () => {
   expect(Number(result.counters?.readBytes)).toBeLessThanOrEqual(sizeBytes);
   await rig.sessions.call('AbortSession', { sessionId }, { deadlineMs: 15_000 });
 }, 180_000);
+
+it('a backup that outlives its ticket goes on with a new one, after a break of its lanes too', async () => {
+  const name = 'days';
+  const device = fill('device');
+  await startMover(name);
+  const ports = rig.moverPorts();
+  const repositoryId = await createRepository(`repository-${name}`, undefined);
+  const { sessionId, dataPath } = await rig.openBackup(repositoryId);
+  let read = 0;
+  const order = { diskId: 'd', localDevice: { path: device, sizeBytes: String(sizeBytes) }, readScope: 'READ_SCOPE_ALLOCATED' as const };
+  const lifeMs = 4_000;
+  const short = { ...dataPath, ticket: rig.host.ticket(sessionId, repositoryId, ['write'], [], lifeMs) };
+  const since = Date.now();
+  const task = rig.plugin.run(
+    { backupDisk: { ...order, dataPath: short, limits: { rateBytesPerSecond: String(40 * mib) } } },
+    ({ counters }) => (read = Number(counters?.readBytes)),
+  );
+  await eventually('some of it is read', 60_000, () => read > 20 * mib || undefined, 20);
+  await rig.mover.kill();
+  movers.pop();
+  await eventually('the end of the ticket', 10_000, () => Date.now() > since + lifeMs || undefined);
+  await rig.startMover(ports, name);
+  movers.push(rig.mover);
+  await eventually(
+    'lanes to be refused',
+    60_000,
+    () => fs.readFileSync(file(`${name}.log`), 'utf8').includes('TICKET_EXPIRED') || undefined,
+  );
+  rig.plugin.changeDataPath(task.taskId, dataPath);
+  expect((await task.result).failure).toBeNull();
+  const pointId = await rig.commit(sessionId, 'd', sizeBytes);
+  await rig.restore(repositoryId, { pointId, diskId: 'd', localFile: { path: file('restored.raw'), format: 'FILE_FORMAT_RAW' } });
+  execFileSync('cmp', [device, file('restored.raw')]);
+}, 120_000);
