@@ -54,12 +54,13 @@ function damage(folder: string, random: Random, kind: Kind, removedPoint: string
   const name = pick(objects.filter((object) => classOf(object) === wanted));
   const fileOf = (object: string) => path.join(folder, 'repository', object);
   const bytes = fs.readFileSync(fileOf(name));
+  // Whoever attaches the repository reads the drafts and clears away what is of no use; their session sends it again.
   // Of removed points nothing is looked at before the removal is undone; then reading them tells.
   const isOfNoPoint = name.includes(removedPoint);
   const changed = (to: Buffer): Damage | undefined => {
     if (to.equals(bytes)) return undefined;
     fs.writeFileSync(fileOf(name), to);
-    return { what: kind, objects: [name], mayPass: isOfNoPoint && name.startsWith('points/') };
+    return { what: kind, objects: [name], mayPass: (isOfNoPoint && name.startsWith('points/')) || wanted === 'drafts' };
   };
   const flipped = (count: number) => {
     const to = Buffer.from(bytes);
@@ -90,7 +91,7 @@ function damage(folder: string, random: Random, kind: Kind, removedPoint: string
       return {
         what: kind,
         objects: [name],
-        mayPass: !/^(points|packs|tidemark-repository)/.test(name) || isOfNoPoint || wanted === 'packs',
+        mayPass: !/^(points|packs|roster|settings|tidemark-repository)/.test(name) || isOfNoPoint || wanted === 'packs',
       };
     case 'swap': {
       const other = pick(objects.filter((object) => classOf(object) === wanted));
@@ -99,7 +100,7 @@ function damage(folder: string, random: Random, kind: Kind, removedPoint: string
       fs.writeFileSync(fileOf(name), content);
       fs.writeFileSync(fileOf(other), bytes);
       // Announcements are all true wherever they lie.
-      return { what: `swap with ${other}`, objects: [name, other], mayPass: wanted === 'journal' };
+      return { what: `swap with ${other}`, objects: [name, other], mayPass: wanted === 'journal' || wanted === 'drafts' };
     }
     case 'duplicate': {
       const id = /[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/;
@@ -108,7 +109,7 @@ function damage(folder: string, random: Random, kind: Kind, removedPoint: string
       if (copy === name || wanted === 'keys') return undefined;
       fs.mkdirSync(path.dirname(fileOf(copy)), { recursive: true });
       fs.writeFileSync(fileOf(copy), bytes);
-      return { what: `duplicate as ${copy}`, objects: [copy], mayPass: wanted === 'journal' };
+      return { what: `duplicate as ${copy}`, objects: [copy], mayPass: wanted === 'journal' || wanted === 'drafts' };
     }
   }
 }

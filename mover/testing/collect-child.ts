@@ -4,6 +4,7 @@
  * round, so that everything that is condemned is deleted soon.
  */
 import { randomUUID } from 'node:crypto';
+import type { CollectSettings } from '../maintenance/collect/collect-settings';
 import { Maintenance } from '../maintenance/maintenance';
 import { Verifier } from '../maintenance/verifier';
 import { randomFrom, sampleBlock } from './test-disk';
@@ -24,8 +25,12 @@ function killContent(seeds: readonly number[]): Map<number, Buffer> {
 }
 
 /** A collection as the child does it, `aheadMs` later than now. */
-export async function collectAhead({ repository }: TestRepository, aheadMs: number): Promise<Maintenance> {
-  const settings = { packAgeMs: 0, reserveBytes: 0, acknowledgeWaitMs: 0 };
+export async function collectAhead(
+  { repository }: TestRepository,
+  aheadMs: number,
+  more: Partial<CollectSettings> = {},
+): Promise<Maintenance> {
+  const settings = { packAgeMs: 0, reserveBytes: 0, acknowledgeWaitMs: 0, ...more };
   const maintenance = new Maintenance(quiet, { settings, now: () => Date.now() + aheadMs });
   const operation = maintenance.startCollect(randomUUID(), repository, { dryRun: false, bytesPerSecond: 0 });
   await operation.done;

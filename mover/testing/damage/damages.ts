@@ -107,6 +107,22 @@ export const namedDamages: readonly NamedDamage[] = [
     expected: [['MANIFEST_DAMAGED', 'a']],
     restorable: ['b', 'c'],
   }),
+  // No announcement remembers it any more: the roster does.
+  ...both('manifest-missing-after-collect', {
+    damage: (root, { points }, objects) => fs.rmSync(path.join(root, manifestOf(objects, points.a))),
+    expected: [['MANIFEST_DAMAGED', 'a']],
+    restorable: ['b', 'c'],
+  }),
+  ...both('roster-damaged', {
+    damage: (root, _sample, objects) => change(root, firstOf(objects, 'roster/'), flip(60)),
+    expected: [['OBJECT_DAMAGED', undefined]],
+    restorable: all,
+  }),
+  ...both('roster-missing', {
+    damage: (root, _sample, objects) => fs.rmSync(path.join(root, firstOf(objects, 'roster/'))),
+    expected: [['OBJECT_DAMAGED', undefined]],
+    restorable: all,
+  }),
   ...both('manifests-swapped', {
     damage: (root, { points }, objects) => swap(root, manifestOf(objects, points.a), manifestOf(objects, points.c)),
     expected: [

@@ -20,8 +20,8 @@ export function hasFixture(name: string): boolean {
 
 /** Keeps the repository below `folder`. */
 export function writeFixture(name: string, folder: string, sample: SampleRepository): void {
-  // Leases are of the process that made it.
-  const kept = objectNames(folder).filter((object) => !object.startsWith('writers/') && object !== 'maintenance');
+  // Leases are of the process that made it; that on maintenance was given up, and says which roster counts.
+  const kept = objectNames(folder).filter((object) => !object.startsWith('writers/'));
   const read = (object: string) => fs.readFileSync(path.join(folder, 'repository', object)).toString('base64');
   const fixture: Fixture = { sample, objects: Object.fromEntries(kept.map((object) => [object, read(object)])) };
   fs.mkdirSync(path.dirname(fileOf(name)), { recursive: true });

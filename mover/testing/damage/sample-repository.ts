@@ -3,18 +3,24 @@ import fs from 'node:fs';
 import path from 'node:path';
 import type { RepositoryKey } from '../../format/key-slot';
 import { hexOf } from '../../format/block';
-import { putPlan } from '../../repository/sharing/collection-plans';
-import { MaintenanceLease } from '../../repository/sharing/maintenance-lease';
+import { putDocument } from '../../documents/documents';
 import { packName } from '../../repository/blocks/pack-table';
-import { quiet, TestRepository } from '../test-repository';
+import { collectAhead } from '../collect-child';
+import { TestRepository } from '../test-repository';
 
 export const sampleBlockBytes = 65_536;
 /** Two leaf pages and one above. */
 export const sampleSize = 300 * sampleBlockBytes;
 
+const day = 24 * 60 * 60 * 1000;
+const keepPacks = { wasteRatio: 1 };
+
 export type SamplePoint = 'a' | 'b' | 'c';
 
-/** A and B share the blocks of A's pack, B has one of its own, C stands alone; a fourth point was removed. */
+/**
+ * A and B share the blocks of A's pack, B has one of its own, C stands alone; a fourth point was removed and is condemned. One more was collected, so that no
+ * announcement remembers the first three. A session with a disk is open.
+ */
 export interface SampleRepository {
   readonly points: Readonly<Record<SamplePoint, string>>;
   readonly removedPoint: string;
@@ -62,8 +68,13 @@ export async function makeSampleRepository(folder: string, key?: RepositoryKey):
   const a = await backup(contents.a);
   const b = await backup(contents.b, a);
   const c = await backup(contents.c);
+  // Nothing is rewritten: each point keeps its pack.
+  const collected = await backup(new Map([[9, 'collected']]));
+  const maintenance = await collectAhead(test, 0, keepPacks);
+  await maintenance.removePoint(repository, collected);
+  await collectAhead(test, 0, keepPacks);
+  await collectAhead(test, 2 * day, keepPacks);
   const removedPoint = await backup(new Map([[3, 'removed']]));
-  await repository.points.tombstones.put(removedPoint, new Date());
   // Nothing is wrong with it: a verification lets it go.
   const place = repository.index.find(test.digestOf(sampleText('five')));
   const digest = hexOf(test.digestOf(sampleText('five')));
@@ -71,7 +82,7 @@ export async function makeSampleRepository(folder: string, key?: RepositoryKey):
   await repository.quarantine.add([
     { digest, packId, offset: place?.offset ?? 0, code: 'BLOCK_CORRUPT', foundAt: new Date().toISOString() },
   ]);
-  await makePlan(test);
+  await putDocument(repository, { name: 'configuration/copy', content: Buffer.from('of the server') }, new Date());
   await repository.updateSettings({ codecLevel: 2 });
   // Announces a pack, so that no manifest was told of last.
   const aborted = await test.openSession();
@@ -79,20 +90,11 @@ export async function makeSampleRepository(folder: string, key?: RepositoryKey):
   await repository.blocks.flush();
   await repository.announcePacks();
   await aborted.abort('test');
+  await maintenance.removePoint(repository, removedPoint);
+  await collectAhead(test, 2 * day, keepPacks);
+  const open = await test.openSession();
+  await test.send(await test.openDisk(open, 'disk', sampleSize), 2, sampleText('draft'), {});
   return { points: { a, b, c }, removedPoint, packs: { a: packs[0] as string, b: packs[1] as string, c: packs[2] as string } };
-}
-
-async function makePlan({ repository }: TestRepository): Promise<void> {
-  const options = { instanceId: 'test', leaseDurationMs: 600_000, watch: { text: '', since: 0 } };
-  const lease = await MaintenanceLease.acquire(repository.store, options, quiet);
-  const now = new Date().toISOString();
-  await putPlan(
-    repository.store,
-    { number: 1, state: 'undone', createdAt: now, deleteAfter: now, endedAt: now, journals: [], packs: [], points: [] },
-    repository.keys,
-  );
-  await lease.announce(1);
-  await lease.release();
 }
 
 /** Names of all objects of a repository below `folder`. */
