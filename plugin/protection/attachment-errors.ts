@@ -23,6 +23,13 @@ export const AttachmentErrors = defineErrors({
     message: (m: { diskId: string; workerVmId: string; detail: string }) =>
       `Disk ${m.diskId} stayed locked, so it could not be attached to worker VM ${m.workerVmId} (${m.detail}). It is tried again when nothing else works on the disk.`,
   },
+  ATTACH_TRANSFER_OPEN: {
+    kind: 'operational',
+    retry: 'after-delay',
+    status: 'ABORTED',
+    message: (m: { diskId: string; workerVmId: string; transferId: string; phase: string; hostId: string }) =>
+      `Disk ${m.diskId} could not be attached to worker VM ${m.workerVmId}: image transfer ${m.transferId}, by which this run asked what the disk holds, is ${m.phase}, as the image service of host ${m.hostId} does not let go of it. Restart ovirt-imageio there; the engine then ends the transfer by itself, and the disk is tried again.`,
+  },
   ATTACH_DISK_TAKEN: {
     kind: 'operational',
     retry: 'after-delay',

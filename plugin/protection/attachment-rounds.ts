@@ -130,6 +130,8 @@ export class AttachmentRounds {
       progress: tell,
     });
     if (failure) throw failure;
+    // An image service that was away when its transfer was to be ended has let go of it by now, or the disk could not have been attached.
+    await this.extents.settle({ operationId: request.operationId, diskId }, signal);
     return {
       disk: { ...known, sizeBytes },
       mode,

@@ -103,6 +103,40 @@ it('does not ask when the engine itself found no image service for the disks', a
   expectClean(at);
 });
 
+it('waits, and says so, while the image service does not let go of its transfer; then goes on', async () => {
+  await using at = await bench();
+  let refusedAttachments = 0;
+  at.engine.before = (call) => {
+    if (call === 'transfers.finalize' && refusedAttachments === 0) at.engine.ticketsStuck = true;
+    if (call !== 'diskAttachments.add' || !at.engine.ticketsStuck) return;
+    refusedAttachments += 1;
+    // It was restarted.
+    if (refusedAttachments === 3) at.engine.ticketsStuck = false;
+  };
+  const run = await runBackup(at, { ...plugged(at), diskParallel: 1 });
+  expect(run.result.outcome).toBe('success');
+  expect(run.phases).toContain('transferring(disk-locked)');
+  expectClean(at);
+});
+
+it('says whose the lock is when the image service never lets go of its transfer', async () => {
+  await using at = await bench();
+  at.engine.before = (call) => {
+    if (call === 'transfers.finalize') at.engine.ticketsStuck = true;
+  };
+  const run = await runBackup(at, { ...plugged(at), diskParallel: 1 });
+  const [transfer] = at.engine.transfersById.values();
+  expect(run.result).toMatchObject({
+    outcome: 'failed',
+    failure: { code: 'ATTACH_TRANSFER_OPEN', retry: 'after-delay', message: expect.stringContaining(`${transfer?.id}`) as string },
+  });
+  expect(run.result.failure?.message).toContain('ovirt-imageio');
+  at.engine.ticketsStuck = false;
+  at.janitor.start();
+  await eventually('a clean engine', () => at.journal.openEntries().length === 0, 15_000);
+  expectClean(at);
+});
+
 it('ends its transfer when the run is cancelled while it asks', async () => {
   const begun = { resolve: (): void => undefined };
   const asking = new Promise<void>((resolve) => (begun.resolve = resolve));

@@ -44,7 +44,7 @@ export class SnapshotExtents {
       open = await this.transfers.open(engine, { ...order, direction: 'download', conflictMs }, signal);
     } catch (error) {
       if (signal.aborted || hasCode(error, 'CANCELLED')) throw error;
-      await this.#settle(order, signal);
+      await this.settle(order, signal);
       return { unknown: reasonOf(error), away: false };
     }
     const { transferUrl = '', proxyUrl = '', caPem = '' } = open.wire;
@@ -64,11 +64,12 @@ export class SnapshotExtents {
     } catch (error) {
       if (signal.aborted || hasCode(error, 'CANCELLED')) throw error;
       // Whatever it is, it is said where it matters: the disk cannot be attached, or the clean-up of the operation tries again.
-      await this.#settle(order, signal);
+      await this.settle(order, signal);
     }
   }
 
-  async #settle({ operationId, diskId }: ExtentsOrder, signal: AbortSignal): Promise<void> {
+  /** Ends what is left of the question about a disk; nothing is asked of the engine when nothing is. */
+  async settle({ operationId, diskId }: Pick<ExtentsOrder, 'operationId' | 'diskId'>, signal: AbortSignal): Promise<void> {
     await this.cleaner.settle(operationId, {
       signal,
       deadlineMs: endMs,

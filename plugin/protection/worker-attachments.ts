@@ -5,6 +5,7 @@
 import { hasCode } from '../../common/errors/tidemark-error';
 import type { DiskAttachment } from '../engine/disk-attachments';
 import { EngineErrors } from '../engine/engine-errors';
+import { finishedTransferPhases } from '../engine/image-transfers';
 import type { Journal } from '../journal/journal';
 import type { JournalEntry } from '../journal/records';
 import { AttachmentErrors } from './attachment-errors';
@@ -31,6 +32,7 @@ export interface AttachmentOrder {
 export const mostPlugged = 8;
 
 const conflictMs = 10 * 60_000;
+const retryDelayMs = 30_000;
 const roomMs = 30 * 60_000;
 /** A host that cannot take the device now mostly can a moment later. */
 const plugTries = 3;
@@ -64,7 +66,7 @@ export class WorkerAttachments {
       );
     } catch (error) {
       await this.#forgetUnlessThere(engine, entry, error);
-      throw attachmentError(error, { workerVmId, diskId, snapshotId });
+      throw (await this.#ownTransferOpen(engine, order, error)) ?? attachmentError(error, { workerVmId, diskId, snapshotId });
     }
     await this.journal.created(entry.entryId, diskId);
     if (!made.active) await this.#plug(engine, order, signal);
@@ -114,6 +116,19 @@ export class WorkerAttachments {
       if (found) throw EngineErrors.ENGINE_CONFLICT({ operation: 'attach', detail: 'the disk is already attached' }, { cause: error });
       throw error;
     }
+  }
+
+  /** What locks the disk may be the transfer by which this run looked at it: the engine ends it again and again until the host lets go. */
+  async #ownTransferOpen(engine: EngineApi, { operationId, workerVmId, diskId }: AttachmentOrder, error: unknown) {
+    if (!hasCode(error, 'ENGINE_CONFLICT')) return undefined;
+    const entry = this.journal
+      .openEntries(operationId)
+      .find(({ kind, details, objectId }) => kind === 'image-transfer' && details['diskId'] === diskId && objectId !== undefined);
+    const transfer = entry?.objectId === undefined ? undefined : await engine.transfers.find(entry.objectId).catch(() => undefined);
+    if (!transfer || finishedTransferPhases.includes(transfer.phase)) return undefined;
+    const { id: transferId, phase, hostId = 'unknown' } = transfer;
+    const meta = { diskId, workerVmId, transferId, phase, hostId };
+    return AttachmentErrors.ATTACH_TRANSFER_OPEN(meta, { cause: error, retryDelayMs });
   }
 
   /** A leftover of an earlier run hangs there in its own right, until the janitor has taken it off. */
