@@ -1,6 +1,7 @@
 /** The repositories that this mover serves: creating, attaching, detaching, and attaching them again after a restart. The list is durable. */
 import { randomUUID } from 'node:crypto';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { CommonErrors } from '../../../common/errors/common-errors';
 import { hasCode } from '../../../common/errors/tidemark-error';
 import type { Service } from '../../../common/lifecycle/lifecycle';
@@ -20,7 +21,7 @@ import { openKeys } from '../keys/open-keys';
 import { createRepository, readHeader, Repository, type RepositorySettings } from '../repository';
 import type { SlotSecret } from '../keys/repository-keys';
 import type { LeaseWatch } from '../sharing/lease-object';
-import { SerialQueue } from '../serial-queue';
+import { SerialQueues } from '../serial-queue';
 import { ServedLocations, type Kept } from './served-locations';
 
 /** Told about repositories that come and go. */
@@ -41,6 +42,8 @@ export interface AttachedRepositoriesOptions {
 
 /** How long repositories may take to close in good order. */
 const closingMs = 3_000;
+/** How long the start waits for those that were attached before. */
+const startingMs = 10_000;
 
 export class AttachedRepositories implements Service {
   readonly name = 'repositories';
@@ -49,7 +52,8 @@ export class AttachedRepositories implements Service {
   private readonly mounter: Mounter;
   /** Foreign holders of our instance id seen, by location. */
   private readonly leaseWatches = new Map<string, LeaseWatch>();
-  private readonly steps = new SerialQueue();
+  /** By location: one whose storage does not answer keeps no other waiting. */
+  private readonly steps = new SerialQueues();
   private timer: NodeJS.Timeout | undefined;
   private stopped = false;
 
@@ -65,7 +69,7 @@ export class AttachedRepositories implements Service {
   /** Attaches what was attached before. One that cannot be attached now is tried again and does not keep the mover from starting. */
   async start(): Promise<void> {
     this.served.load();
-    await this.attachMissing();
+    await Promise.race([this.attachMissing(), sleep(startingMs, undefined, { ref: false })]);
     this.timer = setInterval(() => void this.attachMissing(), this.options.retryIntervalMs);
     this.timer.unref();
   }
@@ -76,12 +80,20 @@ export class AttachedRepositories implements Service {
     // What waits for the server of a share would keep the process from ending.
     const impatience = setTimeout(() => void this.mounter.cutOff(), closingMs);
     try {
-      await this.steps.run(async () => {
-        for (const repository of this.byId.values()) await repository.close();
-        this.byId.clear();
-      });
+      const attached = [...this.byId.values()].map(({ store }) => store.location);
+      await Promise.all(
+        [...new Set([...attached, ...this.steps.keys])].map((location) => this.steps.run(location, () => this.closeAt(location))),
+      );
     } finally {
       clearTimeout(impatience);
+    }
+  }
+
+  private async closeAt(location: string): Promise<void> {
+    for (const repository of [...this.byId.values()]) {
+      if (repository.store.location !== location) continue;
+      this.byId.delete(repository.id);
+      await repository.close();
     }
   }
 
@@ -93,7 +105,7 @@ export class AttachedRepositories implements Service {
   }
 
   /** Makes and attaches a repository. Throws as RepositoryService.CreateRepository says. */
-  create(
+  async create(
     location: string,
     requestId: string,
     settings: RepositorySettings,
@@ -101,9 +113,9 @@ export class AttachedRepositories implements Service {
     key?: SlotSecret,
     change: SettingsChange = {},
   ): Promise<{ repository: Repository; recoveryKey?: Secret }> {
-    return this.steps.run(async () => {
-      checkSettings(settings);
-      assertValidSettings(change);
+    checkSettings(settings);
+    assertValidSettings(change);
+    return this.steps.run(canonicalLocation(location), async () => {
       let recoveryKey: Secret | undefined;
       const { store, isEmpty } = await prepareLocation(location, this.opener(access));
       const repository = await this.closingAtFailure(store, async () => {
@@ -128,9 +140,10 @@ export class AttachedRepositories implements Service {
   }
 
   /** Opens a repository and serves it from now on. Throws as RepositoryService.AttachRepository says. */
-  attach(location: string, expectedRepositoryId: string, givenAccess?: S3Access, givenKey?: RepositoryKey): Promise<Repository> {
-    return this.steps.run(async () => {
-      const kept = this.served.kept(canonicalLocation(location));
+  async attach(location: string, expectedRepositoryId: string, givenAccess?: S3Access, givenKey?: RepositoryKey): Promise<Repository> {
+    const canonical = canonicalLocation(location);
+    return this.steps.run(canonical, async () => {
+      const kept = this.served.kept(canonical);
       const access = givenAccess ?? kept.access;
       const store = await openLocation(location, this.opener(access));
       return this.closingAtFailure(store, async () => {
@@ -171,10 +184,12 @@ export class AttachedRepositories implements Service {
     return keys?.addRecoveryKey(slot?.slotId ?? randomUUID(), new Date());
   }
 
-  detach(repositoryId: string): Promise<void> {
-    return this.steps.run(async () => {
+  async detach(repositoryId: string): Promise<void> {
+    const location = this.byId.get(repositoryId)?.store.location;
+    if (location === undefined) return;
+    await this.steps.run(location, async () => {
       const repository = this.byId.get(repositoryId);
-      if (!repository) return;
+      if (repository?.store.location !== location) return;
       await this.listener.detaching(repository);
       this.byId.delete(repositoryId);
       this.served.remove(repository.store.location);
@@ -226,17 +241,22 @@ export class AttachedRepositories implements Service {
   }
 
   private async attachMissing(): Promise<void> {
-    await this.steps.run(async () => {
-      for (const repository of [...this.byId.values()]) if (repository.isLost) await this.letGo(repository);
-      for (const location of this.served.all) {
-        if (this.stopped || [...this.byId.values()].some((r) => r.store.location === location)) continue;
-        try {
-          const kept = this.served.kept(location);
-          const store = await openLocation(location, this.opener(kept.access));
-          await this.closingAtFailure(store, () => this.open(store, kept));
-        } catch (error) {
-          this.logger.warn('repository cannot be attached now; it is tried again', { location, error });
-        }
+    // What is busy is being attached, or let go of; the next time is soon.
+    await Promise.all(this.served.all.filter((location) => !this.steps.isBusy(location)).map((location) => this.attachAgain(location)));
+  }
+
+  private attachAgain(location: string): Promise<void> {
+    return this.steps.run(location, async () => {
+      const attached = [...this.byId.values()].find(({ store }) => store.location === location);
+      if (attached?.isLost === true) await this.letGo(attached);
+      else if (attached) return;
+      if (this.stopped || !this.served.all.includes(location)) return;
+      try {
+        const kept = this.served.kept(location);
+        const store = await openLocation(location, this.opener(kept.access));
+        await this.closingAtFailure(store, () => this.open(store, kept));
+      } catch (error) {
+        this.logger.warn('repository cannot be attached now; it is tried again', { location, error });
       }
     });
   }
