@@ -69,7 +69,8 @@ export function printTables(report: BenchReport): void {
   out(`\n${size}, seed ${report.seed}, medians of ${report.rounds} alternating rounds: wall s / CPU s / peak MiB\n`);
   const imageio = (tool: ToolFigures) => tool.name.endsWith('imageio');
   const bucket = (tool: ToolFigures) => tool.name.includes(' s3');
-  out(figuresTable(report.tools.filter((tool) => !imageio(tool) && !bucket(tool))));
+  const inFolder = report.tools.filter((tool) => !imageio(tool) && !bucket(tool));
+  if (inFolder.length > 0) out(figuresTable(inFolder));
   const ours = report.tools.find((tool) => tool.name === 'tidemark');
   const peers = report.tools.filter((tool) => tool !== ours && !imageio(tool) && !bucket(tool));
   if (ours && peers.length > 0) {
@@ -90,6 +91,10 @@ export function printTables(report: BenchReport): void {
     const compared = ours ? [ours, ...others] : others;
     if (gateway && compared.length > 0) out(ratiosTable(gateway, compared));
   }
+  out(
+    '\ncollect: all points but the newest are removed. Ours marks and condemns; deleting packs, a request each, follows when the grace time is over.',
+  );
+  if (report.targets.length === 0) return;
   out('\nTargets\n');
   const targets = new Table({ head: ['', 'found', 'wanted', ''], style: { head: [], border: [] } });
   for (const target of report.targets) {
