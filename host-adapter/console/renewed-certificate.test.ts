@@ -55,8 +55,8 @@ describe('the certificate of the console', () => {
     const drainMs = 1_500;
     await using at = await fixture(drainMs);
     const first = await at.get('/quick');
-    const since = Date.now();
     await at.renew();
+    const since = Date.now();
     const slow = at.get('/slow');
     while (at.gates.length === 0) await pause(5);
     // The old connection is taken, so this is a new one.
