@@ -82,8 +82,16 @@ export class MaintenanceLease {
       watchLease(options.watch, text);
       if (!isGone(holder, options.watch))
         throw RepositoryErrors.MAINTENANCE_BUSY({ holder: holder?.hostName ?? '' }, { retryDelayMs: options.leaseDurationMs });
-      const { newestCollection, revision, roster } = holder ?? (await recoveredState(store));
-      const content = { ...fresh, epoch: (holder?.epoch ?? 0) + 1, revision, newestCollection, roster };
+      const recovered = await recoveredState(store);
+      const content = {
+        ...fresh,
+        ...recovered,
+        epoch: (holder?.epoch ?? 0) + 1,
+        // The object has no checksum: no less than the rest says, and a revision that nobody has seen, whatever became of the one before.
+        newestCollection: Math.max(holder?.newestCollection ?? 0, recovered.newestCollection),
+        revision: Math.max((holder?.revision ?? 0) + 1, recovered.revision),
+        ...(holder && { roster: holder.roster }),
+      };
       if (await store.swap(maintenanceName, Buffer.from(text), encodeLease(content)))
         return new MaintenanceLease(store, content, logger).keep();
     }

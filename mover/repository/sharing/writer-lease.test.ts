@@ -137,9 +137,12 @@ describe('leases', () => {
       await first.release();
       const second = await take('b');
       expect(second.epoch).toBe(first.epoch + 1);
-      expect(await readMaintenance(store)).toMatchObject({ newestCollection: 3, revision });
+      const taken = await readMaintenance(store);
+      expect(taken?.newestCollection).toBe(3);
+      // One that nobody has seen.
+      expect(taken?.revision).toBeGreaterThan(revision);
       await second.announce();
-      expect(await readMaintenance(store)).toMatchObject({ newestCollection: 3, revision: revision + 1 });
+      expect(await readMaintenance(store)).toMatchObject({ newestCollection: 3, revision: (taken?.revision ?? 0) + 1 });
       await second.release();
     });
 
