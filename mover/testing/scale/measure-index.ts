@@ -2,13 +2,12 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { setImmediate } from 'node:timers/promises';
-import v8 from 'node:v8';
-import vm from 'node:vm';
 import { defaultIndexLimits, type PackIndexLimits } from '../../repository/blocks/pack-index';
 import { createRepository, defaultSettings, Repository } from '../../repository/repository';
 import { DirectoryStore } from '../../stores/directory-store';
 import { randomFrom } from '../test-disk';
 import { quiet } from '../test-repository';
+import { cpuMs, heldMemory, PeakMemory } from './process-figures';
 import { syntheticDigest, writeSyntheticPacks } from './synthetic-packs';
 
 /** Digests made at a time, so that they count for nothing in the memory that is measured. */
@@ -40,6 +39,16 @@ export async function makeLarge(folder: string, blocks: number): Promise<void> {
   await writeSyntheticPacks(repositoryOf(folder), header.repositoryId, blocks);
 }
 
+/** Opens it for writing. */
+export function openLarge(folder: string, indexLimits: PackIndexLimits = defaultIndexLimits): Promise<Repository> {
+  return Repository.open(new DirectoryStore(repositoryOf(folder)), {
+    cacheFolder: path.join(folder, 'cache'),
+    lock: { instanceId: 'scale', leaseDurationMs: 600_000, waitMs: 0 },
+    logger: quiet,
+    indexLimits,
+  });
+}
+
 /** Opens it for writing, asks for `lookups` blocks that are there and as many that are not, and closes it. Throws when an answer is wrong. */
 export async function measureIndex(
   folder: string,
@@ -47,18 +56,11 @@ export async function measureIndex(
   lookups: number,
   limits: PackIndexLimits = defaultIndexLimits,
 ): Promise<IndexFigures> {
-  let maxRssBytes = 0;
-  const sample = () => (maxRssBytes = Math.max(maxRssBytes, process.memoryUsage.rss()));
-  const sampler = setInterval(sample, 20);
+  using peak = new PeakMemory();
   const heldBefore = await heldMemory();
   const startedAt = performance.now();
   const startedCpu = cpuMs();
-  const repository = await Repository.open(new DirectoryStore(repositoryOf(folder)), {
-    cacheFolder: path.join(folder, 'cache'),
-    lock: { instanceId: 'scale', leaseDurationMs: 600_000, waitMs: 0 },
-    logger: quiet,
-    indexLimits: limits,
-  });
+  const repository = await openLarge(folder, limits);
   const openMs = performance.now() - startedAt;
   const openCpuMs = cpuMs() - startedCpu;
   const heldBytes = (await heldMemory()) - heldBefore;
@@ -77,19 +79,18 @@ export async function measureIndex(
   };
   const hitsPerSecond = await rate(true);
   const missesPerSecond = await rate(false);
-  sample();
+  peak.sample();
   const { count, totalEntries } = repository.index.packs;
   const rssBytes = process.memoryUsage.rss();
   await repository.close();
-  clearInterval(sampler);
-  sample();
+  peak.sample();
   const cache = path.join(folder, 'cache', repository.id);
   const cacheBytes = fs.readdirSync(cache).reduce((sum, name) => sum + fs.statSync(path.join(cache, name)).size, 0);
   return {
     openMs,
     openCpuMs,
     heldBytes,
-    maxRssBytes,
+    maxRssBytes: peak.bytes,
     rssBytes,
     packs: count,
     entries: totalEntries,
@@ -97,22 +98,4 @@ export async function measureIndex(
     missesPerSecond,
     cacheBytes,
   };
-}
-
-/** Bytes in use once garbage is gone; memory of digests is given back between turns of the event loop only. */
-async function heldMemory(): Promise<number> {
-  v8.setFlagsFromString('--expose-gc');
-  const collectGarbage = vm.runInNewContext('gc') as () => void;
-  for (let round = 0; round < 3; round++) {
-    collectGarbage();
-    await setImmediate();
-  }
-  const { heapUsed, external } = process.memoryUsage();
-  return heapUsed + external;
-}
-
-/** Of all threads of this process. */
-function cpuMs(): number {
-  const { user, system } = process.cpuUsage();
-  return (user + system) / 1000;
 }

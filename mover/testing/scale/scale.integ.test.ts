@@ -1,6 +1,7 @@
 /** A reduced `npm run scale`: what the index of many blocks takes in memory, and that it answers rightly. docs/scale.md has the large one. */
 import { temporaryFolder } from '../test-mover';
 import { makeLarge, measureIndex } from './measure-index';
+import { measureMark, writeTrees } from './measure-mark';
 
 const blocks = 200_000;
 /**
@@ -21,4 +22,9 @@ test('the index of 200 000 blocks takes memory for its newest entries, not for a
   expect(reopened.packs).toBe(rebuilt.packs);
   // All entries on the disk: 48 bytes each and the tables.
   expect(reopened.cacheBytes).toBeLessThan(blocks * 52 + 100_000);
+  await writeTrees(scratch.folder, blocks);
+  const mark = await measureMark(scratch.folder);
+  expect(mark.packs).toBeGreaterThan(reopened.packs);
+  // A filter of 128 bytes and its object for each pack, and the places of 800 pages; all digests would take 6.4 MB.
+  expect(mark.heldBytes).toBeLessThan(3 * 1024 * 1024);
 }, 300_000);
