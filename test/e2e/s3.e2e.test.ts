@@ -100,4 +100,47 @@ describe('a repository in a bucket', () => {
       expect([name, content.includes(access.secretAccessKey), content.includes(passphrase)]).toEqual([name, false, false]);
     }
   }, 120_000);
+
+  it('goes over to another access key while a backup runs, and gets its first gateway', async () => {
+    const edit = (...args: string[]) => site.installation.tryCli('repository', 'edit', 'cloud', ...args, '--json');
+    const wrong = path.join(site.folder, 'wrong');
+    const second = await bucket.addKey();
+    await site.dirty('small', 'small-a', 0, 100, 7);
+    const { id } = await site.run('cloud', '--full', '--no-watch');
+    await eventually('some of the disk to be read', 60_000, async () => {
+      const [task] = (await site.session('session', 'show', id)).tasks;
+      return (task?.state === 'transferring' && task.disks.length > 0) || undefined;
+    });
+    const refused = await edit('--access-key-file', wrong);
+    expect([refused.code, JSON.parse(refused.stdout)]).toMatchObject([
+      2,
+      { error: { code: 'REPOSITORY_ACCESS_REFUSED', field: 'access' } },
+    ]);
+    expect(await edit('--access-key-file', second)).toMatchObject({ code: 0 });
+    await bucket.removeFirstKey();
+    const session = await eventually('the end of the session', 120_000, async () => {
+      const found = await site.session('session', 'show', id);
+      return found.endedAt === null ? undefined : found;
+    });
+    expect(session).toMatchObject({ state: 'success', tasks: [{ attempt: 1, failure: null }] });
+
+    const gateway = await site.installation.startGateway('west');
+    expect(JSON.parse((await edit('--add-gateway', gateway)).stdout)).toMatchObject({
+      error: { code: 'ARGUMENT_INVALID', field: 'access' },
+    });
+    const added = await edit('--add-gateway', gateway, '--access-key-file', second);
+    expect([added.code, JSON.parse(added.stdout)]).toMatchObject([0, { gateways: [gateway], problems: [] }]);
+    const found = await site.installation.json<{ reason: string; passed: { moverId: string; why: string }[] }>(
+      'repository',
+      'path',
+      'cloud',
+    );
+    expect(found).toMatchObject({
+      reason: 'repository-mover',
+      passed: [{ moverId: gateway, why: expect.stringContaining('comes first') as string }],
+    });
+    keyFile = second;
+    expect(await readOffline(session.tasks[0]!)).toBeUndefined();
+    await engineClean(site.lab);
+  }, 240_000);
 });

@@ -1,9 +1,13 @@
+import { execFile } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
+import { promisify } from 'node:util';
 import { ListMultipartUploadsCommand, paginateListObjectsV2, S3Client } from '@aws-sdk/client-s3';
 import { eventually, startNode } from './child';
 import type { Child } from './child';
 
+const run = promisify(execFile);
 const runCeph = path.resolve(__dirname, '..', '..', 'mover', 'testing', 'run-ceph-gateway.js');
 
 interface Access {
@@ -55,6 +59,25 @@ export class BucketServer {
     const { Uploads = [] } = await client.send(new ListMultipartUploadsCommand({ Bucket: 'backup', Prefix: `${prefix}/` }));
     client.destroy();
     return { sizes, uploads: Uploads.length };
+  }
+
+  /** Another key of the same user; its file, as {@link keyFile}. */
+  async addKey(): Promise<string> {
+    const [accessKeyId, secretAccessKey] = [`SECOND${randomUUID().slice(0, 8).toUpperCase()}`, randomUUID()];
+    await this.#admin('key', 'create', '--access-key', accessKeyId, '--secret-key', secretAccessKey);
+    const file = path.join(path.dirname(this.readyFile), `access-key-${accessKeyId}`);
+    fs.writeFileSync(file, `${accessKeyId}\n${secretAccessKey}\n`, { mode: 0o600 });
+    return file;
+  }
+
+  /** The server refuses the first key from then on. */
+  async removeFirstKey(): Promise<void> {
+    await this.#admin('key', 'rm', '--access-key', this.access.accessKeyId);
+  }
+
+  async #admin(...words: string[]): Promise<void> {
+    const config = path.join(path.dirname(this.readyFile), 'ceph', 'ceph.conf');
+    await run('radosgw-admin', ['-c', config, '-n', 'client.rgw.a', ...words, '--uid', 'backup', '--key-type', 's3']);
   }
 
   async stop(): Promise<void> {
