@@ -23,8 +23,11 @@ const config: Config = {
     project('e2e', ['*.e2e.test.js']),
   ],
   testTimeout: 60_000,
-  // Suites of whole systems mostly wait; one at a time would leave half of a small machine idle.
-  maxWorkers: Math.max(2, os.availableParallelism() - 1),
+  // Suites of whole systems mostly wait: two at a time leave nearly half of two cores idle.
+  maxWorkers: Math.max(3, os.availableParallelism() - 1),
+  // Every suite leaves something of its modules behind. A worker of a gigabyte collects garbage more than it tests, and takes longer to end than
+  // Jest waits, which then speaks of tests that leak.
+  workerIdleMemoryLimit: '700MB',
 };
 
 export default config;

@@ -1,9 +1,9 @@
 'use strict';
 /**
- * `npm run check`: everything that can be judged without running the product. Prints one line per check, and the output of those that
- * fail; exit code 1 when any failed.
+ * `npm run check`: everything that can be judged without running the product, all at once. Prints one line per check when it has ended, and the output
+ * of those that fail; exit code 1 when any failed.
  */
-const { spawnSync } = require('node:child_process');
+const { execFile } = require('node:child_process');
 const path = require('node:path');
 
 const root = path.join(__dirname, '..');
@@ -19,16 +19,19 @@ const checks = [
   ['contract compatibility', 'buf', ['breaking', 'proto', '--against', 'proto/baseline.binpb']],
 ];
 
-let failed = 0;
-for (const [name, command, args] of checks) {
+/** Resolves with whether it was good. */
+function check([name, command, args]) {
   const started = Date.now();
-  const result = spawnSync(path.join(root, 'node_modules', '.bin', command), args, { cwd: root, encoding: 'utf8', shell: false });
-  const seconds = ((Date.now() - started) / 1000).toFixed(1);
-  const good = result.status === 0;
-  console.log(`${good ? 'ok    ' : 'FAILED'} ${name} (${seconds} s)`);
-  if (!good) {
-    failed += 1;
-    process.stdout.write(`${result.stdout ?? ''}${result.stderr ?? ''}${result.error ? `${result.error.message}\n` : ''}`);
-  }
+  const options = { cwd: root, maxBuffer: 64 * 1024 * 1024 };
+  return new Promise((resolve) => {
+    execFile(path.join(root, 'node_modules', '.bin', command), args, options, (error, stdout, stderr) => {
+      const seconds = ((Date.now() - started) / 1000).toFixed(1);
+      console.log(`${error === null ? 'ok    ' : 'FAILED'} ${name} (${seconds} s)`);
+      // A program that could not be started has said nothing itself.
+      if (error !== null) process.stdout.write(stdout + stderr || `${error.message}\n`);
+      resolve(error === null);
+    });
+  });
 }
-process.exit(failed === 0 ? 0 : 1);
+
+Promise.all(checks.map(check)).then((results) => process.exit(results.every(Boolean) ? 0 : 1));
