@@ -1,7 +1,7 @@
 """What cloud-init, the usual reader of a config drive, makes of one: the reference for our own reader (`worker/appliance`).
 
-`cloud_init.py` reads requests from standard input, a JSON array, and prints an array of answers. A request is `{"files": {path: base64}, "macs": {mac: device}}`,
-a config drive's tree and the NICs of the machine. Its answer:
+`cloud_init.py` reads requests from standard input, a JSON array, and prints an array of answers; `cloud_init.py FOLDER` answers for one tree.
+A request is `{"files": {path: base64}, "macs": {mac: device}}`, a config drive's tree and the NICs of the machine. Its answer:
   found       whether cloud-init takes the tree for a config drive
   written     `{path: {"content": base64, "mode": octal}}`, the files that it would write, as its module write_files leaves them
   runs        what it would run or fetch on the way there; here nothing is
@@ -194,9 +194,15 @@ class Reader:
 
 def main():
     sys.path.insert(0, str(unpacked()))
-    requests = json.load(sys.stdin)
     reader = Reader()
-    print(json.dumps([reader.read(request) for request in requests]))
+    if len(sys.argv) > 1:
+        print(json.dumps(reader.read({"files": tree_of(Path(sys.argv[1]))})))
+    else:
+        print(json.dumps([reader.read(request) for request in json.load(sys.stdin)]))
+
+
+def tree_of(folder):
+    return {str(file.relative_to(folder)): base64.b64encode(file.read_bytes()).decode() for file in folder.rglob("*") if file.is_file()}
 
 
 if __name__ == "__main__":

@@ -2,13 +2,17 @@
  * The life of worker VMs, from the command line of an administrator: deployed, tested, used, stopped when idle, started on demand, drained,
  * changed, replaced, removed; orphans; a cluster without room. What runs in them is their program as a process.
  */
+import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
+import path from 'node:path';
+import { promisify } from 'node:util';
 import { eventually } from '../harness/child';
 import { engineClean } from '../harness/engine-state';
 import { Site } from '../harness/site';
 import type { Session, Task } from '../harness/site';
 import { emptyWorkerImage } from '../harness/worker-image';
 
+const root = path.resolve(__dirname, '..', '..', '..');
 const cow = (name: string, sizeMib: number) => ({ name, sizeMib, format: 'cow' });
 const plan = {
   clusters: [
@@ -109,6 +113,19 @@ describe('worker VMs', () => {
     const history = await site.installation.cli('session', 'list', '--kind', 'worker');
     expect(history).toMatch(/worker +deploy east-a +success/);
   }, 90_000);
+
+  it('get a config drive that cloud-init reads alike, and that it has nothing to say against', async () => {
+    const { id: workerId, vmId } = await worker('east-a');
+    const drive = path.join(site.lab.access.dataDir, 'hosts', 'vms', vmId ?? '', 'config-drive');
+    const script = path.join(root, 'scripts', 'worker-image', 'cloud_init.py');
+    const { stdout } = await promisify(execFile)('/usr/bin/python3', [script, drive]);
+    const read = JSON.parse(stdout) as { written: Record<string, { content: string }> };
+    const [[file, { content }] = ['', { content: '' }]] = Object.entries(read.written);
+    expect(read).toMatchObject({ found: true, problem: null, runs: [], schema: null, written: { [file]: { mode: '0o600' } } });
+    expect(file).toBe('/etc/tidemark/worker.json');
+    // The worker enrolled as the one that cloud-init would have made of it.
+    expect(JSON.parse(Buffer.from(content, 'base64').toString())).toMatchObject({ workerId, hostName: 'east-a', taskSlots: 4 });
+  }, 60_000);
 
   it('are never backed up themselves', async () => {
     expect(await site.installation.cli('vm', 'list')).not.toContain('east-a');
