@@ -20,7 +20,7 @@ export interface Answer {
 /** A whole server in this process, on free ports and a folder of its own, that can be killed and started again. */
 export class TestInstallation {
   /** Short, because tests wait for fakes that were stopped; those that run give a sign of life twice a second. */
-  readonly leaseMs = 4000;
+  readonly leaseMs = 6000;
   readonly folder = fs.mkdtempSync(path.join(os.tmpdir(), 'tidemark-server-'));
   #server: ServerProcess | undefined;
   #lifecycle: Lifecycle | undefined;
