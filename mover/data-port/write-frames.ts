@@ -110,7 +110,7 @@ export class WriteFrames {
       payload,
     });
     this.asked.delete(key);
-    claim?.draft.noteStored(payload.length);
+    claim?.draft.noteStored(Buffer.from(put.digest), payload.length);
     const reply = encodeFrame(FrameType.putReply, { sequence: put.sequence });
     if (!waiting) return this.channel.send(reply);
     return waiting.then(() => this.channel.send(reply));

@@ -38,6 +38,9 @@ export interface DiskRequest {
 /** The disk is durable, or these blocks (ascending, not all perhaps) must be offered and put again. */
 export type DiskCommit = { readonly committed: CommittedDisk } | { readonly missing: readonly number[] };
 
+/** Blocks noted as stored until it is looked which of them are durable: 2 MB, or twice what open packs hold. */
+const leastSettled = 16_384;
+
 interface Base {
   readonly tree: DiskTree;
   readonly sizeBytes: number;
@@ -51,6 +54,9 @@ export class DiskDraft {
   private readonly overlay: OverlayPages;
   private storedBytes = 0;
   private deduplicatedBytes = 0;
+  /** Blocks counted as stored that may not be durable yet: another life of the session would be sent them again, and count them again. */
+  private unsettled: { readonly digest: Buffer; readonly bytes: number }[] = [];
+  private settleFrom = leastSettled;
   private closed = false;
 
   private constructor(
@@ -106,7 +112,9 @@ export class DiskDraft {
   /** What a draft tells of the disk beside its pages. */
   get head(): Omit<DraftHead, 'sessionId'> {
     const { diskId, sizeBytes, basePointId, baseDiskId, contentId } = this.request;
-    const { storedBytes, deduplicatedBytes } = this;
+    const { deduplicatedBytes } = this;
+    this.settle();
+    const storedBytes = this.storedBytes - this.unsettled.reduce((sum, { bytes }) => sum + bytes, 0);
     return { diskId, sizeBytes, basePointId, baseDiskId, contentId, storedBytes, deduplicatedBytes };
   }
 
@@ -153,10 +161,11 @@ export class DiskDraft {
   offer(block: number, digest: Buffer, owner: ClaimOwner): Answer {
     this.assertOpen();
     if (!(block < this.blocks)) throw BlockErrors.BLOCK_OUT_OF_RANGE({ block, blocks: this.blocks });
-    this.overlay.set(block, digest);
+    const isNew = this.overlay.set(block, digest);
     if (isZero(digest)) return 'known';
     const answer = this.repository.blocks.ask(digest, owner);
-    if (answer !== 'put') this.deduplicatedBytes += rawLengthOf(block, this.request.sizeBytes, this.repository.blockSizeBytes);
+    // What a lane repeats that lost its connection was counted, as stored perhaps.
+    if (answer !== 'put' && isNew) this.deduplicatedBytes += rawLengthOf(block, this.request.sizeBytes, this.repository.blockSizeBytes);
     return answer;
   }
 
@@ -168,8 +177,10 @@ export class DiskDraft {
   }
 
   /** Counts a block that was put for this disk. */
-  noteStored(bytes: number): void {
+  noteStored(digest: Buffer, bytes: number): void {
     this.storedBytes += bytes;
+    this.unsettled.push({ digest: Buffer.from(digest), bytes });
+    if (this.unsettled.length >= this.settleFrom) this.settle();
   }
 
   /**
@@ -206,6 +217,12 @@ export class DiskDraft {
   dispose(): void {
     this.closed = true;
     this.overlay.dispose();
+  }
+
+  /** Forgets what is durable by now: all but what the open packs hold. */
+  private settle(): void {
+    this.unsettled = this.unsettled.filter(({ digest }) => !this.repository.blocks.isDurable(digest));
+    this.settleFrom = Math.max(leastSettled, 2 * this.unsettled.length);
   }
 
   private assertOpen(): void {

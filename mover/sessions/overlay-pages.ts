@@ -70,20 +70,21 @@ export class OverlayPages {
     this.flags = new Uint8Array(pageCount);
   }
 
-  /** Maps a block to a digest (copied). */
-  set(block: number, digest: Uint8Array): void {
+  /** Maps a block to a digest (copied). False when it was mapped to it before. */
+  set(block: number, digest: Uint8Array): boolean {
     const number = Math.floor(block / PAGE_FAN_OUT);
     const position = block % PAGE_FAN_OUT;
     const page = this.page(number);
     const { bytes } = page;
     // Lanes repeat what they offered on a connection that broke.
-    if (hasBit(bytes, setBits, position) && digestAt(bytes, position).equals(digest)) return;
+    if (hasBit(bytes, setBits, position) && digestAt(bytes, position).equals(digest)) return false;
     bytes.set(digest, position * DIGEST_BYTES);
     putBit(bytes, setBits, position, true);
     putBit(bytes, takenBits, position, false);
     page.changed = true;
     this.addFlags(number, dirtyFlag | untakenFlag);
     this.changed++;
+    return true;
   }
 
   /** Grows with everything that is mapped. */

@@ -160,6 +160,38 @@ describe.each([
   });
 });
 
+test('what is sent again after a connection or a mover was lost is counted once', async () => {
+  /** Sends all blocks, some of them twice, and tells what was counted. */
+  const counted = async (between: (test: TestRepository) => Promise<TestRepository>, folder: string) => {
+    let test = await mover(folder, 'one', { packTargetBytes: 300_000 });
+    const sessionId = randomUUID();
+    const draft = await openDisk(await open(test, sessionId));
+    await sendAll(test, draft, range(0, 120));
+    await test.sessions.get(sessionId).keep();
+    test = await between(test);
+    const session = test.sessions.get(sessionId);
+    const again = await openDisk(session);
+    await sendAll(test, again, range(0, 256));
+    await test.commitDisk(session, again);
+    const { storedBytes, deduplicatedBytes } = session.committedDisks[0] as { storedBytes: number; deduplicatedBytes: number };
+    await test.close();
+    return { storedBytes, deduplicatedBytes };
+  };
+  using scratch = temporaryFolder();
+  const same = await counted((test) => Promise.resolve(test), path.join(scratch.folder, 'connection'));
+  expect(same.deduplicatedBytes).toBe(0);
+  const killed = await counted(
+    async (test) => {
+      await test.vanish();
+      return mover(path.join(scratch.folder, 'mover'), 'one', { packTargetBytes: 300_000 });
+    },
+    path.join(scratch.folder, 'mover'),
+  );
+  // What lay in the open pack was lost with the mover, and sent again.
+  expect(killed.storedBytes).toBeGreaterThan(same.storedBytes * 0.9);
+  expect(killed.storedBytes).toBeLessThan(same.storedBytes * 1.02);
+});
+
 test('a mover that stops in good order leaves nothing to be read again', async () => {
   using scratch = temporaryFolder();
   const before = await mover(scratch.folder, 'one', { sessions: { draftIntervalMs: 3_600_000 }, packTargetBytes: 64 * 1024 * 1024 });

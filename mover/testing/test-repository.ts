@@ -84,7 +84,7 @@ export class TestRepository {
     if (draft.offer(block, digest, owner) !== 'put') return;
     const { codec, payload } = storeForm(raw, this.repository.codec, this.repository.codecLevel);
     await this.repository.blocks.putBlock({ digest, codec, kind: BlockKind.data, rawLength: raw.length, payload });
-    draft.noteStored(payload.length);
+    draft.noteStored(digest, payload.length);
   }
 
   async commitDisk(session: Session, draft: DiskDraft): Promise<void> {
