@@ -59,9 +59,10 @@ export class RepositoryAccess {
       });
       return mover.id;
     });
-    // Kept only for gateways: a mover on the repository's own machine keeps it itself.
-    if (namedGateways(row) !== undefined) {
-      const sealedJson = this.secrets.seal(row.id, { ...this.secrets.open(row), access: accessFrom(given) });
+    const kept = this.secrets.open(row);
+    // Kept only for gateways, also those of before: a mover on the repository's own machine keeps it itself.
+    if (namedGateways(row) !== undefined || kept.access) {
+      const sealedJson = this.secrets.seal(row.id, { ...kept, access: accessFrom(given) });
       await this.store.setServing(row.id, { sealedJson });
     }
     const problems: MoverProblem[] = [];

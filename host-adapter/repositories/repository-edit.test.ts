@@ -172,6 +172,15 @@ describe('a repository in use', () => {
     expect([mount.isAttached, mount.accessSecret, shared.secrets.size]).toEqual([true, 'planted-own', 2]);
     expect((await edit({ gateways: null }, 'bucket')).body).toMatchObject({ gateways: null, moverId: vault.id });
     await until(() => !mount.isAttached);
-    for (const mover of [vault, mount]) mover.stop();
+    // What the server kept for the gateway is not given to the mover any more.
+    expect(await edit(key('planted-later'), 'bucket')).toMatchObject({ status: 200, body: { problems: [] } });
+    expect(vault.accessSecret).toBe('planted-later');
+    vault.stop();
+    const again = vault.reborn();
+    const { control } = at.endpoints;
+    await again.start(() => control);
+    await until(() => again.isAttached, loadMs);
+    expect(again.accessSecret).toBe('planted-later');
+    for (const mover of [again, mount]) mover.stop();
   });
 });
