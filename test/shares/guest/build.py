@@ -23,6 +23,8 @@ CACHE = ROOT / ".cache/share-gateway"
 RECIPE = Recipe(HERE / "debian-contents.txt", HERE / "kernel-modules.txt", CACHE)
 # What `tidemark mover` and `tidemark mover enrol` need.
 PROJECTS = ("mover", "host-adapter", "common", "proto")
+# Beside them, what tests start in there.
+FOR_TESTS = ("dist/mover/testing/share-writer.js",)
 FOLDERS = ("dev", "etc", "proc", "run", "sys", "tmp", "var", "mnt", "root")
 
 
@@ -69,13 +71,16 @@ def compose_tree(debian, tree):
 def build_programs():
     """An erofs image of what was compiled."""
     names = list(json.loads((ROOT / "package.json").read_text())["dependencies"])
-    inputs = text_digest(*(f"{file.relative_to(ROOT)} {file_digest(file)}" for file in bundle.input_files(PROJECTS, names)))
+    inputs = text_digest(*(f"{file.relative_to(ROOT)} {file_digest(file)}" for file in [*bundle.input_files(PROJECTS, names), *(ROOT / name for name in FOR_TESTS)]))
     target = CACHE / f"programs-{inputs[:16]}.erofs"
     if target.exists():
         return target
     with tempfile.TemporaryDirectory(dir=CACHE, prefix="building-") as folder:
         tree, made = Path(folder) / "tree", Path(folder) / target.name
         bundle.write_programs(tree, PROJECTS, bundle.npm_packages(names))
+        for name in FOR_TESTS:
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, tree / name)
         settle(tree)
         run("mkfs.erofs", "--quiet", "--all-root", made, tree)
         os.replace(made, target)
