@@ -51,8 +51,9 @@ export async function findMissing(
     const state = await maintenanceState(repository.store);
     const expected = await expectedPoints(repository, state, read);
     const missing = await missingOf(repository, expected.points);
-    if (missing.length === 0 || look === maxLooks || (await maintenanceState(repository.store)).roster === state.roster)
-      return { missing, expected };
+    if (missing.length > 0 && look < maxLooks && (await maintenanceState(repository.store)).roster !== state.roster) continue;
+    repository.points.noteMissing(missing.map(({ pointId }) => pointId));
+    return { missing, expected };
   }
 }
 

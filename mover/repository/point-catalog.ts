@@ -33,7 +33,9 @@ export class PointCatalog {
 
   /** Object names by point id, those of removed points too. */
   private readonly names = new Map<string, string>();
-  /** Which of them were removed. */
+  /** Points that have to be there and have no manifest, as the last look for them found. */
+  private lost: readonly string[] = [];
+  /** Which points were removed. */
   readonly tombstones: Tombstones;
 
   private constructor(
@@ -109,6 +111,16 @@ export class PointCatalog {
         yield { damaged: { pointId, message: error.message } };
       }
     }
+    for (const pointId of this.lost) {
+      if (this.names.has(pointId) || this.tombstones.has(pointId)) continue;
+      const { message } = RepositoryErrors.MANIFEST_DAMAGED({ pointId, problem: 'it is missing' });
+      yield { damaged: { pointId, message } };
+    }
+  }
+
+  /** Points whose manifests are gone though nobody removed them: they are listed as damaged from now on, so that somebody hears of it and can remove them. */
+  noteMissing(pointIds: readonly string[]): void {
+    this.lost = pointIds;
   }
 
   /** A point without its configuration. Throws POINT_NOT_FOUND, MANIFEST_DAMAGED. */

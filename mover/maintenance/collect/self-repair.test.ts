@@ -86,12 +86,20 @@ describe.each([
     const putBack = removeManifest(lost);
     await using one = await open();
     const missing = { code: 'REPOSITORY_DAMAGED', meta: { pointId: lost } };
+    const listed = async () => {
+      const ids: string[] = [];
+      for await (const entry of one.repository.points.list())
+        ids.push('damaged' in entry ? `damaged ${entry.damaged.pointId}` : entry.point.pointId);
+      return ids;
+    };
     expect(await verify(one)).toEqual([['MANIFEST_DAMAGED', lost]]);
+    expect(await listed()).toEqual([kept, `damaged ${lost}`]);
     await expect(collect(one)).rejects.toMatchObject(missing);
     // Not forgotten by a run that failed, and not by what is collected beside it.
     await expect(collect(one)).rejects.toMatchObject(missing);
     putBack();
     expect(await verify(one)).toEqual([]);
+    expect(await listed()).toEqual([lost, kept]);
     expect(await collect(one)).toMatchObject({ condemnedPacks: 0 });
     expect((await one.read(lost)).length).toBe(size);
     // Or it is given up: its pack goes, and nobody misses it any more.
