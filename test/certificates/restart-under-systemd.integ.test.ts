@@ -57,7 +57,7 @@ if (notHere !== undefined) console.warn(`units under a real systemd are not test
     // What an administrator adds with "systemctl edit": files elsewhere, and less patience.
     const watched = roles.slice(1).map((role) => `PathChanged=${identityOf(role)}`);
     machine.write('/etc/systemd/system/tidemark-certificates.path.d/elsewhere.conf', ['[Path]', ...watched, ''].join('\n'));
-    const script = '/usr/lib/tidemark/certificate/restart-after-rotation --state /var/lib/tidemark-certificates --timeout 45';
+    const script = '/usr/lib/tidemark/certificate/restart-after-rotation --state /var/lib/tidemark-certificates --timeout 25';
     machine.write(
       '/etc/systemd/system/tidemark-certificates.service.d/patience.conf',
       ['[Service]', 'ExecStart=', `ExecStart=${script}`, ''].join('\n'),
