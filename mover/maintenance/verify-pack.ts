@@ -1,6 +1,7 @@
 /**
  * Reads one pack from its start to its end and compares everything in it: header, entry list, each block's digest. Nothing outside the pack is
- * looked at, so that each pack is read once whatever refers to it. Memory: one piece of 4 MiB and the largest block.
+ * looked at, so that each pack is read once whatever refers to it. While one piece is compared the next one is read. Memory: two pieces of 4 MiB, or
+ * the largest block where that is more.
  */
 import type { TidemarkError } from '../../common/errors/tidemark-error';
 import { BlockErrors, RepositoryErrors } from '../errors/mover-errors';
@@ -26,8 +27,15 @@ export interface PackReport {
   readonly good: ReadonlySet<number>;
 }
 
+/** Is told of each block what is stored, cut short where the pack ends; or why it cannot be read. */
+type Judge = (entry: PackEntry, stored: Buffer | TidemarkError) => void;
+
+/** Read into in turns: one belongs to its read until that has ended. They grow as needed. */
+type Buffers = [Buffer, Buffer];
+const noBuffers = (): Buffers => [Buffer.alloc(0), Buffer.alloc(0)];
+
 export class PackVerifier {
-  private buffer = Buffer.alloc(0);
+  private readonly buffers = noBuffers();
 
   constructor(private readonly run: VerifyRun) {}
 
@@ -44,14 +52,12 @@ export class PackVerifier {
     }
     const whole = await this.headerProblem(id, list.cipher);
     const inOrder = [...list.entries].sort((a, b) => a.offset - b.offset);
-    for (let from = 0; from < inOrder.length;) {
-      const to = endOfPiece(inOrder, from);
-      await this.verifyPiece(id, inOrder.slice(from, to), list.cipher, (entry, problem) => {
-        if (problem) damaged.push({ entry, problem });
-        else good.add(entry.offset);
-      });
-      from = to;
-    }
+    const judge: Judge = (entry, stored) => {
+      const problem = Buffer.isBuffer(stored) ? this.problemOf(entry, stored, list.cipher) : stored;
+      if (problem) damaged.push({ entry, problem });
+      else good.add(entry.offset);
+    };
+    await this.verifyPieces(id, piecesOf(inOrder), judge);
     return { list, whole, damaged, good };
   }
 
@@ -68,33 +74,52 @@ export class PackVerifier {
     return RepositoryErrors.PACK_DAMAGED({ pack: packName(id), problem: 'its header is not that of this pack' });
   }
 
-  private async verifyPiece(
-    id: string,
-    entries: readonly PackEntry[],
-    cipher: PackCipher | undefined,
-    tell: (entry: PackEntry, problem: TidemarkError | undefined) => void,
-  ): Promise<void> {
-    const { repository, progress } = this.run;
-    const start = (entries[0] as PackEntry).offset;
-    const length = Math.max(...entries.map(({ offset, storedLength }) => offset + storedLength)) - start;
-    if (this.buffer.length < length) this.buffer = Buffer.allocUnsafeSlow(Math.max(length, pieceBytes));
-    const piece = this.buffer.subarray(0, length);
-    await this.run.mayRead(length);
-    let read: number;
+  private async verifyPieces(id: string, pieces: readonly (readonly PackEntry[])[], judge: Judge, buffers = this.buffers): Promise<void> {
+    const read = (number: number): Promise<Buffer | TidemarkError> | undefined => {
+      const entries = pieces[number];
+      const reading = entries && this.read(id, entries, buffers, number % 2 === 0 ? 0 : 1);
+      // Whatever it is, it is told when its turn comes.
+      reading?.catch(() => undefined);
+      return reading;
+    };
+    let ahead = read(0);
     try {
-      read = await repository.store.read(packName(id), start, piece);
-    } catch (error) {
-      // Each block is tried alone when a sector of the piece cannot be read.
-      if (entries.length > 1) {
-        for (const entry of entries) await this.verifyPiece(id, [entry], cipher, tell);
-        return;
+      for (let number = 0; ahead; number++) {
+        const found = await ahead;
+        ahead = read(number + 1);
+        await this.judgePiece(id, pieces[number] as readonly PackEntry[], found, judge);
       }
-      const problem = damageOf(error);
-      return tell(entries[0] as PackEntry, problem);
+    } finally {
+      await ahead?.catch(() => undefined);
     }
+  }
+
+  /** What the store has of some neighbours; the error of a sector that cannot be read. */
+  private async read(id: string, entries: readonly PackEntry[], buffers: Buffers, which: 0 | 1): Promise<Buffer | TidemarkError> {
+    const start = startOf(entries);
+    const length = Math.max(...entries.map(({ offset, storedLength }) => offset + storedLength)) - start;
+    if (buffers[which].length < length) buffers[which] = Buffer.allocUnsafeSlow(Math.max(length, pieceBytes));
+    const piece = buffers[which].subarray(0, length);
+    await this.run.mayRead(length);
+    try {
+      return piece.subarray(0, await this.run.repository.store.read(packName(id), start, piece));
+    } catch (error) {
+      return damageOf(error);
+    }
+  }
+
+  private async judgePiece(id: string, entries: readonly PackEntry[], found: Buffer | TidemarkError, judge: Judge): Promise<void> {
+    if (!Buffer.isBuffer(found) && entries.length > 1) {
+      // Each block is tried alone when a sector of the piece cannot be read; the next piece is on its way into one of the usual buffers.
+      const alone = entries.map((entry) => [entry]);
+      await this.verifyPieces(id, alone, judge, noBuffers());
+      return;
+    }
+    const { progress } = this.run;
+    const start = startOf(entries);
     for (const entry of entries) {
       const at = entry.offset - start;
-      tell(entry, this.problemOf(entry, piece.subarray(at, Math.max(at, Math.min(at + entry.storedLength, read))), cipher));
+      judge(entry, Buffer.isBuffer(found) ? found.subarray(at, at + entry.storedLength) : found);
       progress.checkedBlocks++;
       progress.checkedBytes += entry.rawLength;
       await this.run.breathe();
@@ -124,14 +149,17 @@ export async function wasCollected(run: VerifyRun, id: string): Promise<boolean>
   return packs.numberOf(id) === undefined || packs.isCondemned(id);
 }
 
-/** End of the longest run of entries that one read fetches. */
-function endOfPiece(entries: readonly PackEntry[], from: number): number {
-  const start = (entries[from] as PackEntry).offset;
-  let to = from + 1;
-  while (to < entries.length) {
-    const { offset, storedLength } = entries[to] as PackEntry;
-    if (offset + storedLength - start > pieceBytes) break;
-    to++;
+/** Runs of neighbours that one read fetches. */
+function piecesOf(inOrder: readonly PackEntry[]): PackEntry[][] {
+  const pieces: PackEntry[][] = [];
+  for (const entry of inOrder) {
+    const piece = pieces.at(-1);
+    if (piece && entry.offset + entry.storedLength - startOf(piece) <= pieceBytes) piece.push(entry);
+    else pieces.push([entry]);
   }
-  return to;
+  return pieces;
+}
+
+function startOf(piece: readonly PackEntry[]): number {
+  return (piece[0] as PackEntry).offset;
 }
