@@ -46,6 +46,7 @@ def check_start(tree, work):
     """Starts the worker's own program from the tree, away from this checkout: it must load, and refuse a config drive without a seed."""
     drive = work / "drive/openstack/latest"
     drive.mkdir(parents=True)
+    (drive / "meta_data.json").write_text("{}")
     (drive / "user_data").write_text("#cloud-config\nuser: root\n")
     top = tree / FOLDER
     command = [top / "bin/node", top / "dist/worker/appliance/main.js", "--as-process", "--config-drive", work / "drive"]
