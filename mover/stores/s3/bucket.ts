@@ -3,9 +3,7 @@
  * what they honour, so only the plainest requests are made; what more a server can do is found out by {@link probeConditions}.
  */
 import { randomUUID } from 'node:crypto';
-import https from 'node:https';
-import http from 'node:http';
-import type { LookupFunction } from 'node:net';
+import type http from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   AbortMultipartUploadCommand,
@@ -17,24 +15,17 @@ import {
   ListMultipartUploadsCommand,
   ListObjectsV2Command,
   PutObjectCommand,
-  S3Client,
   UploadPartCommand,
 } from '@aws-sdk/client-s3';
-import type { CompletedPart } from '@aws-sdk/client-s3';
+import type { CompletedPart, S3Client } from '@aws-sdk/client-s3';
 import type { Readable } from 'node:stream';
-import type { Secret } from '../../../common/log/redact';
 import { isTidemarkError } from '../../../common/errors/tidemark-error';
 import { RepositoryErrors } from '../../errors/mover-errors';
-import { isNotFound, statusOf, translateS3Error, wasRepeated } from './s3-errors';
+import { connectS3, type S3Access, type S3Tuning } from './s3-client';
+import { isNotFound, isRefusedKey, statusOf, translateS3Error, wasRepeated } from './s3-errors';
 import { formatS3Location, type S3Location } from './s3-location';
 
-/** How to get in. */
-export interface S3Access {
-  readonly accessKeyId: string;
-  readonly secretAccessKey: Secret;
-  /** PEM of a CA of one's own; absent: the public ones. */
-  readonly caPem?: string | undefined;
-}
+export type { S3Access, S3Tuning } from './s3-client';
 
 /** An object's content and the tag that conditional requests name. */
 export interface Fetched {
@@ -52,27 +43,6 @@ export interface OpenUpload {
 /** What a write demands of the object that is there. */
 export type WriteCondition = { readonly absent: true } | { readonly etag: string };
 
-/** How patient to be; the defaults are for networks, tests have less time. */
-export interface S3Tuning {
-  /** Of a connection on which nothing moves. */
-  readonly idleTimeoutMs?: number;
-  /** Looks names up, instead of the system's resolver. */
-  readonly lookup?: LookupFunction;
-  /** Age of an upload that nobody will complete any more. */
-  readonly deadUploadMs?: number;
-}
-
-const maxSockets = 32;
-const connectTimeoutMs = 10_000;
-const idleTimeoutMs = 60_000;
-/** From the first byte of the request to the first of the answer: parts are 8 MiB, lines may be slow. */
-const requestTimeoutMs = 5 * 60_000;
-/**
- * The SDK's "standard" mode: refusals of the moment (500, 502 to 504, 429, SlowDown and the like), broken connections and time-outs are repeated after a
- * random part of 100 ms (throttling: 500 ms) times 2, 4, 8 ..., at most 20 s; and not at all while most requests fail. About a minute of a server that is away.
- */
-const requestAttempts = 6;
-const retryMode = 'standard';
 /** A body that breaks off in the middle is asked for again from there. */
 const bodyAttempts = 5;
 /** Metadata of conditional writes: whose it was, when the answer got lost. */
@@ -81,8 +51,9 @@ const writeIdKey = 'tidemark-write';
 export class Bucket {
   readonly location: string;
   private client: S3Client;
+  private readonly requests: Pick<S3Client, 'send'> = { send: ((command: never) => this.ask(command)) as S3Client['send'] };
   /** One pair for each access key: requests under way keep theirs. */
-  private readonly agents: (http.Agent | https.Agent)[] = [];
+  private readonly agents: http.Agent[] = [];
   private readonly name: string;
 
   constructor(
@@ -92,40 +63,28 @@ export class Bucket {
   ) {
     this.location = formatS3Location(at);
     this.name = at.bucket;
-    this.client = this.clientFor(access);
+    this.client = this.connect(access);
   }
 
-  /** Requests from now on carry another access key. Those under way, and their repetitions, end with the one before. */
+  /** Requests from now on carry another access key; those under way are repeated with it if the one before is refused meanwhile. */
   useAccess(access: S3Access): void {
-    this.client = this.clientFor(access);
+    this.client = this.connect(access);
   }
 
-  private clientFor(access: S3Access): S3Client {
-    const { at, tuning } = this;
-    const common = { keepAlive: true, maxSockets, ...(tuning.lookup && { lookup: tuning.lookup }) };
-    const httpAgent = new http.Agent(common);
-    const httpsAgent = new https.Agent({ ...common, minVersion: 'TLSv1.2', ...(access.caPem === undefined ? {} : { ca: access.caPem }) });
-    this.agents.push(httpAgent, httpsAgent);
-    return new S3Client({
-      endpoint: at.endpoint,
-      region: at.region,
-      forcePathStyle: at.addressing === 'path',
-      credentials: { accessKeyId: access.accessKeyId, secretAccessKey: access.secretAccessKey.reveal() },
-      maxAttempts: requestAttempts,
-      retryMode,
-      // Checksums in trailers are refused by servers of a few years ago; what we store proves itself.
-      requestChecksumCalculation: 'WHEN_REQUIRED',
-      responseChecksumValidation: 'WHEN_REQUIRED',
-      requestHandler: {
-        httpAgent,
-        httpsAgent,
-        connectionTimeout: connectTimeoutMs,
-        // Without the next one a request that is never answered is waited for for ever.
-        throwOnRequestTimeout: true,
-        requestTimeout: requestTimeoutMs,
-        socketTimeout: tuning.idleTimeoutMs ?? idleTimeoutMs,
-      },
-    });
+  private async ask(command: never): Promise<unknown> {
+    const { client } = this;
+    try {
+      return await client.send(command);
+    } catch (error) {
+      if (client === this.client || !isRefusedKey(error)) throw error;
+      return await this.client.send(command);
+    }
+  }
+
+  private connect(access: S3Access): S3Client {
+    const { client, agents } = connectS3(this.at, access, this.tuning);
+    this.agents.push(...agents);
+    return client;
   }
 
   /** Durable when it resolves. With a condition: false when the server says that it does not hold. */
@@ -138,7 +97,7 @@ export class Bucket {
     const demand = 'absent' in condition ? { IfNoneMatch: '*' } : { IfMatch: condition.etag };
     const writeId = randomUUID();
     try {
-      await this.client.send(new PutObjectCommand({ ...object, ...demand, Metadata: { [writeIdKey]: writeId } }));
+      await this.requests.send(new PutObjectCommand({ ...object, ...demand, Metadata: { [writeIdKey]: writeId } }));
       return true;
     } catch (error) {
       // 409: another conditional request for the key is under way. 404: there is no object that could have the tag.
@@ -152,7 +111,7 @@ export class Bucket {
   async get(key: string, maxBytes: number): Promise<Fetched | undefined> {
     for (let attempt = 1; ; attempt++) {
       try {
-        const { Body, ContentLength, ETag } = await this.client.send(new GetObjectCommand({ Bucket: this.name, Key: key }));
+        const { Body, ContentLength, ETag } = await this.requests.send(new GetObjectCommand({ Bucket: this.name, Key: key }));
         if ((ContentLength ?? 0) > maxBytes) {
           (Body as Readable).destroy();
           throw RepositoryErrors.OBJECT_DAMAGED({ object: key, problem: `it has ${ContentLength} bytes, more than ${maxBytes}` });
@@ -174,7 +133,7 @@ export class Bucket {
       try {
         if (done === target.length) return done;
         const range = `bytes=${offset + done}-${offset + target.length - 1}`;
-        const { Body } = await this.client.send(new GetObjectCommand({ Bucket: this.name, Key: key, Range: range }));
+        const { Body } = await this.requests.send(new GetObjectCommand({ Bucket: this.name, Key: key, Range: range }));
         for await (const chunk of Body as Readable) done += (chunk as Buffer).copy(target, done);
         return done;
       } catch (error) {
@@ -187,7 +146,7 @@ export class Bucket {
 
   async sizeOf(key: string): Promise<number> {
     try {
-      return (await this.client.send(new HeadObjectCommand({ Bucket: this.name, Key: key }))).ContentLength ?? 0;
+      return (await this.requests.send(new HeadObjectCommand({ Bucket: this.name, Key: key }))).ContentLength ?? 0;
     } catch (error) {
       throw this.translate(error, key);
     }
@@ -198,7 +157,7 @@ export class Bucket {
     do {
       let page;
       try {
-        page = await this.client.send(
+        page = await this.requests.send(
           new ListObjectsV2Command({ Bucket: this.name, Prefix: prefix, ...(token === undefined ? {} : { ContinuationToken: token }) }),
         );
       } catch (error) {
@@ -211,7 +170,7 @@ export class Bucket {
 
   async delete(key: string): Promise<void> {
     try {
-      await this.client.send(new DeleteObjectCommand({ Bucket: this.name, Key: key }));
+      await this.requests.send(new DeleteObjectCommand({ Bucket: this.name, Key: key }));
     } catch (error) {
       if (!isNotFound(error)) throw this.translate(error, key);
     }
@@ -219,7 +178,7 @@ export class Bucket {
 
   async beginUpload(key: string): Promise<string> {
     try {
-      const { UploadId } = await this.client.send(new CreateMultipartUploadCommand({ Bucket: this.name, Key: key }));
+      const { UploadId } = await this.requests.send(new CreateMultipartUploadCommand({ Bucket: this.name, Key: key }));
       if (UploadId === undefined) throw RepositoryErrors.REPOSITORY_IO({ what: key, reason: 'no upload id' });
       return UploadId;
     } catch (error) {
@@ -229,7 +188,7 @@ export class Bucket {
 
   async uploadPart(key: string, uploadId: string, number: number, content: Buffer): Promise<CompletedPart> {
     try {
-      const { ETag } = await this.client.send(
+      const { ETag } = await this.requests.send(
         new UploadPartCommand({
           Bucket: this.name,
           Key: key,
@@ -247,7 +206,7 @@ export class Bucket {
 
   async completeUpload(key: string, uploadId: string, parts: CompletedPart[]): Promise<void> {
     try {
-      await this.client.send(
+      await this.requests.send(
         new CompleteMultipartUploadCommand({ Bucket: this.name, Key: key, UploadId: uploadId, MultipartUpload: { Parts: parts } }),
       );
     } catch (error) {
@@ -257,7 +216,7 @@ export class Bucket {
 
   async abortUpload(key: string, uploadId: string): Promise<void> {
     try {
-      await this.client.send(new AbortMultipartUploadCommand({ Bucket: this.name, Key: key, UploadId: uploadId }));
+      await this.requests.send(new AbortMultipartUploadCommand({ Bucket: this.name, Key: key, UploadId: uploadId }));
     } catch (error) {
       if (!isNotFound(error)) throw this.translate(error, key);
     }
@@ -269,7 +228,7 @@ export class Bucket {
     do {
       let page;
       try {
-        page = await this.client.send(new ListMultipartUploadsCommand({ Bucket: this.name, Prefix: prefix, ...after }));
+        page = await this.requests.send(new ListMultipartUploadsCommand({ Bucket: this.name, Prefix: prefix, ...after }));
       } catch (error) {
         throw this.translate(error, prefix);
       }
@@ -292,7 +251,7 @@ export class Bucket {
 
   private async writeIdOf(key: string): Promise<string | undefined> {
     try {
-      return (await this.client.send(new HeadObjectCommand({ Bucket: this.name, Key: key }))).Metadata?.[writeIdKey];
+      return (await this.requests.send(new HeadObjectCommand({ Bucket: this.name, Key: key }))).Metadata?.[writeIdKey];
     } catch (error) {
       if (isNotFound(error)) return undefined;
       throw this.translate(error, key);
@@ -301,7 +260,7 @@ export class Bucket {
 
   private async send(key: string, command: PutObjectCommand): Promise<void> {
     try {
-      await this.client.send(command);
+      await this.requests.send(command);
     } catch (error) {
       throw this.translate(error, key);
     }

@@ -15,6 +15,13 @@ export function isNotFound(error: unknown): boolean {
   return statusOf(error) === 404 && (error as { name?: string }).name !== 'NoSuchBucket';
 }
 
+/** The server does not know the key, or not for this. */
+export function isRefusedKey(error: unknown): boolean {
+  return refusedKeyNames.includes((error as { name?: string }).name ?? '') || [401, 403].includes(statusOf(error) ?? 0);
+}
+
+const refusedKeyNames = ['InvalidAccessKeyId', 'SignatureDoesNotMatch'];
+
 /** The errors that stores throw; ours stay. `what` is the object or prefix that was asked for. */
 export function translateS3Error(error: unknown, what: string, at: { readonly location: string; readonly bucket: string }): unknown {
   if (isTidemarkError(error)) return error;
@@ -24,7 +31,7 @@ export function translateS3Error(error: unknown, what: string, at: { readonly lo
   const invalid = (field: string, problem: string) =>
     RepositoryErrors.REPOSITORY_LOCATION_INVALID({ field, location, problem }, { cause: error });
   if (name === 'NoSuchBucket') return invalid('location', `there is no bucket "${bucket}"; make it first`);
-  if (name === 'InvalidAccessKeyId' || name === 'SignatureDoesNotMatch') return invalid('access', 'the server refuses the access key');
+  if (refusedKeyNames.includes(name)) return invalid('access', 'the server refuses the access key');
   if (status === 401 || status === 403)
     return RepositoryErrors.REPOSITORY_ACCESS_DENIED({ location, what, reason: name }, { cause: error });
   if (isNotFound(error)) return RepositoryErrors.OBJECT_NOT_FOUND({ object: what }, { cause: error });
