@@ -1,18 +1,15 @@
 /** Shares that the mover mounts itself, below its data folder; each is mounted once, however many use it, and unmounted with the last one. */
-import { execFile } from 'node:child_process';
 import { createHash, randomUUID } from 'node:crypto';
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import { promisify } from 'node:util';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { RepositoryErrors } from '../../errors/mover-errors';
 import type { S3Access } from '../s3/bucket';
-import { fileErrorCode } from '../file-errors';
 import { makeFolder } from '../make-folder';
+import { MountHelper, type MountResult } from './mount-helper';
 import { currentMountOf } from './mount-table';
 import { isShare } from './mounted-share';
 import { formatShareLocation, type RemoteShare } from './share-location';
-
-const run = promisify(execFile);
 
 /** A server that does not answer keeps mount(8) waiting for minutes. */
 const mountTimeoutMs = 30_000;
@@ -34,6 +31,8 @@ export interface MountPrograms {
 
 export class Mounter {
   private readonly used = new Map<string, { users: number; ready: Promise<void>; access: S3Access | undefined }>();
+
+  private readonly helper = new MountHelper();
 
   constructor(
     private readonly dataFolder: string,
@@ -94,17 +93,10 @@ export class Mounter {
     }
     const credentials = access && share.kind === 'smb' ? await writeCredentials(`${point}.credentials`, access, share) : undefined;
     try {
-      await run(
-        this.programs.mount,
-        ['-t', share.kind === 'nfs' ? 'nfs' : 'cifs', '-o', optionsOf(share, credentials).join(','), share.source, point],
-        {
-          timeout: mountTimeoutMs,
-          killSignal: 'SIGKILL',
-          env: { ...process.env, LC_ALL: 'C' },
-        },
-      );
-    } catch (error) {
-      throw mountError(error, share);
+      const type = share.kind === 'nfs' ? 'nfs' : 'cifs';
+      const options = optionsOf(share, credentials).join(',');
+      const result = await this.helper.run(mountTimeoutMs, this.programs.mount, '-t', type, '-o', options, share.source, point);
+      if (result.code !== 0) throw mountError(result, share);
     } finally {
       // The kernel keeps what it needs to connect again.
       if (credentials !== undefined) await fs.rm(credentials, { force: true });
@@ -128,8 +120,11 @@ export class Mounter {
     this.used.clear();
     await Promise.all(
       points.map(async (point) => {
-        // Says EBUSY, mostly, and has ended the calls all the same; umount2(2), MNT_FORCE.
-        await run(this.programs.umount, ['-f', point], { timeout: mountTimeoutMs }).catch(() => undefined);
+        // Says EBUSY, mostly, and has ended the calls all the same (umount2(2), MNT_FORCE); who gets an error closes its files, which are calls again.
+        for (let attempt = 0; attempt < 10; attempt++) {
+          if ((await this.helper.run(mountTimeoutMs, this.programs.umount, '-f', point)).code === 0) break;
+          await sleep(300);
+        }
         await this.unmount(point);
       }),
     );
@@ -137,7 +132,7 @@ export class Mounter {
 
   /** Lazily: a server that is away must not keep the mover from ending. */
   private async unmount(point: string): Promise<void> {
-    await run(this.programs.umount, ['-l', point], { timeout: mountTimeoutMs }).catch(() => undefined);
+    await this.helper.run(mountTimeoutMs, this.programs.umount, '-l', point);
     // Fails while it is still mounted, which is right.
     await fs.rmdir(point).catch(() => undefined);
   }
@@ -194,25 +189,20 @@ async function writeCredentials(file: string, access: S3Access, share: RemoteSha
 }
 
 /** What mount(8), mount.nfs(8) and mount.cifs(8) say, in words that help. */
-function mountError(error: unknown, share: RemoteShare): unknown {
+function mountError({ code, said: stderr }: MountResult, share: RemoteShare): unknown {
   const location = formatShareLocation(share);
-  const { stderr = '', killed = false } = error as { stderr?: string; killed?: boolean };
   const said = stderr.trim().split('\n')[0] ?? '';
-  const invalid = (problem: string) =>
-    RepositoryErrors.REPOSITORY_LOCATION_INVALID({ field: 'location', location, problem }, { cause: error });
+  const invalid = (problem: string) => RepositoryErrors.REPOSITORY_LOCATION_INVALID({ field: 'location', location, problem });
   const helper = share.kind === 'nfs' ? 'nfs-common' : 'cifs-utils';
   const yourself = `mount it yourself and give ${share.kind}:/path/where/it/is`;
-  if (fileErrorCode(error) === 'ENOENT' || /helper program|bad option|bad superblock/i.test(stderr))
+  if (code === 127 || /helper program|bad option|bad superblock/i.test(stderr))
     return invalid(`it cannot be mounted here without the package ${helper}; install it, or ${yourself}`);
   if (/unknown filesystem type|No such device|not configured in kernel/i.test(stderr))
     return invalid(`the kernel here knows no ${share.kind === 'nfs' ? 'NFS' : 'SMB'}; ${yourself}`);
   if (/must be superuser|only root|Operation not permitted|mount error\(1\)/i.test(stderr))
     return invalid(`the mover's account may not mount; run it as root, or ${yourself}`);
   if (/access denied|Permission denied|mount error\(13\)|LOGON_FAILURE/i.test(stderr))
-    return RepositoryErrors.REPOSITORY_ACCESS_DENIED({ location, what: 'mount', reason: said }, { cause: error });
+    return RepositoryErrors.REPOSITORY_ACCESS_DENIED({ location, what: 'mount', reason: said });
   if (/mount error\(2\)|No such file or directory|BAD_NETWORK_NAME/i.test(stderr)) return invalid('there is no such share on the server');
-  return RepositoryErrors.REPOSITORY_IO(
-    { what: location, reason: killed ? 'the server did not answer' : said || 'mount failed' },
-    { cause: error },
-  );
+  return RepositoryErrors.REPOSITORY_IO({ what: location, reason: code === 137 ? 'the server did not answer' : said || 'mount failed' });
 }
