@@ -3,8 +3,10 @@ import { createHash, randomUUID } from 'node:crypto';
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isTidemarkError } from '../../../common/errors/tidemark-error';
 import { RepositoryErrors } from '../../errors/mover-errors';
 import type { S3Access } from '../s3/bucket';
+import { fileErrorCode } from '../file-errors';
 import { makeFolder } from '../make-folder';
 import { MountHelper, type MountResult } from './mount-helper';
 import { currentMountOf } from './mount-table';
@@ -33,6 +35,7 @@ export class Mounter {
   private readonly used = new Map<string, { users: number; ready: Promise<void>; access: S3Access | undefined }>();
 
   private readonly helper = new MountHelper();
+  private ended = false;
 
   constructor(
     private readonly dataFolder: string,
@@ -45,6 +48,7 @@ export class Mounter {
    */
   async mount(share: RemoteShare, access: S3Access | undefined): Promise<Mount> {
     const location = formatShareLocation(share);
+    if (this.ended) throw RepositoryErrors.REPOSITORY_IO({ what: location, reason: 'the mover is being stopped' });
     if (share.kind === 'smb' && !access) throw RepositoryErrors.REPOSITORY_ACCESS_MISSING({ field: 'access', location });
     // Not by the subfolder: two repositories on one share are one mount.
     const point = path.join(
@@ -77,7 +81,8 @@ export class Mounter {
     } catch (error) {
       entry.users -= 1;
       if (this.used.get(point) === entry) this.used.delete(point);
-      throw error;
+      if (isTidemarkError(error)) throw error;
+      throw RepositoryErrors.REPOSITORY_IO({ what: location, reason: fileErrorCode(error) || 'unknown' }, { cause: error });
     }
     return { folder: path.join(point, share.subfolder), release };
   }
@@ -116,6 +121,7 @@ export class Mounter {
 
   /** Fails what waits for servers that are away, as far as the kernel lets go of it, and unmounts everything. For the end of the process. */
   async cutOff(): Promise<void> {
+    this.ended = true;
     const points = [...this.used.keys()];
     this.used.clear();
     await Promise.all(
