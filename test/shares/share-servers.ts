@@ -16,7 +16,7 @@ export abstract class ShareServer {
   protected constructor(
     protected readonly folder: string,
     protected readonly shares: Shares,
-    protected readonly port: number,
+    readonly port: number,
     private readonly command: readonly [string, ...string[]],
   ) {}
 
