@@ -6,7 +6,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { imageDifference } from '../harness/compare';
 import { engineClean } from '../harness/engine-state';
-import { Site } from '../harness/site';
+import { Site, endOf } from '../harness/site';
 import type { Session, Task } from '../harness/site';
 
 const plan = {
@@ -68,7 +68,7 @@ describe('a worker VM with the real image', () => {
 
   it('is deployed by one command, boots, enrols and passes its self-test', async () => {
     const session = await site.session('worker', 'deploy', '--cluster', 'East', '--name', 'w1');
-    expect([session.state, session.tasks.map(({ failure }) => failure)]).toEqual(['success', [null]]);
+    expect([endOf(session), session.tasks.map(({ failure }) => failure)]).toEqual(['success', [null]]);
     const [worker] = await workers();
     expect(worker).toMatchObject({ name: 'w1', state: 'connected' });
     const tested = await site.installation.tryCli('worker', 'test', 'w1');

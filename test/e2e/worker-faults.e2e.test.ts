@@ -8,7 +8,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { eventually, startNode } from '../harness/child';
 import { engineClean } from '../harness/engine-state';
-import { Site } from '../harness/site';
+import { Site, endOf } from '../harness/site';
 import type { Session, Task } from '../harness/site';
 import { emptyWorkerImage } from '../harness/worker-image';
 
@@ -239,7 +239,7 @@ describe(`worker VMs in trouble (seed ${seed})`, () => {
       await site.lab.control('POST', `/hosts/${hostId}/start`);
     });
     const [task] = session.tasks;
-    if (session.state === 'success') await site.installation.cli('worker', 'remove', 'west-a');
+    if (endOf(session) === 'success') await site.installation.cli('worker', 'remove', 'west-a');
     else expect(task?.failure).toMatchObject({ code: expect.stringMatching(/^WORKER_|^ENGINE_/), message: expect.stringMatching(/\w{3}/) });
     await expectNoHalfWorker();
   }, 120_000);
@@ -272,7 +272,7 @@ describe(`worker VMs in trouble (seed ${seed})`, () => {
     );
     // A worker whose new VM is no good goes back to the one that it had.
     expect(redeployed.state).toBe('failed');
-    expect((await site.session('worker', 'start', 'east-a')).state).toBe('success');
+    expect(endOf(await site.session('worker', 'start', 'east-a'))).toBe('success');
     await ready();
     expect((await vm('east-a'))?.id).toBe(before?.id);
     await expectNoHalfWorker();
@@ -321,7 +321,7 @@ describe(`worker VMs in trouble (seed ${seed})`, () => {
     };
     await eventually('the refusal', 90_000, async () => /ENROLMENT_TOKEN_INVALID/.test(await consoleText()) || undefined, 50);
     const session = await ended(id);
-    expect([session.state, session.tasks[0]?.failure ?? null]).toEqual(['success', null]);
+    expect([endOf(session), session.tasks[0]?.failure ?? null]).toEqual(['success', null]);
     expect(await stateOf('west-d')).toBe('connected');
     expect(await consoleText()).toMatch(/worker: runs/);
     expect(await consoleText()).not.toContain('tmk1.');

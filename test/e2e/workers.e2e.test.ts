@@ -8,7 +8,7 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import { eventually } from '../harness/child';
 import { engineClean } from '../harness/engine-state';
-import { Site } from '../harness/site';
+import { Site, endOf } from '../harness/site';
 import type { Session, Task } from '../harness/site';
 import { emptyWorkerImage } from '../harness/worker-image';
 
@@ -78,7 +78,7 @@ describe('worker VMs', () => {
   /** Does something to workers, and expects it to end well. */
   async function done(...args: string[]): Promise<Session> {
     const session = await site.session('worker', ...args);
-    expect([args, session.state, session.tasks[0]?.failure ?? null]).toEqual([args, 'success', null]);
+    expect([args, endOf(session), session.tasks[0]?.failure ?? null]).toEqual([args, 'success', null]);
     return session;
   }
 
