@@ -154,8 +154,9 @@ export class Repositories {
   static reasonOf(thrown: unknown): string {
     const error = toTidemarkError(thrown, 'using a repository');
     if (error.code === 'DATA_PATH_UNAVAILABLE') return String(error.meta['reason']);
-    if (error.code === 'MOVER_LOST' || error.code === 'PEER_UNAVAILABLE' || error.code === 'DEADLINE_EXCEEDED')
-      return 'repository-mover-lost';
+    if (error.code === 'MOVER_LOST' || error.code === 'PEER_UNAVAILABLE') return 'repository-mover-lost';
+    // The mover is there and does not answer: it waits for its storage, or has too much to do.
+    if (error.code === 'DEADLINE_EXCEEDED') return 'repository-no-answer';
     if (error.code === 'REPOSITORY_FULL') return 'repo-full';
     return error.code === 'REPOSITORY_LOCKED' ? 'repo-locked' : `repository-${error.code.toLowerCase().replaceAll('_', '-')}`;
   }

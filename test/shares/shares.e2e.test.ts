@@ -188,7 +188,7 @@ if (notHere !== undefined) console.warn(`shares of real servers are not tested: 
     await servers.nfs.kill();
     const { id } = await site.run('nfs', '--full', '--no-watch');
     expect((await site.session('repository', 'verify', 'smb')).state).toBe('success');
-    await taskWhen(id, 'the reason', ({ waitingReason }) => waitingReason === 'repository-mover-lost');
+    await taskWhen(id, 'the reason', ({ waitingReason }) => waitingReason === 'repository-no-answer');
     await eventually('the word of the mover', 120_000, async () =>
       (await machine.moverLog()).includes('the server of its share does not answer'),
     );
