@@ -44,7 +44,9 @@ export async function composeServer(config: ServerConfig, given?: Logger): Promi
   const repositories = get(tokens.repositories);
   const engine = get(tokens.engine);
   const edit = get(tokens.repositoryEdit);
-  get(tokens.movers).onRegistered((moverId) => void edit.moverCame(moverId).then(() => repositories.moverCame(moverId)));
+  const movers = get(tokens.movers);
+  const moverCame = (moverId: string) => void edit.moverCame(moverId).then(() => repositories.moverCame(moverId));
+  movers.onRegistered(moverCame);
   const gateways = get(tokens.repositoryGateways);
   engine.onEnded(({ repositoryId }) => void gateways.sessionEnded(repositoryId));
   const chores = async () => {
@@ -77,6 +79,14 @@ export async function composeServer(config: ServerConfig, given?: Logger): Promi
       },
       get(tokens.enrolmentPort),
       get(tokens.control),
+      {
+        name: 'movers',
+        start: async () => {
+          // Who kept its lease while the server was away, or was exchanged for one made from a copy of its configuration, does not register again.
+          for (const { identity, connected } of await movers.list()) if (connected) moverCame(identity.id);
+        },
+        stop: () => Promise.resolve(),
+      },
       engine,
       new Scheduler(get(tokens.jobs), engine, get(tokens.preparation), get(tokens.events), logger, now),
       get(tokens.careKeeper),
