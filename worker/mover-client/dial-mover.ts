@@ -19,20 +19,26 @@ export interface MoverAddress {
 
 const readBufferBytes = 256 * 1024;
 
+/** Takes what comes from a mover: views of one buffer that hold only during the call. */
+export interface Receiver {
+  take(chunk: Buffer): void;
+}
+
 /**
- * TLS to one endpoint of a mover; resolves past the handshake. `onData` gets views of one buffer that hold only during the call. Throws
- * MOVER_UNREACHABLE.
+ * TLS to one endpoint of a mover, and what `connected` makes of it past the handshake: called at once, because what the mover says first, and that it
+ * closes, may come before whoever awaits the result has its turn. Throws MOVER_UNREACHABLE.
  */
-export function dialMover(
+export function dialMover<R extends Receiver>(
   { serverName, identity }: MoverAddress,
   endpoint: string,
   connectMs: number,
   signal: AbortSignal,
-  onData: (chunk: Buffer) => void,
-): Promise<tls.TLSSocket> {
+  connected: (socket: tls.TLSSocket) => R,
+): Promise<R> {
   const { host, port } = splitEndpoint(endpoint);
   const name = serverName === '' ? host : serverName;
   const buffer = Buffer.allocUnsafeSlow(readBufferBytes);
+  let receiver: R | undefined;
   return new Promise((resolve, reject) => {
     const socket = tls.connect({
       host,
@@ -48,7 +54,7 @@ export function dialMover(
       onread: {
         buffer,
         callback: (length: number) => {
-          onData(buffer.subarray(0, length));
+          receiver?.take(buffer.subarray(0, length));
           return true;
         },
       },
@@ -76,7 +82,7 @@ export function dialMover(
     socket.once('close', ended);
     socket.once('secureConnect', () => {
       settle();
-      resolve(socket);
+      resolve((receiver = connected(socket)));
     });
     if (signal.aborted) aborted();
   });

@@ -26,7 +26,7 @@ import {
 } from '../../proto/data-mover/frame-types';
 import { moverError } from '../errors/error-message';
 import { WorkerErrors } from '../errors/worker-errors';
-import { dialMover, type MoverAddress } from './dial-mover';
+import { dialMover, type MoverAddress, type Receiver } from './dial-mover';
 
 /** What the mover said in Welcome. The key is a copy. */
 export interface MoverTerms extends Omit<WelcomeFrame, 'digestKey'> {
@@ -68,7 +68,7 @@ export function isConnectionLoss(error: unknown): boolean {
 }
 
 /** One lane to the mover, past its handshake. After it was lost every request rejects with what lost it. */
-export class MoverConnection {
+export class MoverConnection implements Receiver {
   terms!: MoverTerms;
   private readonly waiting = new Map<number, Waiting>();
   private readonly reader: FrameReader;
@@ -120,17 +120,10 @@ export class MoverConnection {
     throw failure ?? WorkerErrors.MOVER_UNREACHABLE({ endpoints: 'none', reason: 'no endpoint was given' });
   }
 
-  private static async dial(
-    address: MoverAddress,
-    endpoint: string,
-    timeouts: MoverTimeouts,
-    signal: AbortSignal,
-  ): Promise<MoverConnection> {
+  private static dial(address: MoverAddress, endpoint: string, timeouts: MoverTimeouts, signal: AbortSignal): Promise<MoverConnection> {
     const { identity } = address;
-    let connection: MoverConnection | undefined;
-    const socket = await dialMover(address, endpoint, timeouts.connectMs, signal, (chunk) => connection?.take(chunk));
-    // Nothing came yet: what the socket reads is handed over in later turns of the event loop.
-    return (connection = new MoverConnection(socket, endpoint, timeouts, address, identity));
+    const connected = (socket: tls.TLSSocket) => new MoverConnection(socket, endpoint, timeouts, address, identity);
+    return dialMover(address, endpoint, timeouts.connectMs, signal, connected);
   }
 
   get isLost(): boolean {
@@ -290,7 +283,7 @@ export class MoverConnection {
     });
   }
 
-  private take(chunk: Buffer): void {
+  take(chunk: Buffer): void {
     if (this.lostBy) return;
     try {
       this.reader.push(chunk);
