@@ -24,6 +24,8 @@ const mib = 1024 * 1024;
 const sizeMib = 24;
 const sizeBytes = sizeMib * mib;
 const hourMs = 3_600_000;
+const stepMs = 75_000;
+const testMs = 240_000;
 const key: RepositoryKey = { kind: 'REPOSITORY_KEY_KIND_KEY_FILE', secret: '5a'.repeat(32) };
 
 const kinds = ['directory', 's3'] as const;
@@ -54,6 +56,19 @@ async function objects(kind: Kind, below: string): Promise<Map<string, number>> 
   const found = fs.existsSync(path.join(root, below)) ? fs.readdirSync(path.join(root, below), { recursive: true, encoding: 'utf8' }) : [];
   const files = found.map((name) => path.join(below, name)).filter((name) => fs.statSync(path.join(root, name)).isFile());
   return new Map(files.map((name) => [name, fs.statSync(path.join(root, name)).size]));
+}
+
+/** Says what it was that did not end, with what the processes said last; a test's own time limit says neither. */
+async function inTime<T>(what: string, work: Promise<T>): Promise<T> {
+  let late: NodeJS.Timeout | undefined;
+  const limit = new Promise<never>((_resolve, reject) => {
+    late = setTimeout(() => {
+      const logs = fs.readdirSync(folder).filter((name) => name.endsWith('.log'));
+      const said = logs.map((name) => `${name}:\n${fs.readFileSync(file(name), 'utf8').split('\n').slice(-12).join('\n')}`);
+      reject(new Error(`${what} did not end within ${stepMs} ms\n${said.join('\n')}`));
+    }, stepMs);
+  });
+  return Promise.race([work, limit]).finally(() => clearTimeout(late));
 }
 
 const total = (sizes: ReadonlyMap<string, number>) => [...sizes.values()].reduce((sum, size) => sum + size, 0);
@@ -137,7 +152,7 @@ describe.each(kinds)(`kill -9 around a repository of kind %s (seed ${seed})`, (k
     const limits = { rateBytesPerSecond: String(12 * mib) };
     const over = victim && death(victim, 2_500);
     const { result } = rig.plugin.run({ backupDisk: { ...order, dataPath, ...(victim && { limits }) } });
-    const { failure } = await result;
+    const { failure } = await inTime('the backup', result);
     if (failure) {
       const error = await interrupted('backup', () => Promise.reject(failureError(failure)));
       await over;
@@ -188,10 +203,10 @@ describe.each(kinds)(`kill -9 around a repository of kind %s (seed ${seed})`, (k
 
   /** Every point verifies; a random one reads back. */
   async function expectSound(which = [...points.keys()]): Promise<void> {
-    expect(await verify()).toEqual([]);
+    expect(await inTime('the verification', verify())).toEqual([]);
     for (const pointId of which.splice(Math.floor(random() * which.length), 1)) {
       const out = file(`${kind}.restored`);
-      await rig.restore(repositoryId, { pointId, diskId: 'd', localFile: { path: out, format: 'FILE_FORMAT_RAW' } });
+      await inTime('the restore', rig.restore(repositoryId, { pointId, diskId: 'd', localFile: { path: out, format: 'FILE_FORMAT_RAW' } }));
       execFileSync('cmp', [out, points.get(pointId) ?? '']);
       fs.rmSync(out);
     }
@@ -218,7 +233,7 @@ describe.each(kinds)(`kill -9 around a repository of kind %s (seed ${seed})`, (k
         await backup(victim);
         await expectSound();
       },
-      120_000,
+      testMs,
     );
 
     it.each(victims)(
@@ -229,7 +244,7 @@ describe.each(kinds)(`kill -9 around a repository of kind %s (seed ${seed})`, (k
         await over;
         await expectSound();
       },
-      120_000,
+      testMs,
     );
 
     it.each(victims)(
@@ -240,35 +255,42 @@ describe.each(kinds)(`kill -9 around a repository of kind %s (seed ${seed})`, (k
         aheadMs += 30 * hourMs;
         await restartMover();
         const over = death(victim, 1_500);
-        await interrupted('collection', async () => collect(await slowly(8)));
-        await over;
-        await eventually('a collection that is not disturbed', 60_000, () => collect());
+        await inTime(
+          'the collection, or its end',
+          interrupted('collection', async () => collect(await slowly(8))),
+        );
+        await inTime('the return of what was killed', over);
+        await eventually('a collection that is not disturbed', 60_000, () => inTime('a collection', collect()));
         await expectSound();
         change();
         await backup();
       },
-      120_000,
+      testMs,
     );
   });
 
-  it('leaves nothing that the next collections do not give back', async () => {
-    for (const pointId of [...points.keys()].slice(0, -1)) await remove(pointId);
-    let neededBytes = '';
-    for (let i = 0; i < 2; i++) {
-      await restartLater();
-      ({ neededBytes } = await collect());
-    }
-    await expectSound();
-    const packs = await objects(kind, 'packs');
-    console.info(`${kind}: ${ends.join(', ')}; ${packs.size} packs of ${total(packs)} bytes, ${neededBytes} needed`);
-    expect(points.size).toBe(1);
-    expect((await objects(kind, 'points')).size).toBe(1);
-    // All of the disk is noise: less cannot be there; a quarter of a pack may be waste before it is written anew.
-    expect(total(packs)).toBeGreaterThan(0.95 * sizeBytes);
-    expect(total(packs)).toBeLessThan(1.35 * sizeBytes);
-    expect((await objects(kind, 'drafts')).size).toBe(0);
-    // The lock of a file that was being replaced is broken by the next who replaces it.
-    expect([...(await objects(kind, 'tmp')).keys()].filter((name) => !name.endsWith('.lock'))).toEqual([]);
-    if (kind === 's3') expect((await bucket.look('kill')).uploads).toBe(0);
-  }, 120_000);
+  it(
+    'leaves nothing that the next collections do not give back',
+    async () => {
+      for (const pointId of [...points.keys()].slice(0, -1)) await remove(pointId);
+      let neededBytes = '';
+      for (let i = 0; i < 2; i++) {
+        await restartLater();
+        ({ neededBytes } = await collect());
+      }
+      await expectSound();
+      const packs = await objects(kind, 'packs');
+      console.info(`${kind}: ${ends.join(', ')}; ${packs.size} packs of ${total(packs)} bytes, ${neededBytes} needed`);
+      expect(points.size).toBe(1);
+      expect((await objects(kind, 'points')).size).toBe(1);
+      // All of the disk is noise: less cannot be there; a quarter of a pack may be waste before it is written anew.
+      expect(total(packs)).toBeGreaterThan(0.95 * sizeBytes);
+      expect(total(packs)).toBeLessThan(1.35 * sizeBytes);
+      expect((await objects(kind, 'drafts')).size).toBe(0);
+      // The lock of a file that was being replaced is broken by the next who replaces it.
+      expect([...(await objects(kind, 'tmp')).keys()].filter((name) => !name.endsWith('.lock'))).toEqual([]);
+      if (kind === 's3') expect((await bucket.look('kill')).uploads).toBe(0);
+    },
+    testMs,
+  );
 });
