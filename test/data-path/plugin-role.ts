@@ -19,6 +19,9 @@ import type { TaskResult__Output } from '../../proto/gen/tidemark/worker/v1/Task
 import type { WorkerServiceDefinition } from '../../proto/gen/tidemark/worker/v1/WorkerService';
 
 interface WaitingTask {
+  readonly order: StartTask;
+  /** The worker spoke of it. */
+  known: boolean;
   resolve(result: TaskResult__Output): void;
   onProgress?: ((progress: TaskProgress__Output) => void) | undefined;
 }
@@ -73,8 +76,9 @@ export class PluginRole {
     onProgress?: (progress: TaskProgress__Output) => void,
   ): { taskId: string; result: Promise<TaskResult__Output> } {
     const taskId = randomUUID();
-    const result = new Promise<TaskResult__Output>((resolve) => this.waiting.set(taskId, { resolve, onProgress }));
-    this.say({ startTask: { ...task, taskId, correlationId: randomUUID() } });
+    const order = { ...task, taskId, correlationId: randomUUID() };
+    const result = new Promise<TaskResult__Output>((resolve) => this.waiting.set(taskId, { order, known: false, resolve, onProgress }));
+    this.say({ startTask: order });
     return { taskId, result };
   }
 
@@ -136,6 +140,12 @@ export class PluginRole {
     }
   }
 
+  private know(taskId: string): WaitingTask | undefined {
+    const task = this.waiting.get(taskId);
+    if (task) task.known = true;
+    return task;
+  }
+
   private async listen(requests: AsyncIterable<ConnectRequest__Output>): Promise<void> {
     for await (const message of requests) {
       if (message.hello) {
@@ -143,8 +153,12 @@ export class PluginRole {
         this.reportedTaskIds = message.hello.taskIds;
         this.reportedCapabilities = message.hello.process?.capabilities ?? [];
         this.say({ welcome: { heartbeatInterval: durationToWire(1_000) } });
+        for (const taskId of message.hello.taskIds) this.know(taskId);
+        // A worker that heard nothing for too long (a test that computes answers nobody) comes again, and what was said to its stream before may be lost.
+        const unsent = new Set(this.outbox.map(({ startTask }) => startTask?.taskId));
+        for (const [taskId, { order, known }] of this.waiting) if (!known && !unsent.has(taskId)) this.say({ startTask: order });
       } else if (message.progress) {
-        this.waiting.get(message.progress.taskId)?.onProgress?.(message.progress);
+        this.know(message.progress.taskId)?.onProgress?.(message.progress);
       } else if (message.drained) {
         this.onDrained();
       } else if (message.selfTestReport) {
