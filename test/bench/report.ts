@@ -115,6 +115,20 @@ function figuresTable(tools: readonly ToolFigures[]): string {
   return table.toString();
 }
 
+function ratesTable({ tools, imageBytes }: BenchReport): string {
+  const table = new Table({ head: ['', ...cases], style: { head: [], border: [] } });
+  for (const tool of tools) {
+    const cells = cases.map((name) => {
+      const seconds = tool.cases[name]?.wallSeconds;
+      if (seconds === undefined) return '–';
+      const bytes = name === 'verify' || name === 'collect' ? tool.storedBytes : imageBytes;
+      return String(Math.round(bytes / mib / seconds));
+    });
+    table.push([tool.name, ...cells]);
+  }
+  return table.toString();
+}
+
 function ratiosTable(ours: ToolFigures, peers: readonly ToolFigures[]): string {
   const table = new Table({ head: [`${ours.name} against`, ...cases, 'stored'], style: { head: [], border: [] } });
   for (const peer of peers) {
