@@ -91,6 +91,8 @@ export function printTables(report: BenchReport): void {
     const compared = ours ? [ours, ...others] : others;
     if (gateway && compared.length > 0) out(ratiosTable(gateway, compared));
   }
+  out('\nRates, MiB/s: backup and restore of the image, verify and collect of what is stored\n');
+  out(ratesTable(report));
   out(
     '\ncollect: all points but the newest are removed. Ours marks and condemns; deleting packs, a request each, follows when the grace time is over.',
   );
