@@ -3,7 +3,7 @@ import type { Logger } from '../../common/log/logger';
 import type { PointRecord } from '../format/manifest';
 import type { MaintenanceLease } from '../repository/sharing/maintenance-lease';
 import type { Repository } from '../repository/repository';
-import { SerialQueue } from '../repository/serial-queue';
+import { SerialQueue } from '../../common/flow/serial-queue';
 import type { CollectContext } from './collect/collect-context';
 import { Collection, type CollectRequest } from './collect/collection';
 import { defaultCollectSettings, type CollectSettings } from './collect/collect-settings';

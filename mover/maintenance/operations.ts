@@ -4,7 +4,7 @@ import { CommonErrors, toTidemarkError } from '../../common/errors/common-errors
 import { hasCode, type TidemarkError } from '../../common/errors/tidemark-error';
 import type { Logger } from '../../common/log/logger';
 import type { Repository } from '../repository/repository';
-import type { SerialQueue } from '../repository/serial-queue';
+import type { SerialQueue } from '../../common/flow/serial-queue';
 
 const keepMs = 60 * 60 * 1000;
 

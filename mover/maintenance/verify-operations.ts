@@ -1,7 +1,7 @@
 /** Verifications as operations, and what is known of packs that were verified. */
 import type { Logger } from '../../common/log/logger';
 import type { Repository } from '../repository/repository';
-import { SerialQueue } from '../repository/serial-queue';
+import { SerialQueue } from '../../common/flow/serial-queue';
 import { Operations, type Operation } from './operations';
 import { VerifyLedger } from './verify-ledger';
 import { Verifier } from './verifier';

@@ -2,7 +2,7 @@
 import { CommonErrors } from '../../common/errors/common-errors';
 import type { Logger } from '../../common/log/logger';
 import type { Repository } from '../repository/repository';
-import type { SerialQueue } from '../repository/serial-queue';
+import type { SerialQueue } from '../../common/flow/serial-queue';
 import { DiskDraft, type DiskRequest } from './disk-draft';
 import { DraftLog } from './draft-log';
 import type { FoundDraft } from './drafts';

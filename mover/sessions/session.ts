@@ -8,7 +8,7 @@ import { DataPortErrors, RepositoryErrors, SessionErrors } from '../errors/mover
 import type { PointRecord } from '../format/manifest';
 import type { CommittedDisk, SessionRecord } from '../format/session-record';
 import type { Repository } from '../repository/repository';
-import { SerialQueue } from '../repository/serial-queue';
+import { SerialQueue } from '../../common/flow/serial-queue';
 import type { DiskCommit, DiskDraft, DiskRequest } from './disk-draft';
 import type { FoundDraft } from './drafts';
 import type { RecordFile } from './record-file';

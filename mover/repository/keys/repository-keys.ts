@@ -31,7 +31,7 @@ import {
 } from '../../format/keys-document';
 import { formatRecoveryKey } from '../../../common/secrets/recovery-key';
 import type { Store } from '../../stores/store';
-import { SerialQueue } from '../serial-queue';
+import { SerialQueue } from '../../../common/flow/serial-queue';
 
 const maxKeysBytes = 4 * 1024 * 1024;
 

@@ -21,7 +21,7 @@ import { openKeys } from '../keys/open-keys';
 import { createRepository, readHeader, Repository, type RepositorySettings } from '../repository';
 import type { SlotSecret } from '../keys/repository-keys';
 import type { LeaseWatch } from '../sharing/lease-object';
-import { SerialQueues } from '../serial-queue';
+import { SerialQueues } from '../../../common/flow/serial-queue';
 import { ServedLocations, type Kept } from './served-locations';
 
 /** Told about repositories that come and go. */

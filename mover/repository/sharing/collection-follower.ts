@@ -11,7 +11,7 @@ import { readPlans } from './collection-plans';
 import { readMaintenance } from './maintenance-lease';
 import type { PackIndex } from '../blocks/pack-index';
 import type { RepositoryKeys } from '../keys/repository-keys';
-import { SerialQueue } from '../serial-queue';
+import { SerialQueue } from '../../../common/flow/serial-queue';
 
 /** Packs asked for one by one; of more all names are listed, a thousand in a request. */
 const askedAtMost = 64;

@@ -14,7 +14,7 @@ import {
 } from '../../format/announcement';
 import type { Store } from '../../stores/store';
 import type { RepositoryKeys } from '../keys/repository-keys';
-import { SerialQueue } from '../serial-queue';
+import { SerialQueue } from '../../../common/flow/serial-queue';
 import { WRITER_PREFIX, writerOf } from './writer-lease';
 
 const maxAnnouncementBytes = 64 * 1024 * 1024;

@@ -8,7 +8,7 @@ import { RepositoryErrors } from '../../errors/mover-errors';
 import { PLAN_PREFIX, planNumberOf } from '../../format/collection-plan';
 import { ROSTER_PREFIX, rosterNumberOf } from '../../format/roster';
 import type { Store } from '../../stores/store';
-import { SerialQueue } from '../serial-queue';
+import { SerialQueue } from '../../../common/flow/serial-queue';
 import { WRITER_PREFIX } from './writer-lease';
 import { encodeLease, isGone, ownLease, parseLease, readLease, watchLease, type LeaseContent, type LeaseWatch } from './lease-object';
 

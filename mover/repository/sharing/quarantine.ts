@@ -21,7 +21,7 @@ import type { Journal } from './journal';
 import type { PackIndex } from '../blocks/pack-index';
 import { readDocument } from '../read-document';
 import type { RepositoryKeys } from '../keys/repository-keys';
-import { SerialQueue } from '../serial-queue';
+import { SerialQueue } from '../../../common/flow/serial-queue';
 
 /** Single blocks kept at most (about 20 MB); of further packs the whole pack is noted. */
 const maxPlaces = 65_536;
