@@ -1,4 +1,5 @@
 import { sql } from 'kysely';
+import { SerialQueues } from '../../common/flow/serial-queue';
 import type { Counters, ReadMode } from '../jobs/task-record';
 import type { Database } from './catalogue';
 
@@ -35,11 +36,23 @@ export interface StoredPoint {
   readonly disks: readonly StoredPointDisk[];
 }
 
+/** A listing under way, and what changed since it began. */
+interface Replacement {
+  readonly changes: Map<string, StoredPoint | undefined>;
+  /** Ends when the catalogue has been replaced; set with the last look at `changes`. */
+  writing: Promise<void> | undefined;
+}
+
 /** The cache of restore points. */
 export class PointStore {
+  /** Per repository; one listing after the other. */
+  readonly #replacing = new Map<string, Replacement>();
+  readonly #queues = new SerialQueues();
+
   constructor(private readonly db: Database) {}
 
   async put(point: StoredPoint): Promise<void> {
+    await this.#changed(point.repositoryId, point.id, point);
     const row = pointRow(point);
     await this.db
       .insertInto('point')
@@ -48,8 +61,30 @@ export class PointStore {
       .execute();
   }
 
-  /** Replaces what is known of a repository by what its mover listed. */
-  async replaceAll(repositoryId: string, points: readonly StoredPoint[]): Promise<void> {
+  /**
+   * Replaces what is known of a repository by what its mover lists. Points that are put or removed meanwhile stay so: the listing may have begun
+   * before them. Throws what `list` throws; then nothing is changed.
+   */
+  replaceAll(repositoryId: string, list: () => Promise<readonly StoredPoint[]>): Promise<void> {
+    return this.#queues.run(repositoryId, async () => {
+      const replacement: Replacement = { changes: new Map(), writing: undefined };
+      this.#replacing.set(repositoryId, replacement);
+      try {
+        const { changes } = replacement;
+        const points = new Map<string, StoredPoint | undefined>((await list()).map((point) => [point.id, point]));
+        for (const [id, point] of changes) points.set(id, point);
+        replacement.writing = this.#replace(
+          repositoryId,
+          [...points.values()].filter((point) => point !== undefined),
+        );
+        await replacement.writing;
+      } finally {
+        this.#replacing.delete(repositoryId);
+      }
+    });
+  }
+
+  async #replace(repositoryId: string, points: readonly StoredPoint[]): Promise<void> {
     await this.db.transaction().execute(async (tx) => {
       await tx.deleteFrom('point').where('repositoryId', '=', repositoryId).execute();
       for (let at = 0; at < points.length; at += 500) {
@@ -61,7 +96,15 @@ export class PointStore {
     });
   }
 
+  /** A listing under way must know of it; one that is just being written must be in the catalogue first, lest it undoes the change. */
+  async #changed(repositoryId: string, id: string, point: StoredPoint | undefined): Promise<void> {
+    const replacement = this.#replacing.get(repositoryId);
+    replacement?.changes.set(id, point);
+    await replacement?.writing?.catch(() => undefined);
+  }
+
   async remove(repositoryId: string, id: string): Promise<void> {
+    await this.#changed(repositoryId, id, undefined);
     await this.db.deleteFrom('point').where('repositoryId', '=', repositoryId).where('id', '=', id).execute();
   }
 

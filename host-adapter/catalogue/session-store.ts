@@ -175,15 +175,17 @@ export class SessionStore {
     await this.db.deleteFrom('vmLease').where('taskId', '=', taskId).execute();
   }
 
-  /** Drops leases whose task has ended; for the start of the server. */
+  /** Drops leases whose task, or session, has ended; for the start of the server. */
   async releaseEnded(): Promise<void> {
     await this.db
       .deleteFrom('vmLease')
       .where('taskId', 'not in', (e) =>
         e
           .selectFrom('task')
+          .innerJoin('session', 'session.id', 'task.sessionId')
           .select('task.id')
-          .where('task.state', 'in', [...activeStates]),
+          .where('task.state', 'in', [...activeStates])
+          .where('session.endedAt', 'is', null),
       )
       .execute();
   }

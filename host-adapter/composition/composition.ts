@@ -41,14 +41,11 @@ export async function composeServer(config: ServerConfig, given?: Logger): Promi
   registerPorts(once, foundation);
 
   const { authority, dataFolder, db, endpoints, logger, now } = foundation;
-  const repositories = get(tokens.repositories);
   const engine = get(tokens.engine);
-  const edit = get(tokens.repositoryEdit);
-  const movers = get(tokens.movers);
-  const moverCame = (moverId: string) => void edit.moverCame(moverId).then(() => repositories.moverCame(moverId));
-  movers.onRegistered(moverCame);
-  const gateways = get(tokens.repositoryGateways);
-  engine.onEnded(({ repositoryId }) => void gateways.sessionEnded(repositoryId));
+  const [arrivals, gateways] = [get(tokens.moverArrivals), get(tokens.repositoryGateways)];
+  engine.onEnded(({ repositoryId }) => {
+    for (const moverId of gateways.leaving(repositoryId)) arrivals.missed(moverId);
+  });
   const chores = async () => {
     await authority.renewOwn(now());
     await get(tokens.events).trim();
@@ -77,16 +74,9 @@ export async function composeServer(config: ServerConfig, given?: Logger): Promi
         },
         stop: () => Promise.resolve(),
       },
+      arrivals,
       get(tokens.enrolmentPort),
       get(tokens.control),
-      {
-        name: 'movers',
-        start: async () => {
-          // Who kept its lease while the server was away, or was exchanged for one made from a copy of its configuration, does not register again.
-          for (const { identity, connected } of await movers.list()) if (connected) moverCame(identity.id);
-        },
-        stop: () => Promise.resolve(),
-      },
       engine,
       new Scheduler(get(tokens.jobs), engine, get(tokens.preparation), get(tokens.events), logger, now),
       get(tokens.careKeeper),

@@ -44,7 +44,7 @@ export function registerJobs(once: Once, foundation: Foundation): void {
       backup: new BackupFlow(
         platforms,
         repositories,
-        new BackupCommit(platforms, repositories, moverSessions, get(tokens.points), logger),
+        new BackupCommit(platforms, repositories, moverSessions, get(tokens.points), get(tokens.moverArrivals), logger),
         paths,
         follower,
         get(tokens.jobs),

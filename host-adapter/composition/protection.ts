@@ -12,6 +12,7 @@ import { VirtualMachines } from '../inventory/virtual-machines';
 import { CareKeeper } from '../maintenance/care-keeper';
 import { PointMaintenance } from '../maintenance/point-maintenance';
 import { MoverSessions } from '../repositories/mover-sessions';
+import { MoverArrivals } from '../repositories/mover-arrivals';
 import { Repositories } from '../repositories/repositories';
 import { RepositoryAccess } from '../repositories/repository-access';
 import { RepositoryEdit } from '../repositories/repository-edit';
@@ -46,7 +47,6 @@ export function registerProtection(once: Once, foundation: Foundation): void {
         get(tokens.candidates),
         get(tokens.repositoryMovers),
         get(tokens.repositorySecrets),
-        logger,
       ),
   );
   once(tokens.repositorySecrets, () => new RepositorySecrets(path.join(dataFolder, 'repositories.key')));
@@ -57,12 +57,19 @@ export function registerProtection(once: Once, foundation: Foundation): void {
   once(tokens.repositoryGateways, (get) => {
     const [connections, movers, serving] = [get(tokens.moverConnections), get(tokens.movers), get(tokens.repositoryMovers)];
     const secrets = get(tokens.repositorySecrets);
-    return new RepositoryGateways(repositoryStore, connections, movers, serving, secrets, get(tokens.platforms), logger);
+    return new RepositoryGateways(repositoryStore, connections, movers, serving, secrets, get(tokens.platforms));
+  });
+  once(tokens.repositoryAccess, (get) => {
+    const [connections, serving, secrets] = [get(tokens.moverConnections), get(tokens.repositoryMovers), get(tokens.repositorySecrets)];
+    return new RepositoryAccess(repositoryStore, connections, serving, secrets, logger);
+  });
+  once(tokens.moverArrivals, (get) => {
+    const [repositories, gateways, access] = [get(tokens.repositories), get(tokens.repositoryGateways), get(tokens.repositoryAccess)];
+    return new MoverArrivals(get(tokens.movers), gateways, access, repositories, logger);
   });
   once(tokens.repositoryEdit, (get) => {
-    const [connections, serving, secrets] = [get(tokens.moverConnections), get(tokens.repositoryMovers), get(tokens.repositorySecrets)];
-    const access = new RepositoryAccess(repositoryStore, connections, serving, secrets, logger);
-    return new RepositoryEdit(get(tokens.repositories), access, get(tokens.repositoryGateways), logger);
+    const [gateways, access] = [get(tokens.repositoryGateways), get(tokens.repositoryAccess)];
+    return new RepositoryEdit(get(tokens.repositories), access, gateways, get(tokens.moverArrivals));
   });
   once(tokens.configurationKey, () => ConfigurationKey.open(path.join(dataFolder, 'configuration-key.json'), now()));
   once(tokens.copies, (get) => {

@@ -33,7 +33,9 @@ import type { MoverRegistry } from '../registry/mover-registry';
 import type { PluginConnections } from '../registry/plugin-connections';
 import type { PluginRegistry } from '../registry/plugin-registry';
 import type { MoverSessions } from '../repositories/mover-sessions';
+import type { MoverArrivals } from '../repositories/mover-arrivals';
 import type { Repositories } from '../repositories/repositories';
+import type { RepositoryAccess } from '../repositories/repository-access';
 import type { RepositoryEdit } from '../repositories/repository-edit';
 import type { RepositoryGateways } from '../repositories/repository-gateways';
 import type { RepositoryMovers } from '../repositories/repository-movers';
@@ -69,6 +71,8 @@ export const tokens = {
   repositoryMovers: token<RepositoryMovers>('repositoryMovers'),
   repositoryGateways: token<RepositoryGateways>('repositoryGateways'),
   repositoryEdit: token<RepositoryEdit>('repositoryEdit'),
+  repositoryAccess: token<RepositoryAccess>('repositoryAccess'),
+  moverArrivals: token<MoverArrivals>('moverArrivals'),
   holds: token<HoldStore>('holds'),
   care: token<CareStore>('care'),
   configurationKey: token<ConfigurationKey>('configurationKey'),

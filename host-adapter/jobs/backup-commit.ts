@@ -8,6 +8,7 @@ import type { AwaitingCommit__Output } from '../../proto/gen/tidemark/plugin/v1/
 import type { PointStore } from '../catalogue/point-store';
 import { HostErrors } from '../errors/host-errors';
 import type { Platforms } from '../inventory/platforms';
+import type { MoverArrivals } from '../repositories/mover-arrivals';
 import type { MoverSessions } from '../repositories/mover-sessions';
 import { pointFrom } from '../repositories/point-mapping';
 import { Repositories } from '../repositories/repositories';
@@ -26,6 +27,7 @@ export class BackupCommit {
     private readonly repositories: Repositories,
     private readonly moverSessions: MoverSessions,
     private readonly points: PointStore,
+    private readonly arrivals: Pick<MoverArrivals, 'readAgain'>,
     private readonly logger: Logger,
     private readonly retryEveryMs = 1000,
   ) {}
@@ -99,9 +101,7 @@ export class BackupCommit {
     if (committed) {
       task.step = 'concluded';
       await context.save();
-      await this.repositories.refreshPoints(session.repositoryId).catch((error: unknown) => {
-        this.logger.warn('points could not be read', { repositoryId: session.repositoryId, error });
-      });
+      await this.repositories.refreshPoints(session.repositoryId).catch(() => this.arrivals.readAgain(session.repositoryId));
     }
     return committed;
   }

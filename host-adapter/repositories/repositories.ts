@@ -4,7 +4,6 @@
  */
 import { randomUUID } from 'node:crypto';
 import { toTidemarkError } from '../../common/errors/common-errors';
-import type { Logger } from '../../common/log/logger';
 import type { Repository__Output } from '../../proto/gen/tidemark/mover/v1/Repository';
 import type { PointStore, StoredPoint } from '../catalogue/point-store';
 import type { RepositoryRow, RepositoryStore } from '../catalogue/repository-store';
@@ -58,7 +57,6 @@ export class Repositories {
     private readonly candidates: Candidates,
     private readonly serving: RepositoryMovers,
     private readonly secrets: RepositorySecrets,
-    private readonly logger: Logger,
   ) {}
 
   /** Makes a repository or takes one over. Throws NAME_TAKEN, MOVER_… and what the mover says. */
@@ -163,8 +161,7 @@ export class Repositories {
 
   /** Reads all points of a repository into the cache. */
   async refreshPoints(repositoryId: string): Promise<void> {
-    const mover = await this.mover(repositoryId);
-    await this.points.replaceAll(repositoryId, await listPoints(mover, repositoryId, ''));
+    await this.points.replaceAll(repositoryId, async () => listPoints(await this.mover(repositoryId), repositoryId, ''));
   }
 
   /** The points of one VM as the repository has them, newest last. */
@@ -172,18 +169,10 @@ export class Repositories {
     return listPoints(await this.mover(repositoryId), repositoryId, vmId);
   }
 
-  /** Brings the cache up to date after a mover came (back). Never rejects. */
-  async moverCame(moverId: string): Promise<void> {
+  /** Ids of those that a mover may serve. */
+  async servedBy(moverId: string): Promise<string[]> {
     const mover = (await this.registry.list()).find(({ identity }) => identity.id === moverId);
-    for (const row of await this.store.all()) {
-      if (!mover || !serves(mover, row)) continue;
-      try {
-        await this.refreshPoints(row.id);
-      } catch (error) {
-        // Shown with the repository; asked again at the next use.
-        this.logger.warn('points could not be read', { repositoryId: row.id, error });
-      }
-    }
+    return mover ? (await this.store.all()).filter((row) => serves(mover, row)).map(({ id }) => id) : [];
   }
 
   async #view(row: RepositoryRow): Promise<RepositoryView> {

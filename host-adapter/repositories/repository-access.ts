@@ -12,6 +12,7 @@ import type { MoverClient, MoverConnections } from '../registry/mover-connection
 import type { RegisteredMover } from '../registry/mover-registry';
 import type { RepositoryMovers } from './repository-movers';
 import { accessFrom } from './repository-secrets';
+import { allOf } from './retried-work';
 import type { GivenAccess, RepositorySecrets } from './repository-secrets';
 
 /** A mover that could not follow a change; the change holds all the same. */
@@ -68,33 +69,34 @@ export class RepositoryAccess {
     const problems: MoverProblem[] = [];
     for (const mover of await this.serving.serving(row)) {
       if (mover.identity.id === tried || !mover.connected) continue;
-      const problem = await this.#tell(row, mover, given);
-      if (problem) problems.push(problem);
+      try {
+        await this.#tell(row, mover, given);
+      } catch (thrown) {
+        const error = toTidemarkError(thrown, 'telling a mover of an access key');
+        this.logger.warn('a mover could not go over to an access key', { moverId: mover.identity.id, repositoryId: row.id, error });
+        problems.push(problemOf(mover, error));
+      }
     }
     return problems;
   }
 
-  /** A mover came (back): it may have missed a change. */
+  /** A mover came (back): it may have missed a change. Throws what keeps it from following; the other repositories are told all the same. */
   async moverCame(moverId: string): Promise<void> {
-    for (const row of await this.store.all()) {
-      const mover = (await this.serving.serving(row)).find(({ identity }) => identity.id === moverId);
-      if (mover && row.sealedJson !== null) await this.#tell(row, mover);
-    }
+    const rows = (await this.store.all()).filter(({ sealedJson }) => sealedJson !== null);
+    await allOf(
+      rows.map(async (row) => {
+        const mover = (await this.serving.serving(row)).find(({ identity }) => identity.id === moverId);
+        if (mover) await this.#tell(row, mover);
+      }),
+    );
   }
 
   /** What is given, else what is kept. One that does not have the repository open is given it when it opens it. */
-  async #tell(row: RepositoryRow, mover: RegisteredMover, given?: GivenAccess): Promise<MoverProblem | undefined> {
-    try {
-      const { access } = this.secrets.open(row);
-      const use = given ?? (access && { ...access, secretAccessKey: access.secretAccessKey.reveal() });
-      const client = await this.movers.of(mover.identity.id);
-      if (use && (await this.serving.attached(row, client))) await this.#give(row, client, use);
-      return undefined;
-    } catch (thrown) {
-      const error = toTidemarkError(thrown, 'telling a mover of an access key');
-      this.logger.warn('a mover could not go over to an access key', { moverId: mover.identity.id, repositoryId: row.id, error });
-      return problemOf(mover, error);
-    }
+  async #tell(row: RepositoryRow, mover: RegisteredMover, given?: GivenAccess): Promise<void> {
+    const { access } = this.secrets.open(row);
+    const use = given ?? (access && { ...access, secretAccessKey: access.secretAccessKey.reveal() });
+    const client = await this.movers.of(mover.identity.id);
+    if (use && (await this.serving.attached(row, client))) await this.#give(row, client, use);
   }
 
   async #give(row: RepositoryRow, mover: MoverClient, { accessKeyId, secretAccessKey, caPem = '' }: GivenAccess): Promise<void> {

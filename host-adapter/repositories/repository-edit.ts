@@ -1,5 +1,5 @@
 /** Everything that may be changed of a repository at any time, in an order in which each step leaves it usable. */
-import type { Logger } from '../../common/log/logger';
+import type { MoverArrivals } from './mover-arrivals';
 import type { MoverProblem, RepositoryAccess } from './repository-access';
 import type { GatewaysChange, RepositoryGateways } from './repository-gateways';
 import type { Repositories, RepositoryView } from './repositories';
@@ -15,11 +15,12 @@ export class RepositoryEdit {
     private readonly repositories: Repositories,
     private readonly access: RepositoryAccess,
     private readonly gateways: RepositoryGateways,
-    private readonly logger: Logger,
+    private readonly arrivals: Pick<MoverArrivals, 'missed'>,
   ) {}
 
   /**
-   * What can be refused is refused before anything is changed; what single movers could not follow is told. Throws REPOSITORY_UNKNOWN, ARGUMENT_INVALID,
+   * What can be refused is refused before anything is changed; what single movers could not follow is told, to them
+   * again and again. Throws REPOSITORY_UNKNOWN, ARGUMENT_INVALID,
    * REPOSITORY_ACCESS_REFUSED, MOVER_NOT_FOUND, TARGET_…, and as `Repositories.mover`.
    */
   async apply(reference: string, change: RepositoryChange): Promise<RepositoryView & { readonly problems: readonly MoverProblem[] }> {
@@ -32,16 +33,7 @@ export class RepositoryEdit {
     if (change.access) problems.push(...(await this.access.change({ ...row, ...serving }, change.access)));
     if (!isNoChange(change)) await changeSettings(this.repositories, row.id, change);
     if (serving) problems.push(...(await this.gateways.change(await this.repositories.row(row.id), serving)));
+    for (const { moverId } of problems) this.arrivals.missed(moverId);
     return { ...(await this.repositories.show(row.id)), problems };
-  }
-
-  /** A mover registered. Never rejects. */
-  async moverCame(moverId: string): Promise<void> {
-    try {
-      await this.gateways.moverCame(moverId);
-      await this.access.moverCame(moverId);
-    } catch (error) {
-      this.logger.warn('a mover that came back could not be told what changed', { moverId, error });
-    }
   }
 }

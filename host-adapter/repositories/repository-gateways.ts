@@ -4,7 +4,6 @@
  */
 import { CommonErrors, toTidemarkError } from '../../common/errors/common-errors';
 import { hasCode } from '../../common/errors/tidemark-error';
-import type { Logger } from '../../common/log/logger';
 import type { RepositoryRow, RepositoryStore } from '../catalogue/repository-store';
 import { namedGateways, preferredGateways, serves } from '../data-paths/candidates';
 import type { PreferredGateway } from '../data-paths/candidates';
@@ -15,6 +14,7 @@ import type { MoverRegistry } from '../registry/mover-registry';
 import { asksForAccess, problemOf, type MoverProblem } from './repository-access';
 import { addServerKey, type RepositoryMovers } from './repository-movers';
 import type { RepositorySecrets } from './repository-secrets';
+import { allOf } from './retried-work';
 
 export interface GatewaysChange {
   /** Ids or host names instead of those of before; empty: every gateway; null: none. */
@@ -39,7 +39,6 @@ export class RepositoryGateways {
     private readonly serving: RepositoryMovers,
     private readonly secrets: RepositorySecrets,
     private readonly platforms: Pick<Platforms, 'list' | 'row' | 'targets'>,
-    private readonly logger: Logger,
   ) {}
 
   /** What a change would come to; undefined when it names no gateway. Throws ARGUMENT_INVALID, MOVER_NOT_FOUND, TARGET_NOT_FOUND, TARGET_AMBIGUOUS. */
@@ -68,34 +67,42 @@ export class RepositoryGateways {
 
   /** Keeps the change, has gateways that are new open the repository, and those that are gone let go of it. */
   async change(row: RepositoryRow, next: Serving): Promise<MoverProblem[]> {
-    const before = new Set((await this.serving.serving(row)).map(({ identity }) => identity.id));
+    const before = await this.serving.serving(row);
     const sealedJson = await this.#secretsFor(row, next);
     const changed = { ...row, ...next, sealedJson };
     await this.store.setServing(row.id, { ...next, sealedJson });
     const now = await this.serving.serving(changed);
     const problems: MoverProblem[] = [];
     for (const mover of namedGateways(next)?.length === 0 ? [] : now) {
-      if (before.has(mover.identity.id) || !mover.connected) continue;
+      if (before.some(({ identity }) => identity.id === mover.identity.id) || !mover.connected) continue;
       try {
         await this.serving.at(changed, mover.identity.id);
       } catch (thrown) {
         problems.push(problemOf(mover, toTidemarkError(thrown, 'opening a repository at a gateway')));
       }
     }
-    for (const id of before) if (!now.some(({ identity }) => identity.id === id)) await this.#letGo(row.id, id);
+    for (const mover of before) {
+      if (now.some(({ identity }) => identity.id === mover.identity.id)) continue;
+      try {
+        await this.#letGo(row.id, mover.identity.id);
+      } catch (thrown) {
+        problems.push(problemOf(mover, toTidemarkError(thrown, 'letting go of a repository')));
+      }
+    }
     return problems;
   }
 
-  /** A mover came (back): it lets go of what it may serve no longer. */
+  /** A mover came (back): it lets go of what it may serve no longer. Throws when it does not, for whatever reason but a session. */
   async moverCame(moverId: string): Promise<void> {
     const mover = (await this.registry.list()).find(({ identity }) => identity.id === moverId);
     if (!mover) return;
-    for (const row of await this.store.all()) if (!serves(mover, row)) await this.#letGo(row.id, moverId);
+    const others = (await this.store.all()).filter((row) => !serves(mover, row));
+    await allOf(others.map((row) => this.#letGo(row.id, moverId)));
   }
 
-  /** A session of a repository has ended: it may have been what kept a mover from letting go. Never rejects. */
-  async sessionEnded(repositoryId: string): Promise<void> {
-    for (const moverId of this.#leaving.get(repositoryId) ?? []) await this.#letGo(repositoryId, moverId);
+  /** Ids of movers that a session kept from letting go of a repository. */
+  leaving(repositoryId: string): string[] {
+    return [...(this.#leaving.get(repositoryId) ?? [])];
   }
 
   async #letGo(repositoryId: string, moverId: string): Promise<void> {
@@ -108,8 +115,7 @@ export class RepositoryGateways {
     } catch (error) {
       if (hasCode(error, 'REPOSITORY_IN_USE')) this.#leaving.set(repositoryId, leaving.add(moverId));
       // One that is away is told when it comes back.
-      else if (!hasCode(error, 'MOVER_LOST', 'MOVER_NOT_FOUND'))
-        this.logger.warn('a mover did not let go of a repository', { repositoryId, moverId, error });
+      else if (!hasCode(error, 'MOVER_LOST', 'MOVER_NOT_FOUND')) throw error;
     }
   }
 

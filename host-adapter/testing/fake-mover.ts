@@ -23,6 +23,8 @@ export class FakeMover {
   ticketKeysPem: readonly string[] = [];
   /** Called at CommitSession, before anything happens and after the point exists; may reject. */
   onCommit: (when: 'before' | 'after') => Promise<void> = () => Promise.resolve();
+  /** Called when points are to be listed; may reject, or hold what was read before. */
+  onList: (when: 'before' | 'after') => Promise<void> = () => Promise.resolve();
   /** What the next verification finds. */
   verifyFindings: VerifyFinding[] = [];
   readonly #server = new Server();
@@ -194,7 +196,10 @@ export class FakeMover {
               for (const { point, removedAt } of maintenance.removed.values())
                 yield { removed: { point, removedAt: timestampToWire(removedAt) } };
             }
-            for (const { point } of points) if (request.vmId === '' || point.vmId === request.vmId) yield { point };
+            await listing('before');
+            const listed = points.filter(({ point }) => request.vmId === '' || point.vmId === request.vmId);
+            await listing('after');
+            for (const { point } of listed) yield { point };
           },
         },
         GetPoint: {
@@ -238,6 +243,7 @@ export class FakeMover {
     this.maintenance.serve(this.#server);
     const { points, maintenance } = this;
     const findingsNow = () => this.verifyFindings;
+    const listing = (when: 'before' | 'after') => this.onList(when);
     const known = (id: string): FakeSession => {
       const session = this.sessions.get(id);
       if (!session) throw moverError('SESSION_NOT_FOUND', 'NOT_FOUND');
