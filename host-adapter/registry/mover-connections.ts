@@ -58,8 +58,9 @@ export class MoverConnections {
   #client(mover: RegisteredMover, evenLost = false): MoverClient {
     const { id } = mover.identity;
     if (!mover.registration || !(mover.connected || evenLost)) throw HostErrors.MOVER_LOST({ mover: id });
-    const { controlEndpoint, dataEndpointsJson } = mover.registration;
-    const key = `${controlEndpoint} ${dataEndpointsJson}`;
+    const { controlEndpoint, dataEndpointsJson, instanceId } = mover.registration;
+    // A channel that pauses since the process before was gone would fail calls to the one that is there now.
+    const key = `${controlEndpoint} ${dataEndpointsJson} ${instanceId}`;
     const known = this.#open.get(id);
     if (known?.key === key) return known.client;
     known?.client.close();
