@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import type { ChildProcess, SpawnOptions } from 'node:child_process';
 import fs from 'node:fs';
 import net from 'node:net';
+import { lastWarnings, tellLogs } from './logs';
 
 /** A started program: its end can be awaited, and it can be killed with everything it started. */
 export interface Child {
@@ -20,6 +21,7 @@ export function startNode(script: string, args: readonly string[], logFile: stri
 /** Starts a program; output goes to `logFile`. */
 export function startProgram(program: string, args: readonly string[], logFile: string, options: SpawnOptions = {}): Child {
   const log = fs.openSync(logFile, 'a');
+  tellLogs(logFile);
   const child: ChildProcess = spawn(program, [...args], { stdio: ['ignore', log, log], ...options });
   fs.closeSync(log);
   const { pid } = child;
@@ -44,7 +46,7 @@ export function startProgram(program: string, args: readonly string[], logFile: 
   };
 }
 
-/** Polls until `look` gives something; throws with `what` after the time. */
+/** Polls until `look` gives something; throws after the time, with `what` and what the processes warned of last. */
 export async function eventually<T>(
   what: string,
   timeoutMs: number,
@@ -62,7 +64,7 @@ export async function eventually<T>(
     }
     if (Date.now() > until) {
       throw new Error(
-        `${what} did not happen within ${timeoutMs} ms${last === undefined ? '' : `: ${last instanceof Error ? last.message : JSON.stringify(last)}`}`,
+        `${what} did not happen within ${timeoutMs} ms${last === undefined ? '' : `: ${last instanceof Error ? last.message : JSON.stringify(last)}`}${lastWarnings()}`,
       );
     }
     await new Promise((resolve) => setTimeout(resolve, everyMs));

@@ -3,6 +3,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { childrenOf, eventually, freePort, startNode } from './child';
 import type { Child } from './child';
+import { tellLogs } from './logs';
 
 const root = path.resolve(__dirname, '..', '..', '..');
 const launcher = path.join(root, 'dist', 'host-adapter', 'cli', 'tidemark.js');
@@ -78,6 +79,7 @@ export class Installation {
       }),
     );
     fs.rmSync(this.#endpointsFile(), { force: true });
+    tellLogs(path.join(this.dataDir, 'log'));
     const child = startNode(
       launcher,
       ['server', ...((this.options.allInOne ?? true) ? ['--all-in-one'] : []), '--config', config, '--data-dir', this.dataDir],
