@@ -67,7 +67,7 @@ function sectionCheck(preamble: Buffer, number: number, stored: Buffer): Buffer 
   return blake3(Buffer.concat([preamble, Buffer.from([number]), stored]));
 }
 
-/** Where the first `sections` sections end, from the document's first bytes; for reading no more than is needed. */
+/** Where the first `sections` sections end, from the document's first bytes; for reading no more than is needed. Its version is left to `openDocument`. */
 export function sealedLength(kind: SealedKind, start: Buffer, sections: number, object: string): number {
   const table = readPreamble(kind, start, object);
   return table.slice(0, sections).reduce((end, s) => end + s.storedLength + checkBytes, fixedBytes + perSectionBytes * table.length);
@@ -75,11 +75,13 @@ export function sealedLength(kind: SealedKind, start: Buffer, sections: number, 
 
 /**
  * Contents of the first `sections` sections, or of all. With all, the length of the document is checked too. With a cipher the document has to
- * be encrypted, without one it must not be. Throws OBJECT_DAMAGED, or REPOSITORY_FORMAT_UNKNOWN for a newer version; `object` names the
+ * be encrypted, without one it must not be. Throws OBJECT_DAMAGED, or REPOSITORY_FORMAT_UNKNOWN for a newer version that is whole; `object` names the
  * document in messages.
  */
 export function openDocument(kind: SealedKind, bytes: Buffer, object: string, sections?: number, cipher?: DocumentCipher): Buffer[] {
   const table = readPreamble(kind, bytes, object);
+  assertKnownVersion(kind, bytes, table, object);
+  if (table.some(({ codec }) => codec > 1)) throw damaged(object, 'its preamble is wrong');
   if ((bytes.readUInt16BE(8) === kind.encryptedVersion) !== (cipher !== undefined))
     throw damaged(object, cipher ? 'it is not encrypted, though the repository is' : 'it is encrypted, though the repository is not');
   const preamble = bytes.subarray(0, fixedBytes + perSectionBytes * table.length);
@@ -99,21 +101,41 @@ export function openDocument(kind: SealedKind, bytes: Buffer, object: string, se
   return contents;
 }
 
-function readPreamble(kind: SealedKind, bytes: Buffer, object: string): { codec: number; storedLength: number; rawLength: number }[] {
+interface SectionLengths {
+  readonly codec: number;
+  readonly storedLength: number;
+  readonly rawLength: number;
+}
+
+/** The same in every version: see `assertKnownVersion`. */
+function readPreamble(kind: SealedKind, bytes: Buffer, object: string): SectionLengths[] {
   if (bytes.length < fixedBytes) throw damaged(object, 'it is cut short');
   if (bytes.toString('latin1', 0, 8) !== kind.magic) throw damaged(object, 'it is not such a file');
-  const version = bytes.readUInt16BE(8);
-  if (version !== kind.version && version !== kind.encryptedVersion) throw RepositoryErrors.REPOSITORY_FORMAT_UNKNOWN({ object, version });
   const count = bytes[10] as number;
   if (count < 1 || count > maxSections || bytes[11] !== 0) throw damaged(object, 'its preamble is wrong');
   if (bytes.length < fixedBytes + perSectionBytes * count) throw damaged(object, 'it is cut short');
   return Array.from({ length: count }, (_, i) => {
     const at = fixedBytes + perSectionBytes * i;
     const section = { codec: bytes.readUInt32BE(at), storedLength: bytes.readUInt32BE(at + 4), rawLength: bytes.readUInt32BE(at + 8) };
-    if (section.codec > 1 || section.storedLength > maxSectionBytes || section.rawLength > maxSectionBytes)
-      throw damaged(object, 'its preamble is wrong');
+    if (section.storedLength > maxSectionBytes || section.rawLength > maxSectionBytes) throw damaged(object, 'its preamble is wrong');
     return section;
   });
+}
+
+/**
+ * Tells a newer version from a number that was damaged, because the first is nobody's to replace and the second has to be. What makes that safe is that
+ * the envelope is the same in every version (docs/formats/repository.md): a newer document's own checks hold, with the number that it has.
+ */
+function assertKnownVersion(kind: SealedKind, bytes: Buffer, table: readonly SectionLengths[], object: string): void {
+  const version = bytes.readUInt16BE(8);
+  if (version === kind.version || version === kind.encryptedVersion) return;
+  const preambleBytes = fixedBytes + perSectionBytes * table.length;
+  const end = preambleBytes + (table[0] as SectionLengths).storedLength;
+  if (bytes.length < end + checkBytes) throw damaged(object, 'it is cut short');
+  const check = sectionCheck(bytes.subarray(0, preambleBytes), 0, bytes.subarray(preambleBytes, end));
+  if (!check.equals(bytes.subarray(end, end + checkBytes)))
+    throw damaged(object, `a checksum differs, and it says that it is of version ${version}`);
+  throw RepositoryErrors.REPOSITORY_FORMAT_UNKNOWN({ object, version });
 }
 
 function decompress(stored: Buffer, rawLength: number, object: string): Buffer {

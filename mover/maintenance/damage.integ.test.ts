@@ -1,5 +1,6 @@
 import fs from 'node:fs';
 import path from 'node:path';
+import { sealDocument } from '../format/sealed-document';
 import { packName } from '../repository/blocks/pack-table';
 import { sampleBlock } from '../testing/test-disk';
 import { temporaryFolder } from '../testing/test-mover';
@@ -179,10 +180,12 @@ describe('a damaged repository', () => {
   test('a damaged header is told as such; a newer format is not guessed at', async () => {
     const file = path.join(fixture.repositoryFolder, 'tidemark-repository');
     const header = fs.readFileSync(file);
-    flip(file, 100);
-    await expect(TestRepository.open(fixture.folder)).rejects.toMatchObject({ code: 'REPOSITORY_HEADER_DAMAGED' });
-    header.writeUInt16BE(3, 8);
-    fs.writeFileSync(file, header);
+    for (const at of [9, 100]) {
+      fs.writeFileSync(file, header);
+      flip(file, at);
+      await expect(TestRepository.open(fixture.folder)).rejects.toMatchObject({ code: 'REPOSITORY_HEADER_DAMAGED' });
+    }
+    fs.writeFileSync(file, sealDocument({ magic: 'TDMKREPO', version: 3 }, [{ codec: 'none', content: Buffer.from('{}') }]));
     await expect(TestRepository.open(fixture.folder)).rejects.toMatchObject({ code: 'REPOSITORY_FORMAT_UNKNOWN' });
   });
 

@@ -86,7 +86,7 @@ export class LiveSettings {
     try {
       return decodeSettings(bytes, this.keys?.document(SETTINGS_NAME));
     } catch (error) {
-      // A newer version, or a flipped bit in the number: no reason not to restore either, but not to be overwritten.
+      // A newer version: no reason not to restore either, but not to be overwritten.
       const isUnknown = hasCode(error, 'REPOSITORY_FORMAT_UNKNOWN') && !isToBeChanged;
       if (!isUnknown && !hasCode(error, 'OBJECT_DAMAGED')) throw error;
       this.logger.warn('the settings of a repository cannot be read; those of its creation are used until they are set again', { error });

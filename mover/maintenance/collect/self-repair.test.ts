@@ -4,6 +4,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { planName } from '../../format/collection-plan';
 import { rosterName } from '../../format/roster';
+import { sealDocument } from '../../format/sealed-document';
 import { packName } from '../../repository/blocks/pack-table';
 import { readPlans } from '../../repository/sharing/collection-plans';
 import { maintenanceState } from '../../repository/sharing/maintenance-lease';
@@ -159,7 +160,10 @@ describe.each([
     expect(await verify(one)).toEqual([['MANIFEST_DAMAGED', kept]]);
   });
 
-  test('a plan that cannot be read is settled by the next collection, whatever it was doing, and space is given back', async () => {
+  test.each([
+    ['content', 70],
+    ['number of the version', 9],
+  ])('a plan whose %s is damaged is settled by the next collection, whatever it was doing, and space is given back', async (_what, at) => {
     await using one = await open();
     await using two = await open('two');
     const kept = await one.backup(size, blocksOf(1, 3));
@@ -170,7 +174,7 @@ describe.each([
     const pack = (await planOf(one, 1)).packs[0]?.id as string;
     // It had begun to delete: one pack is gone already, and another mover was not told.
     fs.rmSync(fileOf(packName(pack)));
-    flip(planName(1), 70);
+    flip(planName(1), at);
     await using three = await open('three');
     expect(three.repository.index.packs.isCondemned(three.repository.index.packs.ids()[0] as string)).toBe(true);
     expect(await verify(three)).toEqual([['OBJECT_DAMAGED', planName(1)]]);
@@ -194,6 +198,20 @@ describe.each([
     expect(await collect(one)).toMatchObject({ deletedPoints: 1, repaired: [] });
     expect(await verify(one)).toEqual([]);
     expect((await one.read(kept)).length).toBe(size);
+  });
+
+  test('a whole plan of a later version is nobody else’s: it stays, and nothing is deleted', async () => {
+    await using one = await open();
+    await maintenance.removePoint(one.repository, await one.backup(size, blocksOf(20, 4)));
+    await collect(one);
+    const packs = one.repository.index.packs.ids();
+    const later = sealDocument({ magic: 'TDMKPLAN', version: 9 }, [{ codec: 'none', content: Buffer.from('as it will be') }]);
+    fs.writeFileSync(fileOf(planName(1)), later);
+    clock.aheadMs += 48 * hour;
+    for (let i = 0; i < 2; i++) await expect(collect(one)).rejects.toMatchObject({ code: 'REPOSITORY_FORMAT_UNKNOWN' });
+    await expect(maintenance.undoCollect(one.repository)).rejects.toMatchObject({ code: 'REPOSITORY_FORMAT_UNKNOWN' });
+    expect(fs.readFileSync(fileOf(planName(1))).equals(later)).toBe(true);
+    for (const id of packs) expect(fs.existsSync(fileOf(packName(id)))).toBe(true);
   });
 
   test('a plan that is gone: what it condemned counts again where it is there, and not where it was deleted', async () => {
