@@ -169,6 +169,47 @@ describe('DirectoryStore', () => {
       expect(fs.existsSync(lock)).toBe(false);
     });
 
+    test('is never there without its content, so that nobody waits for one who was killed while making it', async () => {
+      await store().put('state', Buffer.from('a'));
+      // Killed between making the file and writing it.
+      const kill = jest.spyOn(fs.promises, 'writeFile').mockImplementationOnce((file) => {
+        fs.writeFileSync(file as string, '');
+        return Promise.reject(Object.assign(new Error('killed'), { code: 'EIO', syscall: 'open' }));
+      });
+      try {
+        await expect(store(undefined, 'killed').swap('state', Buffer.from('a'), Buffer.from('b'))).rejects.toMatchObject({
+          code: 'REPOSITORY_IO',
+        });
+      } finally {
+        kill.mockRestore();
+      }
+      expect(temporaries().filter((name) => name.endsWith('.lock'))).toEqual([]);
+      expect(await store(undefined, 'other').swap('state', Buffer.from('a'), Buffer.from('c'))).toBe(true);
+    });
+
+    test('is ours when the answer that says so got lost', async () => {
+      await store().put('state', Buffer.from('a'));
+      const { link } = fs.promises;
+      const lossy = jest.spyOn(fs.promises, 'link').mockImplementationOnce(async (from, to) => {
+        await link(from, to);
+        throw Object.assign(new Error('there already'), { code: 'EEXIST' });
+      });
+      try {
+        expect(await store().swap('state', Buffer.from('a'), Buffer.from('b'))).toBe(true);
+      } finally {
+        lossy.mockRestore();
+      }
+      expect(temporaries()).toEqual([]);
+    });
+
+    test('and is empty, as earlier versions could leave it, is broken like any other', async () => {
+      const lock = await leaveLock('gone');
+      fs.writeFileSync(lock, '');
+      const files = new DurableFiles(scratch.folder, 'other', () => undefined);
+      expect(await new ExclusiveFiles(files, 100).swap('state', Buffer.from('b'), Buffer.from('c'))).toBe(true);
+      expect(fs.existsSync(lock)).toBe(false);
+    });
+
     test('is broken by others after a while in which it did not change', async () => {
       const lock = await leaveLock('gone');
       const files = new DurableFiles(scratch.folder, 'other', () => undefined);

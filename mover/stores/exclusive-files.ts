@@ -4,7 +4,8 @@
  * decide at the server.
  *
  * Who wants to change `name` creates `tmp/<hash of name>.lock`, looks, changes by rename, and removes the lock: the file is there, whole, at any
- * moment. A lock whose holder died is broken when its content did not change for 30 s by the watcher's own clock (a holder lets go after 10 s at
+ * moment. The lock is linked into place with its content, so that one who is killed leaves no empty lock, of which nobody could tell whose it is; only
+ * where there are no hard links it is created first and written then. A lock whose holder died is broken when its content did not change for 30 s by the watcher's own clock (a holder lets go after 10 s at
  * most), or at once when it was left by an earlier process of the same writer.
  */
 import { createHash, randomUUID } from 'node:crypto';
@@ -135,15 +136,39 @@ export class ExclusiveFiles {
 
   private async acquire(lock: string, content: string): Promise<void> {
     await this.files.ensureFolder(TEMPORARY_FOLDER);
-    let watched: { text: string; since: number } | undefined;
-    // Whoever waits breaks a dead lock at a time of its own, so that two seldom do it together.
-    const patienceMs = this.deadLockMs * (1 + Math.random() / 4);
-    while (!(await createLock(lock, content))) {
-      const text = await onceMoreIfStale(() => readLock(lock));
-      if (text === undefined) continue;
-      if (text !== watched?.text) watched = { text, since: performance.now() };
-      if (this.isLeftover(text) || performance.now() - watched.since > patienceMs) await this.break(lock, text);
-      else await sleep(5 + Math.random() * 40);
+    const prepared = await this.files.temporaryPath();
+    try {
+      // Flushed: a power cut must not leave the name without the content either.
+      await fs.writeFile(prepared, content, { flag: 'wx', mode: 0o600, flush: true });
+      let watched: { text: string; since: number } | undefined;
+      // Whoever waits breaks a dead lock at a time of its own, so that two seldom do it together.
+      const patienceMs = this.deadLockMs * (1 + Math.random() / 4);
+      while (!(await this.take(lock, prepared, content))) {
+        const text = await onceMoreIfStale(() => readLock(lock));
+        if (text !== undefined && text !== watched?.text) watched = { text, since: performance.now() };
+        if (text !== undefined && watched && (this.isLeftover(text) || performance.now() - watched.since > patienceMs))
+          await this.break(lock, text);
+        // Also when it is gone: a client of a share may go on being told that it is there.
+        else await sleep(5 + Math.random() * 40);
+      }
+    } finally {
+      await this.files.discard(prepared);
+    }
+  }
+
+  /** Makes the lock, with its content at once; false when there is one. */
+  private async take(lock: string, prepared: string, content: string): Promise<boolean> {
+    if (!this.hasLinks) return createLock(lock, content);
+    try {
+      await fs.link(prepared, lock);
+      return true;
+    } catch (error) {
+      const code = fileErrorCode(error);
+      // An NFS server whose answer got lost was asked twice: then the lock that is there is ours.
+      if (code === 'EEXIST') return (await readLock(lock)) === content;
+      if (!noLinkCodes.includes(code)) throw error;
+      this.hasLinks = false;
+      return createLock(lock, content);
     }
   }
 
@@ -173,6 +198,7 @@ function folderOf(name: string): string {
   return end === -1 ? '.' : name.slice(0, end);
 }
 
+/** Where there are no hard links. Killed in its middle it leaves an empty lock, which others break when its time is over. */
 async function createLock(lock: string, content: string): Promise<boolean> {
   try {
     await fs.writeFile(lock, content, { flag: 'wx', mode: 0o600 });
