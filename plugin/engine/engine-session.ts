@@ -162,7 +162,7 @@ export class EngineSession {
   async #currentToken(signal: AbortSignal | undefined, asked = false): Promise<Secret> {
     if (this.#closed) throw EngineErrors.ENGINE_UNAVAILABLE({ engine: this.#host, problem: 'it was disconnected' });
     if (this.#token) return this.#token;
-    if (!asked && this.#refused && Date.now() < this.#refused.until) throw this.#refused.error;
+    if (!asked && this.#refused && performance.now() < this.#refused.until) throw this.#refused.error;
     this.#login ??= this.#newToken().finally(() => {
       this.#login = undefined;
     });
@@ -198,7 +198,7 @@ export class EngineSession {
         [code, text === code ? '' : text].filter((part) => part !== '').join(': ') || `HTTP ${answer.status}`,
       );
       const times = (this.#refused?.times ?? 0) + 1;
-      this.#refused = { error, times, until: Date.now() + Math.min(refusalHoldMs * 5 ** (times - 1), longestHoldMs) };
+      this.#refused = { error, times, until: performance.now() + Math.min(refusalHoldMs * 5 ** (times - 1), longestHoldMs) };
       throw error;
     }
     throw EngineErrors.ENGINE_UNAVAILABLE({

@@ -13,7 +13,8 @@ import { Engine } from './engine';
 import { engineCorrelationId } from './engine-session';
 import { inspectEngine } from './engine-trust';
 import { finishedTransferPhases } from './image-transfers';
-import { whileConflict } from './retry';
+import { systemClock } from '../operations/clock';
+import { Patience } from '../protection/patience';
 
 const plan = {
   vms: [
@@ -29,7 +30,9 @@ const plan = {
     },
   ],
 };
-const patienceMs = 30_000;
+/** Of a machine that has other things to do. */
+const patienceMs = 90_000;
+const patience = new Patience(systemClock);
 
 let folder: string;
 let lab: RunningProgram;
@@ -50,12 +53,12 @@ beforeAll(async () => {
     '--ready-file',
     readyFile,
   ]);
-  await eventually('the lab is up', () => fs.existsSync(readyFile) || lab.child.exitCode !== null, 60_000);
+  await eventually('the lab is up', () => fs.existsSync(readyFile) || lab.child.exitCode !== null, 150_000);
   if (!fs.existsSync(readyFile)) throw new Error(`the lab did not start:\n${lab.errors()}`);
   const access = JSON.parse(fs.readFileSync(readyFile, 'utf8')) as { engineUrl: string; user: string; password: string };
   const inspection = await inspectEngine(access.engineUrl);
   engine = Engine.connect({ ...inspection, username: access.user, password: new Secret(access.password) }, quietLogger().logger);
-}, 90_000);
+}, 180_000);
 
 afterAll(async () => {
   await engine.close();
@@ -160,7 +163,7 @@ describe('the engine client against the lab', () => {
     await engine.vms.stop(vm.id);
     await engine.vms.stop(vm.id);
     await eventually('the VM is down', async () => (await engine.vms.get(vm.id)).status === 'down', patienceMs);
-  }, 120_000);
+  }, 300_000);
 
   it('makes a VM with a new disk, a NIC and a tag, and takes it away again', async () => {
     const [cluster] = await engine.clusters.list();
@@ -192,7 +195,7 @@ describe('the engine client against the lab', () => {
     await expect(
       engine.vms.create({ name: 'restored', cluster: { id: cluster!.id }, template: { id: '00000000-0000-0000-0000-000000000000' } }),
     ).rejects.toMatchObject({ code: 'ENGINE_REFUSED', meta: { httpStatus: 409 } });
-    await whileConflict({ deadlineMs: patienceMs }, () =>
+    await patience.whileConflict({ deadlineMs: patienceMs }, () =>
       engine.diskAttachments.add(vm.id, { diskId, interface: 'virtio_scsi', bootable: true, active: true }),
     );
     await engine.nics.add(vm.id, {
@@ -222,10 +225,10 @@ describe('the engine client against the lab', () => {
     const snapshot = await engine.snapshots.create(vm.id, { description: 'tidemark test', diskIds: [diskId] });
     await eventually('the snapshot is there', async () => (await engine.snapshots.find(vm.id, snapshot.id))?.status === 'ok', patienceMs);
     expect((await engine.disks.volumes(diskId)).length).toBe(2);
-    await whileConflict({ deadlineMs: patienceMs }, () => engine.snapshots.remove(vm.id, snapshot.id));
+    await patience.whileConflict({ deadlineMs: patienceMs }, () => engine.snapshots.remove(vm.id, snapshot.id));
     await eventually('the snapshot goes', async () => (await engine.snapshots.find(vm.id, snapshot.id)) === undefined, patienceMs);
 
-    await whileConflict({ deadlineMs: patienceMs }, () => engine.vms.remove(vm.id));
+    await patience.whileConflict({ deadlineMs: patienceMs }, () => engine.vms.remove(vm.id));
     await eventually(
       'the VM goes',
       async () => (await engine.vms.find(vm.id)) === undefined && (await engine.disks.find(diskId)) === undefined,
@@ -233,7 +236,7 @@ describe('the engine client against the lab', () => {
     );
     await expect(engine.vms.remove(vm.id)).resolves.toBe(false);
     await expect(engine.disks.remove(diskId)).resolves.toBe(false);
-  }, 120_000);
+  }, 300_000);
 
   it('gives the disk of a cancelled upload up, and finds nothing where nothing is', async () => {
     const [center] = await engine.dataCenters.list();
@@ -257,5 +260,5 @@ describe('the engine client against the lab', () => {
     await expect(engine.vms.get(nobody)).rejects.toMatchObject({ code: 'ENGINE_NOT_FOUND' });
     await expect(engine.jobs.byCorrelationId('tidemark-none')).resolves.toEqual([]);
     await expect(engine.templates.list()).resolves.toEqual(expect.arrayContaining([expect.objectContaining({ name: 'Blank' })]));
-  }, 60_000);
+  }, 180_000);
 });

@@ -3,7 +3,8 @@ import { Secret } from '../../common/log/redact';
 import { quietLogger } from '../testing/quiet-logger';
 import { Engine } from './engine';
 import { EngineSession } from './engine-session';
-import { whileConflict } from './retry';
+import { Patience } from '../protection/patience';
+import { QuickClock } from '../testing/quick-clock';
 
 const origin = 'https://engine.example';
 const json = { headers: { 'content-type': 'application/json' } };
@@ -281,13 +282,16 @@ describe('Engine', () => {
     on('POST', '/vms/V/diskattachments', refusal(409, '[The following disks are locked: d]'), [201, { id: 'D', disk: { id: 'D' } }]);
     const reasons: string[] = [];
     const add = () => engine.diskAttachments.add('V', { diskId: 'D', interface: 'virtio', bootable: true, active: true });
-    await expect(whileConflict({ deadlineMs: 5_000, waiting: (reason) => reasons.push(reason) }, add)).resolves.toMatchObject({
+    const patience = new Patience(new QuickClock());
+    await expect(patience.whileConflict({ deadlineMs: 60_000, waiting: (reason) => reasons.push(reason) }, add)).resolves.toMatchObject({
       diskId: 'D',
     });
-    expect(reasons).toEqual(['The following disks are locked: d']);
+    expect(reasons).toEqual(['The following disks are locked: d', '']);
     const { engine: busy, on: onBusy } = fixture();
     onBusy('DELETE', '/disks/D', refusal(409, '[Disk d is locked]'));
-    await expect(whileConflict({ deadlineMs: 10 }, () => busy.disks.remove('D'))).rejects.toMatchObject({ code: 'ENGINE_CONFLICT' });
+    await expect(patience.whileConflict({ deadlineMs: 10 }, () => busy.disks.remove('D'))).rejects.toMatchObject({
+      code: 'ENGINE_CONFLICT',
+    });
   });
 
   it('goes on with new credentials for everybody who holds it', async () => {

@@ -3,7 +3,7 @@
  * resource; what an oVirt URL, field or fault looks like is known in this folder only. It must not know what a backup of ours is.
  *
  * Errors: see engine-errors.ts. Reads, deletes and updates are repeated for about 15 s while the engine is away; creates only when an id of
- * ours lets us find what was made. Conflicts are thrown (ENGINE_CONFLICT): wait with `whileConflict` where a reason can be shown.
+ * ours lets us find what was made. Conflicts are thrown (ENGINE_CONFLICT): wait with `Patience.whileConflict` where a reason can be shown.
  */
 import type { Dispatcher } from 'undici';
 import type { Logger } from '../../common/log/logger';

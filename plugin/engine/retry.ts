@@ -2,7 +2,7 @@
  * What may be sent again. Reads are repeated blindly while the engine is away. Writes are not: their answer may be the only thing that
  * got lost. A create is repeated only behind a look-up by an id of ours; deletes and updates are safe by nature (engine REST API §1.5).
  */
-import { hasCode, isTidemarkError } from '../../common/errors/tidemark-error';
+import { hasCode } from '../../common/errors/tidemark-error';
 import { pause } from '../../common/rpc/call';
 
 export interface RetryPolicy {
@@ -48,28 +48,6 @@ export async function createOnce<T>(
       await pause(delayMs(policy, attempt), signal);
       const made = await whileAway(policy, signal, find);
       if (made !== undefined) return made;
-    }
-  }
-}
-
-/**
- * Waits out conflicts (ENGINE_CONFLICT) until the deadline; the last conflict is thrown then. `waiting` hears why, once per try, so that
- * the user can read the reason.
- */
-export async function whileConflict<T>(
-  options: { readonly deadlineMs: number; readonly signal?: AbortSignal | undefined; waiting?(detail: string): void },
-  work: () => Promise<T>,
-): Promise<T> {
-  const until = Date.now() + options.deadlineMs;
-  for (let attempt = 1; ; attempt += 1) {
-    try {
-      return await work();
-    } catch (error) {
-      if (!isTidemarkError(error) || error.code !== 'ENGINE_CONFLICT') throw error;
-      const delay = Math.min(1_000 * 2 ** (attempt - 1), 10_000);
-      if (Date.now() + delay > until) throw error;
-      options.waiting?.(String(error.meta['detail'] ?? ''));
-      await pause(delay, options.signal);
     }
   }
 }

@@ -294,14 +294,14 @@ describe('WorkerService', () => {
     at.fleet.drain('w1');
     const outcome = at.dispatcher.runIn(slot, task, { correlationId: 'corr', signal, progress: () => undefined });
     await eventually('the task', () => worker.tasks.length === 1);
-    expect(at.fleet.connected()[0]).toMatchObject({ drained: false, idleSince: undefined, usedSlots: 1 });
+    expect(at.fleet.connected()[0]).toMatchObject({ drained: false, idleMs: undefined, usedSlots: 1 });
     expect(at.fleet.list()[0]?.state).toBe('draining');
     worker.finish(worker.tasks[0]!.taskId);
     expect((await outcome).failure).toBeUndefined();
     expect(worker.drains).toBe(0);
     slot.release();
     await eventually('the drain', () => worker.drains === 1);
-    expect(at.fleet.connected()[0]).toMatchObject({ drained: true, idleSince: expect.any(Number) as number, usedSlots: 0 });
+    expect(at.fleet.connected()[0]).toMatchObject({ drained: true, idleMs: expect.any(Number) as number, usedSlots: 0 });
   });
 
   it('gives a task up that the worker tells nothing of while it lives, and takes that worker last', async () => {

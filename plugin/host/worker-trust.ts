@@ -14,7 +14,7 @@ export class WorkerTrust {
   constructor(
     private readonly workers: TrustingWorkers,
     private readonly identity: ProcessIdentity,
-    private readonly now: () => number = Date.now,
+    private readonly now: () => number = () => performance.now(),
   ) {}
 
   states(): WorkerTrustState[] {

@@ -233,17 +233,17 @@ export class Inventory implements Service {
   async #loop(watcher: PlatformWatcher): Promise<void> {
     const { signal } = watcher.stop;
     let failures = 0;
-    let fullAt = 0;
+    let fullAt = Number.NEGATIVE_INFINITY;
     while (!signal.aborted) {
       try {
-        const full = Date.now() >= fullAt;
+        const full = performance.now() >= fullAt;
         const complete = await this.#oneByOne(watcher, async () => {
           if (!full) return this.#readChanged(watcher, signal);
           await this.#readAll(watcher, signal);
           return true;
         });
-        if (full) fullAt = Date.now() + this.timing.refreshMs;
-        if (!complete) fullAt = 0;
+        if (full) fullAt = performance.now() + this.timing.refreshMs;
+        if (!complete) fullAt = Number.NEGATIVE_INFINITY;
         failures = 0;
         this.#went(watcher, undefined);
         if (!complete) continue;
@@ -251,7 +251,7 @@ export class Inventory implements Service {
         if (signal.aborted) break;
         failures += 1;
         // Events may be missed while the engine is away.
-        fullAt = 0;
+        fullAt = Number.NEGATIVE_INFINITY;
         this.#went(watcher, toTidemarkError(thrown, 'reading the inventory'));
       }
       const delay = failures === 0 ? this.timing.pollMs : Math.min(this.timing.pollMs * 2 ** Math.min(failures - 1, 6), longestPauseMs);

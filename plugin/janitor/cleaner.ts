@@ -19,7 +19,7 @@ import type { CleanTools } from './clean-tools';
 import type { CleanOptions, Settlement } from './settlement';
 import { VmVerifier } from './vm-verifier';
 
-/** A request that was sent before a crash may still be on its way into the engine. */
+/** A request whose answer was lost, to a time-out or a crash, may still be on its way into the engine. Counted from the first look for it. */
 const intentGraceMs = 30_000;
 
 const keepMark = 'keepCheckpoint';
@@ -36,6 +36,8 @@ const finalBackup = ['succeeded', 'failed'];
 
 export class Cleaner {
   readonly #verifier: VmVerifier;
+  /** When each intent was first looked for, of the clock's elapsed time. */
+  readonly #lookedFor = new Map<string, number>();
 
   constructor(
     private readonly engines: EngineDirectory,
@@ -54,10 +56,11 @@ export class Cleaner {
    */
   async settle(operationId: string, options: CleanOptions & { only?: (entry: JournalEntry) => boolean }): Promise<Settlement[]> {
     const { only = () => true, ...rest } = options;
+    this.#forgetLooks();
     const of = (...kinds: JournalEntry['kind'][]) =>
       this.journal.openEntries(operationId).filter((entry) => kinds.includes(entry.kind) && only(entry));
-    const until = this.patience.clock.now() + options.deadlineMs;
-    const left = () => ({ ...rest, deadlineMs: Math.max(0, until - this.patience.clock.now()) });
+    const until = this.patience.clock.elapsed() + options.deadlineMs;
+    const left = () => ({ ...rest, deadlineMs: Math.max(0, until - this.patience.clock.elapsed()) });
     const settled = await Promise.all([
       ...of('image-transfer').map((entry) => this.#guard(entry, (e) => this.endTransfer(e, 'cancel', left()))),
       ...of('attachment').map((entry) => this.#guard(entry, (e) => removeAttachment(this.#tools(e), e, left()))),
@@ -134,7 +137,7 @@ export class Cleaner {
         last = backup;
         seen = await this.#remember(entry, seen, backup);
         if (finalBackup.includes(backup.phase)) return backup.phase;
-        const now = this.patience.clock.now();
+        const now = this.patience.clock.elapsed();
         if (backup.phase === 'ready' && (askedAt === undefined || now - askedAt > 30_000)) {
           try {
             await engine.backups.finalize(vmId, backupId, { signal });
@@ -241,8 +244,18 @@ export class Cleaner {
   }
 
   #mayStillCome(entry: JournalEntry): boolean {
-    // A definite refusal is journalled by whoever got it, so an old intent without an object was never made.
-    return entry.state === 'intent' && this.patience.clock.now() - entry.intendedAt < intentGraceMs;
+    if (entry.state !== 'intent') return false;
+    // A definite refusal is journalled by whoever got it, so an intent that was looked for in vain for so long was never made.
+    const now = this.patience.clock.elapsed();
+    const since = this.#lookedFor.get(entry.entryId) ?? now;
+    this.#lookedFor.set(entry.entryId, since);
+    return now - since < intentGraceMs;
+  }
+
+  #forgetLooks(): void {
+    if (this.#lookedFor.size === 0) return;
+    const open = new Set(this.journal.openEntries().map((entry) => entry.entryId));
+    for (const entryId of this.#lookedFor.keys()) if (!open.has(entryId)) this.#lookedFor.delete(entryId);
   }
 
   async #guard(entry: JournalEntry, work: (entry: JournalEntry) => Promise<Settlement>): Promise<Settlement> {

@@ -2,6 +2,7 @@
 import { EngineErrors } from '../engine/engine-errors';
 import { eventually } from '../testing/eventually';
 import type { FakeVm } from '../testing/fake-rows';
+import type { JournalEntry } from '../journal/records';
 import { MemoryJournalFile } from '../testing/memory-journal-file';
 import { addWorkerVm, backupOf, newEngine, platformId, runBackup, startBench } from '../testing/protection-bench';
 import type { Bench } from '../testing/protection-bench';
@@ -24,6 +25,8 @@ async function killed(at: { call?: string; requireConsistency?: boolean } = {}) 
   const restart = () => startBench({ engine, file, workers: 0, workerVms: [workerVm] });
   return { engine, file, vm, worker: engine.vmsById.get(workerVm.vmId)!, restart, operationId: request.operationId };
 }
+
+const ended = { outcome: 'success' as const, createdId: '', disks: [], leftForJanitor: [] };
 
 const isClean = (at: Bench, worker: FakeVm) =>
   at.engine.leftovers().length === 0 && at.journal.openEntries().length === 0 && worker.attachments.length === 1;
@@ -111,6 +114,29 @@ describe('the janitor', () => {
     expect(at.janitor.report().find((one) => one.kind === 'attachment')?.message).toContain(worker.vm.id);
     expect(engine.calls).not.toContain('snapshots.remove');
     engine.before = () => undefined;
+    await eventually('a clean engine', () => isClean(at, worker));
+  });
+
+  it('leaves a disk alone that a later run has attached, also where the clock of the machine was set back in between', async () => {
+    const { file, worker, restart, operationId } = await killed();
+    const [first] = file.text.split('\n').flatMap((line) => {
+      const { entry } = JSON.parse(line || '{}') as { entry?: JournalEntry };
+      return entry?.kind === 'attachment' && entry.state === 'created' ? [entry] : [];
+    });
+    const later = { ...first!, entryId: 'later', operationId: 'later', intendedAt: first!.intendedAt - 3_600_000 };
+    file.text += `${JSON.stringify({ v: 1, entry: later })}\n`;
+    await using at = await restart();
+    const through = { resolve: (): void => undefined };
+    const running = new Promise<void>((resolve) => (through.resolve = resolve));
+    await at.registry.start({
+      header: { operationId: 'later', kind: 'backup', sessionId: 's', platformId, fingerprint: 'f' },
+      run: () => running.then(() => ended),
+    });
+    at.janitor.start();
+    const left = () => at.journal.openEntries(operationId).filter((entry) => entry.kind === 'attachment');
+    await eventually('the end of the attachments of before', () => left().length === 0);
+    expect(worker.attachments.map((one) => one.diskId)).toContain(first!.objectId);
+    through.resolve();
     await eventually('a clean engine', () => isClean(at, worker));
   });
 

@@ -3,7 +3,7 @@ import { EngineErrors } from '../engine/engine-errors';
 import { engineBackupSnapshot } from '../engine/snapshots';
 import { MemoryJournalFile } from '../testing/memory-journal-file';
 import { Mortal } from '../testing/mortal';
-import { backupOf, newEngine, platformId, runBackup, startBench } from '../testing/protection-bench';
+import { backupOf, newEngine, platformId, quick, runBackup, startBench } from '../testing/protection-bench';
 import type { Bench } from '../testing/protection-bench';
 
 /** Runs a backup until it transfers, then kills the process. */
@@ -74,6 +74,25 @@ describe('the janitor', () => {
       await eventually('a sweep', () => at.janitor.lastSweepAt !== undefined);
       expect(at.reported.map((e) => e.code)).toEqual(arrived ? ['LEFTOVER_REMOVED'] : []);
     }
+  });
+
+  it('looks for what a request that timed out may still bring, from when it begins to look', async () => {
+    await using at = await startBench();
+    const { engine } = at;
+    const vm = engine.addVm('web', [{}]);
+    const [diskId = ''] = vm.attachments.map((one) => one.diskId);
+    const details = { diskId, direction: 'download' };
+    await at.journal.intend({ operationId: 'gone', platformId, vmId: vm.vm.id, kind: 'image-transfer', mark: '', details });
+    // The request itself took longer to time out than an answer that was lost is looked for.
+    await quick.sleep(10 * 60_000);
+    await at.janitor.sweep(600_000);
+    expect(at.journal.openEntries()).toHaveLength(1);
+    const late = await engine.asEngine().transfers.create({ direction: 'download', diskId });
+    at.janitor.start();
+    await eventually(
+      'its end',
+      () => at.journal.openEntries().length === 0 && engine.transfersById.get(late.id)?.phase === 'finished_failure',
+    );
   });
 
   it('leaves running operations and strangers alone', async () => {

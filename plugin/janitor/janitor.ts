@@ -54,6 +54,8 @@ const maxSettled = 2000;
 
 export class Janitor {
   readonly #leftovers = new Map<string, Leftover>();
+  /** Of the clock's elapsed time: since when each has been looked for in vain. */
+  readonly #pendingSince = new Map<string, number>();
   readonly #told = new Set<string>();
   readonly #stop = new AbortController();
   #wake: AbortController | undefined;
@@ -165,11 +167,13 @@ export class Janitor {
     const now = this.journal.openEntries(before.operationId).find((entry) => entry.entryId === before.entryId) ?? before;
     if (!found && state !== 'stuck') {
       this.#leftovers.delete(before.entryId);
+      this.#pendingSince.delete(before.entryId);
       return;
     }
     const known = this.#leftovers.get(before.entryId);
     const foundAt = known?.foundAt ?? this.clock.now();
-    const overdue = state === 'pending' && this.clock.now() - foundAt > this.pace.stuckMs;
+    const overdue = state === 'pending' && this.#pendingMs(before.entryId) > this.pace.stuckMs;
+    if (state === 'removed') this.#pendingSince.delete(before.entryId);
     const leftover: Leftover = {
       platformId: before.platformId,
       kind: obstacle?.kind ?? before.kind,
@@ -186,6 +190,13 @@ export class Janitor {
     this.#leftovers.set(before.entryId, leftover);
     this.#bound();
     this.#tell(before.entryId, leftover);
+  }
+
+  #pendingMs(entryId: string): number {
+    const now = this.clock.elapsed();
+    const since = this.#pendingSince.get(entryId) ?? now;
+    this.#pendingSince.set(entryId, since);
+    return now - since;
   }
 
   /** Each change of state once. */

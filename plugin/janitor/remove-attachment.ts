@@ -25,7 +25,7 @@ export async function removeAttachment(tools: CleanTools, entry: JournalEntry, o
   let lastRefusal = '';
   let unplugAskedAt: number | undefined;
   let detachAskedAt: number | undefined;
-  const isDue = (askedAt: number | undefined) => askedAt === undefined || patience.clock.now() - askedAt > askAgainMs;
+  const isDue = (askedAt: number | undefined) => askedAt === undefined || patience.clock.elapsed() - askedAt > askAgainMs;
   const ask = async (work: () => Promise<unknown>) => {
     try {
       await work();
@@ -43,11 +43,11 @@ export async function removeAttachment(tools: CleanTools, entry: JournalEntry, o
     if (found.active && isDue(unplugAskedAt)) {
       // Fails on a VM that does not run; taking it off does without there.
       await ask(() => engine.diskAttachments.unplug(workerVmId, diskId, { signal }));
-      unplugAskedAt = patience.clock.now();
+      unplugAskedAt = patience.clock.elapsed();
     }
     if (isDue(detachAskedAt)) {
       await ask(() => engine.diskAttachments.detach(workerVmId, diskId, { signal }));
-      detachAskedAt = patience.clock.now();
+      detachAskedAt = patience.clock.elapsed();
       if ((await find()) === undefined) return true;
     }
     return undefined;
@@ -63,15 +63,14 @@ export async function removeAttachment(tools: CleanTools, entry: JournalEntry, o
 
 /** A later entry names the same disk on the same VM: what hangs there is that one's, as two cannot hang there at once. */
 function isNewerRuns({ journal }: CleanTools, entry: JournalEntry): boolean {
-  return journal
-    .openEntries()
-    .some(
-      (e) =>
-        e.kind === 'attachment' &&
-        e.entryId !== entry.entryId &&
-        e.objectId === entry.objectId &&
-        e.details['workerVmId'] === entry.details['workerVmId'] &&
-        e.state === 'created' &&
-        e.intendedAt > entry.intendedAt,
-    );
+  const open = journal.openEntries();
+  // The journal keeps them in the order of intent; their times do not, where somebody set the machine's clock back.
+  const later = open.slice(open.findIndex(({ entryId }) => entryId === entry.entryId) + 1);
+  return later.some(
+    (e) =>
+      e.kind === 'attachment' &&
+      e.objectId === entry.objectId &&
+      e.details['workerVmId'] === entry.details['workerVmId'] &&
+      e.state === 'created',
+  );
 }

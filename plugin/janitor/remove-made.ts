@@ -107,7 +107,7 @@ async function removeAndWatch(
   let askedAt: number | undefined;
   const gone = await patience.poll({ ...options, everyMs: endPace }, async () => {
     if ((await find()) === undefined) return true;
-    const now = patience.clock.now();
+    const now = patience.clock.elapsed();
     if (askedAt === undefined || now - askedAt > askAgainMs) {
       try {
         if (await remove()) askedAt = now;

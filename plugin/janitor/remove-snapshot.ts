@@ -20,7 +20,7 @@ export async function removeSnapshot(
   const { engine, patience, journal } = tools;
   const { signal } = options;
   const { vmId, mark } = entry;
-  const until = patience.clock.now() + options.deadlineMs;
+  const until = patience.clock.elapsed() + options.deadlineMs;
   await thaw(tools, entry, options);
   const find = async (): Promise<Snapshot | undefined> => {
     const all = await listOf(tools, vmId, signal);
@@ -34,7 +34,7 @@ export async function removeSnapshot(
     if (!found) return true;
     if (!seen && entry.objectId === undefined) await journal.created(entry.entryId, found.id);
     seen = found;
-    const now = patience.clock.now();
+    const now = patience.clock.elapsed();
     if (found.status === 'ok' && (askedAt === undefined || now - askedAt > askAgainMs)) {
       askedAt = now;
       try {
@@ -55,7 +55,7 @@ export async function removeSnapshot(
   }
   const found = seen !== undefined || entry.state === 'created';
   if (!found && tools.mayStillCome) return { entry, state: 'pending', found: false, message: 'Looked for, not there so far.' };
-  const left = { ...options, deadlineMs: Math.max(0, until - patience.clock.now()) };
+  const left = { ...options, deadlineMs: Math.max(0, until - patience.clock.elapsed()) };
   const obstacle = await verifier.disksOk(engine, entry, left);
   if (obstacle) return { entry, found: true, ...obstacle };
   await journal.removed(entry.entryId);

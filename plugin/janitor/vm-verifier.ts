@@ -23,8 +23,8 @@ export class VmVerifier {
     phase: string,
     options: CleanOptions & { keepCheckpoint: boolean },
   ): Promise<Obstacle | undefined> {
-    const until = this.patience.clock.now() + options.deadlineMs;
-    const left = () => ({ ...options, deadlineMs: Math.max(0, until - this.patience.clock.now()) });
+    const until = this.patience.clock.elapsed() + options.deadlineMs;
+    const left = () => ({ ...options, deadlineMs: Math.max(0, until - this.patience.clock.elapsed()) });
     if (phase !== 'succeeded') await this.#removeScratchDisks(engine, entry, options);
     return (
       (await this.#snapshotsGone(engine, entry, left())) ??
@@ -39,7 +39,7 @@ export class VmVerifier {
     let askedAt: number | undefined;
     const gone = await this.patience.poll({ ...options, everyMs: endPace }, async () => {
       if (!(await engine.checkpoints.list(vmId, { signal })).some((checkpoint) => checkpoint.id === checkpointId)) return true;
-      const now = this.patience.clock.now();
+      const now = this.patience.clock.elapsed();
       if (askedAt === undefined || now - askedAt > 30_000) {
         askedAt = now;
         await ignoringConflict(() => engine.checkpoints.remove(vmId, checkpointId, { signal }));
@@ -63,7 +63,7 @@ export class VmVerifier {
         (b) => b.id !== entry.objectId && !['succeeded', 'failed'].includes(b.phase),
       );
       if (others && seen.id !== entry.details['snapshotId']) return 'gone';
-      const now = this.patience.clock.now();
+      const now = this.patience.clock.elapsed();
       if (!others && seen.status === 'ok' && (askedAt === undefined || now - askedAt > 30_000)) {
         askedAt = now;
         await ignoringConflict(() => engine.snapshots.remove(vmId, seen?.id ?? '', { signal }));
@@ -103,9 +103,9 @@ export class VmVerifier {
   /** Whether the disks that the entry names are usable; waits a little for their locks. */
   async disksOk(engine: EngineApi, entry: JournalEntry, options: CleanOptions): Promise<Obstacle | undefined> {
     const diskIds = (entry.details['diskIds'] ?? '').split(',').filter((id) => id !== '');
-    const since = this.patience.clock.now();
+    const since = this.patience.clock.elapsed();
     for (const diskId of diskIds) {
-      const deadlineMs = Math.max(0, Math.min(options.deadlineMs, diskOkMs) - (this.patience.clock.now() - since));
+      const deadlineMs = Math.max(0, Math.min(options.deadlineMs, diskOkMs) - (this.patience.clock.elapsed() - since));
       let status: string | undefined;
       const ok = await this.patience.poll({ signal: options.signal, deadlineMs, everyMs: transferPace }, async () => {
         const disk = await engine.disks.find(diskId, { signal: options.signal });

@@ -97,7 +97,7 @@ export class BackupFlow {
     const { vm, requireConsistency } = request;
     const byAttachment = request.transport === 'disk-attachment';
     const base = request.base && { checkpointId: request.base.checkpointId, diskIds: request.base.diskIds };
-    const since = this.patience.clock.now();
+    const since = this.patience.clock.elapsed();
     for (;;) {
       const verdict = await this.patience.whileAway(scope.signal, () =>
         this.preflight.check(vm, { base, requireConsistency, byAttachment, signal: scope.signal }),
@@ -109,7 +109,7 @@ export class BackupFlow {
         scope.phase('preparing');
         return verdict;
       }
-      const waitedMs = this.patience.clock.now() - since;
+      const waitedMs = this.patience.clock.elapsed() - since;
       if (waitedMs >= notReadyMs) {
         throw ProtectionErrors.VM_NOT_READY({ vmId: vm.vmId, reason: passing.code, waitedMs }, { retryDelayMs: 60_000 });
       }

@@ -26,12 +26,12 @@ export class Patience {
    * The engine client repeats reads for some seconds by itself; this is for restarts.
    */
   async whileAway<T>(signal: AbortSignal | undefined, work: () => Promise<T>, awayMs = defaultAwayMs): Promise<T> {
-    const until = this.clock.now() + awayMs;
+    const until = this.clock.elapsed() + awayMs;
     for (;;) {
       try {
         return await work();
       } catch (error) {
-        if (!hasCode(error, ...awayCodes) || this.clock.now() >= until || signal?.aborted === true) throw error;
+        if (!hasCode(error, ...awayCodes) || this.clock.elapsed() >= until || signal?.aborted === true) throw error;
         await this.clock.sleep(3000, signal);
       }
     }
@@ -39,7 +39,7 @@ export class Patience {
 
   /** As {@link whileAway}, and waits out conflicts until the deadline. */
   async whileConflict<T>(options: ConflictOptions, work: () => Promise<T>): Promise<T> {
-    const until = this.clock.now() + options.deadlineMs;
+    const until = this.clock.elapsed() + options.deadlineMs;
     let waited = false;
     for (let attempt = 0; ; attempt += 1) {
       try {
@@ -47,7 +47,7 @@ export class Patience {
         if (waited) options.waiting?.('');
         return result;
       } catch (error) {
-        if (!hasCode(error, 'ENGINE_CONFLICT') || this.clock.now() >= until) throw error;
+        if (!hasCode(error, 'ENGINE_CONFLICT') || this.clock.elapsed() >= until) throw error;
         waited = true;
         options.waiting?.(String(error.meta['detail'] ?? ''));
         await this.clock.sleep(Math.min(1000 * 2 ** attempt, 10_000), options.signal);
@@ -86,7 +86,7 @@ export class Patience {
     options: { signal?: AbortSignal | undefined; deadlineMs: number; everyMs: (waitedMs: number) => number },
     probe: () => Promise<T | undefined>,
   ): Promise<T | undefined> {
-    const since = this.clock.now();
+    const since = this.clock.elapsed();
     for (;;) {
       let failure: unknown;
       try {
@@ -96,7 +96,7 @@ export class Patience {
         if (!hasCode(error, ...awayCodes)) throw error;
         failure = error;
       }
-      const waited = this.clock.now() - since;
+      const waited = this.clock.elapsed() - since;
       if (waited >= options.deadlineMs) {
         if (failure !== undefined) throw failure;
         return undefined;

@@ -17,7 +17,7 @@ import { Janitor } from '../janitor/janitor';
 import { DiskJournalFile } from '../journal/journal-file';
 import { Journal } from '../journal/journal';
 import type { JournalEntry } from '../journal/records';
-import { monotonicClock, systemClock } from '../operations/clock';
+import { systemClock } from '../operations/clock';
 import { OperationRegistry } from '../operations/operation-registry';
 import { preflightVm } from '../preflight/preflight';
 import { tokens } from '../tokens';
@@ -73,7 +73,7 @@ export function registerProtection(container: DependencyContainer): void {
   once(own.fleet, (c) => new ConnectedFleet(logger(c)));
   registerWorkerVms(container, own);
   once(own.supply, (c) => c.resolve(workerVmTokens.vms).supply);
-  once(own.dispatcher, (c) => new Dispatcher(c.resolve(own.fleet), c.resolve(own.supply), monotonicClock));
+  once(own.dispatcher, (c) => new Dispatcher(c.resolve(own.fleet), c.resolve(own.supply), systemClock));
   once(own.patience, () => new Patience(systemClock));
   once(own.cleaner, (c) => {
     const store = c.resolve(workerVmTokens.store);

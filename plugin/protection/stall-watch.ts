@@ -21,12 +21,12 @@ export interface WatchedTask {
 export async function runWatched(dispatcher: Dispatcher, patience: Patience, order: WatchedTask): Promise<TaskOutcome> {
   const stall = new AbortController();
   const done = new AbortController();
-  let movedAt = patience.clock.now();
+  let movedAt = patience.clock.elapsed();
   let moved = 0;
   const watch = (async () => {
     while (!done.signal.aborted) {
       await patience.clock.sleep(stallLookMs, done.signal).catch(() => undefined);
-      if (!done.signal.aborted && patience.clock.now() - movedAt >= stallMs) stall.abort();
+      if (!done.signal.aborted && patience.clock.elapsed() - movedAt >= stallMs) stall.abort();
     }
   })();
   const outcome = await dispatcher.runIn(order.slot, order.task, {
@@ -34,7 +34,7 @@ export async function runWatched(dispatcher: Dispatcher, patience: Patience, ord
     signal: AbortSignal.any([order.signal, stall.signal]),
     progress: ({ counters }) => {
       const now = counters.plannedBytes + counters.readBytes + counters.transferredBytes + counters.zeroBytes;
-      if (now !== moved) movedAt = patience.clock.now();
+      if (now !== moved) movedAt = patience.clock.elapsed();
       moved = now;
       order.progress(counters);
     },

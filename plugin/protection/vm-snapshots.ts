@@ -54,6 +54,12 @@ export interface FreezeLimits {
   readonly windowsMs: number;
 }
 
+/** By the machine's clock and by the time that this process ran. */
+interface Moment {
+  readonly wallMs: number;
+  readonly elapsedMs: number;
+}
+
 export const defaultFreezeLimits: FreezeLimits = { linuxMs: 60_000, windowsMs: 10_000 };
 
 export class VmSnapshots {
@@ -102,7 +108,7 @@ export class VmSnapshots {
     signal: AbortSignal,
   ): Promise<Omit<TakenSnapshot, 'sizesBytes' | 'volumeIds'>> {
     const { vmId, requireConsistency } = order;
-    let frozenAt: number | undefined;
+    let frozenAt: Moment | undefined;
     const waiting = (detail: string) => order.waiting(detail);
     // A guest is not kept frozen while the engine makes us wait: each try freezes anew.
     const snapshot = await this.patience.whileConflict({ signal, deadlineMs: conflictMs, waiting }, async () => {
@@ -125,10 +131,10 @@ export class VmSnapshots {
     };
   }
 
-  async #freeze(engine: EngineApi, vmId: string, signal: AbortSignal): Promise<number> {
+  async #freeze(engine: EngineApi, vmId: string, signal: AbortSignal): Promise<Moment> {
     try {
       await engine.vms.freezeFileSystems(vmId, { signal });
-      return this.patience.clock.now();
+      return { wallMs: this.patience.clock.now(), elapsedMs: this.patience.clock.elapsed() };
     } catch (error) {
       if (!hasCode(error, 'ENGINE_REFUSED', 'ENGINE_INTERNAL_FAILURE')) throw error;
       throw ProtectionErrors.FREEZE_FAILED({ vmId, detail: detailOf(error) || 'no reason given' }, { cause: error });
@@ -149,7 +155,7 @@ export class VmSnapshots {
     engine: EngineApi,
     order: SnapshotOrder,
     snapshot: Snapshot,
-    frozenAt: number | undefined,
+    frozenAt: Moment | undefined,
     signal: AbortSignal,
   ): Promise<void> {
     const { vmId, operationId } = order;
@@ -163,7 +169,7 @@ export class VmSnapshots {
       return missed >= 3 ? 'gone' : undefined;
     });
     if (status === undefined && frozenAt !== undefined) {
-      const seconds = Math.round((this.patience.clock.now() - frozenAt) / 1000);
+      const seconds = Math.round(this.#frozenMs(frozenAt) / 1000);
       throw ProtectionErrors.FREEZE_FAILED({
         vmId,
         detail: `the snapshot was not there after ${seconds} s, and longer a guest is not kept frozen`,
@@ -183,8 +189,14 @@ export class VmSnapshots {
     }
   }
 
-  #frozenLeft(order: SnapshotOrder, frozenAt: number): number {
-    return Math.max(0, frozenAt + (order.windows ? this.limits.windowsMs : this.limits.linuxMs) - this.patience.clock.now());
+  #frozenLeft(order: SnapshotOrder, frozenAt: Moment): number {
+    return Math.max(0, (order.windows ? this.limits.windowsMs : this.limits.linuxMs) - this.#frozenMs(frozenAt));
+  }
+
+  /** A guest stays frozen, and a Windows thaws, while this process is stopped: the longer of the two is the safe one. */
+  #frozenMs({ wallMs, elapsedMs }: Moment): number {
+    const { clock } = this.patience;
+    return Math.max(clock.now() - wallMs, clock.elapsed() - elapsedMs);
   }
 
   /** Never rejects: what cannot be thawed now stays in the journal and is thawed by the cleaner. */

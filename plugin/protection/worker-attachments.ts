@@ -77,10 +77,10 @@ export class WorkerAttachments {
   async #waitForRoom(order: AttachmentOrder, signal: AbortSignal): Promise<void> {
     const plugged = () =>
       this.journal.openEntries().filter((e) => e.kind === 'attachment' && e.details['workerVmId'] === order.workerVmId).length;
-    const until = this.patience.clock.now() + roomMs;
+    const until = this.patience.clock.elapsed() + roomMs;
     let waited = false;
     while (plugged() >= mostPlugged) {
-      if (this.patience.clock.now() >= until) {
+      if (this.patience.clock.elapsed() >= until) {
         throw AttachmentErrors.ATTACH_NO_CONTROLLER({ workerVmId: order.workerVmId, detail: `${mostPlugged} disks are plugged already` });
       }
       order.waiting?.('worker-slots');

@@ -4,10 +4,20 @@ import type { Clock } from '../operations/clock';
 /** A clock that stands still until the test moves it. */
 export class ManualClock implements Clock {
   #now = 1_800_000_000_000;
+  #elapsed = 0;
   readonly #sleepers = new Set<{ readonly until: number; wake(): void }>();
 
   now(): number {
     return this.#now;
+  }
+
+  elapsed(): number {
+    return this.#elapsed;
+  }
+
+  /** Somebody sets the machine's clock; no time passes. */
+  set(byMs: number): void {
+    this.#now += byMs;
   }
 
   sleep(delayMs: number, signal?: AbortSignal): Promise<void> {
@@ -26,7 +36,7 @@ export class ManualClock implements Clock {
         end();
         resolve();
       };
-      const sleeper = { until: this.#now + delayMs, wake };
+      const sleeper = { until: this.#elapsed + delayMs, wake };
       this.#sleepers.add(sleeper);
       signal?.addEventListener('abort', abort, { once: true });
     });
@@ -36,7 +46,8 @@ export class ManualClock implements Clock {
   async advance(ms: number): Promise<void> {
     for (let left = ms; left > 0; left -= 1000) {
       this.#now += Math.min(1000, left);
-      for (const sleeper of [...this.#sleepers]) if (sleeper.until <= this.#now) sleeper.wake();
+      this.#elapsed += Math.min(1000, left);
+      for (const sleeper of [...this.#sleepers]) if (sleeper.until <= this.#elapsed) sleeper.wake();
       await settled();
     }
   }

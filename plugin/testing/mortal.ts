@@ -29,6 +29,7 @@ export class Mortal {
   clock(clock: Clock): Clock {
     return {
       now: () => clock.now(),
+      elapsed: () => clock.elapsed(),
       sleep: async (delayMs, signal) => {
         if (this.dead) return await never;
         await clock.sleep(delayMs, signal);

@@ -11,6 +11,10 @@ export class QuickClock implements Clock {
     return this.#start + (performance.timeOrigin + performance.now() - this.#start) * this.factor;
   }
 
+  elapsed(): number {
+    return this.now();
+  }
+
   sleep(delayMs: number, signal?: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
       const cancelled = () => reject(CommonErrors.CANCELLED({ what: 'waiting' }));

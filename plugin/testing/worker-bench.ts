@@ -149,8 +149,15 @@ export async function startWorkerBench(world: WorkerWorld, options: WorkerBenchO
   const janitor = new Janitor(journal, registry, cleaner, events, clock, logger);
   const fleet = new ConnectedFleet(
     logger,
-    { ...defaultFleetTiming, heartbeatMs: 1000, reconnectMs: 50, cancelMs: 100, selfTestMs: 2000 },
-    now,
+    {
+      ...defaultFleetTiming,
+      heartbeatMs: 1000,
+      reconnectMs: 50,
+      cancelMs: 100,
+      selfTestMs: 2000,
+      stuckMs: 1000 * defaultFleetTiming.stuckMs,
+    },
+    clock,
   );
   const host = {
     createWorkerToken: (_requestId: string, workerId: string, lifetimeMs: number) =>

@@ -38,6 +38,11 @@ const backOffMs = [30_000, 2 * 60_000, 10 * 60_000, 30 * 60_000, 60 * 60_000] as
 /** A worker that failed this often is left alone until it is needed. */
 export const mostFailures = 5;
 
+/** Whether the next try is due. One that lies farther ahead than any pause was written before the machine's clock was set back. */
+export function isDue(retryAt: number, now: number): boolean {
+  return retryAt <= now || retryAt - now > Math.max(...backOffMs);
+}
+
 export function backOff(failures: number): number {
   return backOffMs[Math.min(Math.max(failures, 1), backOffMs.length) - 1] ?? 0;
 }

@@ -47,7 +47,7 @@ export async function powerOff(engine: PowerEngine, patience: Patience, vmId: st
     const vm = await engine.vms.find(vmId, { signal });
     status = vm ? (vm.status ?? 'unknown') : 'gone';
     if (status === 'gone' || status === 'down') return status;
-    const now = patience.clock.now();
+    const now = patience.clock.elapsed();
     if (status !== 'image_locked' && (askedAt === undefined || now - askedAt > askAgainMs)) {
       askedAt = now;
       await ignoringRefusal(() => engine.vms.stop(vmId, { signal, force: true }));
@@ -63,16 +63,16 @@ export async function powerOff(engine: PowerEngine, patience: Patience, vmId: st
  */
 export async function removeWorkerVm(engine: PowerEngine, patience: Patience, vmId: string, options: PowerOptions): Promise<boolean> {
   const { signal } = options;
-  const since = patience.clock.now();
+  const since = patience.clock.elapsed();
   const status = await powerOff(engine, patience, vmId, options);
   if (status === 'gone') return true;
   if (status !== 'down') return false;
   let askedAt: number | undefined;
-  const deadlineMs = Math.max(0, options.deadlineMs - (patience.clock.now() - since));
+  const deadlineMs = Math.max(0, options.deadlineMs - (patience.clock.elapsed() - since));
   const gone = await patience.poll({ signal, deadlineMs, everyMs: endPace }, async () => {
     const vm = await engine.vms.find(vmId, { signal, with: ['diskAttachments'] });
     if (!vm) return true;
-    const now = patience.clock.now();
+    const now = patience.clock.elapsed();
     if (askedAt === undefined || now - askedAt > askAgainMs) {
       askedAt = now;
       await ignoringRefusal(async () => {

@@ -6,7 +6,7 @@ import { isTidemarkError } from '../../common/errors/tidemark-error';
 import type { ConnectedWorker } from '../workers/ports';
 import { report } from './flow-parts';
 import { planReplacement } from './replace-flow';
-import { startAheadMs, suspiciousMs } from './timing';
+import { isDue, startAheadMs, suspiciousMs } from './timing';
 import type { WorkerOperations } from './worker-operations';
 import type { OwnWorkerSupply } from './worker-supply';
 import { workerEvents } from './worker-vm-errors';
@@ -29,7 +29,7 @@ interface Need {
 
 export class WorkerKeeper {
   readonly #stop = new AbortController();
-  /** When each worker was last seen connected; from the start of this process for those that were not. */
+  /** When each worker was last seen connected, of the clock's elapsed time; from the start of this process for those that were not. */
   readonly #seen = new Map<string, number>();
   readonly #asked = new Map<string, number>();
   #needs: Need[] = [];
@@ -66,22 +66,23 @@ export class WorkerKeeper {
   async look(): Promise<void> {
     const { store, workers, images } = this.operations.parts;
     const now = this.#now();
-    if (now - this.#imageLookedAt >= imageLookMs) {
-      this.#imageLookedAt = now;
+    const elapsed = this.#elapsed();
+    if (elapsed - this.#imageLookedAt >= imageLookMs) {
+      this.#imageLookedAt = elapsed;
       // Its absence is an answer too: `images.missing` keeps it.
       await images.find().catch(() => undefined);
       await this.#lookForHosts();
     }
     this.#serveNeeds(now);
     const connected = new Map(workers.connected().map((worker) => [worker.workerId, worker]));
-    for (const workerId of connected.keys()) this.#seen.set(workerId, now);
+    for (const workerId of connected.keys()) this.#seen.set(workerId, elapsed);
     for (const worker of store.workers()) {
-      if (!this.#seen.has(worker.workerId)) this.#seen.set(worker.workerId, now);
+      if (!this.#seen.has(worker.workerId)) this.#seen.set(worker.workerId, elapsed);
       if (this.operations.ownerOf(worker.workerId) === undefined) await this.#lookAt(worker, connected.get(worker.workerId), now);
     }
     for (const platformId of new Set(store.workers().map((worker) => worker.platformId))) this.#keepWarm(platformId, connected);
-    if (now - this.#tidiedAt >= tidyMs) {
-      this.#tidiedAt = now;
+    if (elapsed - this.#tidiedAt >= tidyMs) {
+      this.#tidiedAt = elapsed;
       await this.#tidy();
     }
   }
@@ -119,17 +120,17 @@ export class WorkerKeeper {
 
   async #lookAt(worker: StoredWorker, connected: ConnectedWorker | undefined, now: number): Promise<void> {
     const { workerId, phase } = worker;
-    if (phase === 'removing') return this.#launch(worker, now, () => this.operations.remove(workerId, true));
-    if (phase === 'starting' || phase === 'stopping') return this.#launch(worker, now, () => this.operations.settleInterrupted(workerId));
-    if (worker.formerVmIds.length > 0) return this.#launch(worker, now, () => this.operations.finishReplacement(workerId));
+    if (phase === 'removing') return this.#launch(worker, () => this.operations.remove(workerId, true));
+    if (phase === 'starting' || phase === 'stopping') return this.#launch(worker, () => this.operations.settleInterrupted(workerId));
+    if (worker.formerVmIds.length > 0) return this.#launch(worker, () => this.operations.finishReplacement(workerId));
     if (phase === 'lost') {
-      if (worker.retryAt <= now) this.supply.launch(workerId, () => this.operations.bringUp(workerId));
+      if (isDue(worker.retryAt, now)) this.supply.launch(workerId, () => this.operations.bringUp(workerId));
       return;
     }
     if (phase === 'ready') {
-      if (!connected) return await this.#lookForLost(worker, now);
+      if (!connected) return await this.#lookForLost(worker);
       if (connected.stuck && connected.usedSlots === 0) return await this.#lost(worker, 'it lost a task while it went on reporting');
-      if (this.#isIdle(worker, connected, now)) {
+      if (this.#isIdle(worker, connected)) {
         return this.supply.launch(workerId, () => this.operations.stop(workerId, { force: false, onlyIfIdle: true }));
       }
     }
@@ -137,15 +138,17 @@ export class WorkerKeeper {
   }
 
   /** With the pause between two tries that its failure asks for. */
-  #launch(worker: StoredWorker, now: number, start: () => ReturnType<WorkerOperations['stop']>): void {
+  #launch(worker: StoredWorker, start: () => ReturnType<WorkerOperations['stop']>): void {
+    const now = this.#elapsed();
     const last = this.#asked.get(worker.workerId);
     if (last !== undefined && now - last < 30_000) return;
     this.#asked.set(worker.workerId, now);
     this.supply.launch(worker.workerId, start);
   }
 
-  async #lookForLost(worker: StoredWorker, now: number): Promise<void> {
+  async #lookForLost(worker: StoredWorker): Promise<void> {
     const { engines, limits } = this.operations.parts;
+    const now = this.#elapsed();
     const silentMs = now - (this.#seen.get(worker.workerId) ?? now);
     if (silentMs < Math.min(suspiciousMs, limits.lostMs)) return;
     let status: string | undefined;
@@ -177,11 +180,11 @@ export class WorkerKeeper {
     this.supply.launch(worker.workerId, () => this.operations.bringUp(worker.workerId));
   }
 
-  #isIdle(worker: StoredWorker, connected: ConnectedWorker, now: number): boolean {
+  #isIdle(worker: StoredWorker, connected: ConnectedWorker): boolean {
     const { store } = this.operations.parts;
     const { platformId, clusterId } = worker;
     const { stopIdleAfterMs, warmWorkers } = store.policy(platformId);
-    if (connected.usedSlots > 0 || connected.idleSince === undefined || now - connected.idleSince < stopIdleAfterMs) return false;
+    if (connected.usedSlots > 0 || connected.idleMs === undefined || connected.idleMs < stopIdleAfterMs) return false;
     if (this.#needs.some((need) => need.platformId === platformId && need.clusterId === clusterId)) return false;
     const running = store.inCluster(platformId, clusterId).filter((one) => ['ready', 'starting'].includes(one.phase));
     return running.length > warmWorkers;
@@ -197,7 +200,7 @@ export class WorkerKeeper {
       const running = here.filter((one) => one.phase === 'ready' || one.phase === 'lost' || connected.has(one.workerId));
       const coming = here.filter((one) => this.operations.activityOf(one.workerId) === 'starting' && !running.includes(one));
       const missing = warmWorkers - running.length - coming.length;
-      const startable = here.filter((one) => ['stopped', 'failed'].includes(one.phase) && one.retryAt <= this.#now());
+      const startable = here.filter((one) => ['stopped', 'failed'].includes(one.phase) && isDue(one.retryAt, this.#now()));
       for (const worker of startable.slice(0, Math.max(0, missing))) {
         this.supply.launch(worker.workerId, () => this.operations.bringUp(worker.workerId));
       }
@@ -221,8 +224,8 @@ export class WorkerKeeper {
     const { images, store, logger } = this.operations.parts;
     const { workerId, platformId, phase } = worker;
     const image = images.latest;
-    if (!image || image.version === worker.imageVersion || worker.retryAt > now || worker.drained) return;
-    const idleMs = connected?.usedSlots === 0 && connected.idleSince !== undefined ? now - connected.idleSince : 0;
+    if (!image || image.version === worker.imageVersion || !isDue(worker.retryAt, now) || worker.drained) return;
+    const idleMs = (connected?.usedSlots === 0 ? connected.idleMs : undefined) ?? 0;
     if (phase !== 'stopped' && phase !== 'failed' && !(phase === 'ready' && idleMs >= settleMs)) return;
     const others = store.workers().filter((one) => one.platformId === platformId && one.workerId !== workerId);
     if (others.some((one) => this.operations.activityOf(one.workerId) === 'deploying')) return;
@@ -264,5 +267,9 @@ export class WorkerKeeper {
 
   #now(): number {
     return this.operations.parts.patience.clock.now();
+  }
+
+  #elapsed(): number {
+    return this.operations.parts.patience.clock.elapsed();
   }
 }

@@ -146,12 +146,12 @@ export class WorkerStarter {
       const vm = await engine.vms.find(vmId, { signal });
       if (!vm) throw WorkerVmErrors.WORKER_VM_GONE({ name });
       if (vm.status !== 'down') return vm.status === 'image_locked' ? undefined : 'running';
-      if (acceptedAt !== undefined) return this.patience.clock.now() - acceptedAt > startShowsMs ? 'fell' : undefined;
+      if (acceptedAt !== undefined) return this.patience.clock.elapsed() - acceptedAt > startShowsMs ? 'fell' : undefined;
       try {
         await this.patience.create(signal, (lingering) =>
           engine.vms.startWithCloudInit(vmId, runOnceAttributes(seed, order.hostIds), { signal: lingering, correlationId }),
         );
-        acceptedAt = this.patience.clock.now();
+        acceptedAt = this.patience.clock.elapsed();
       } catch (error) {
         if (hasCode(error, 'ENGINE_REFUSED'))
           throw WorkerVmErrors.WORKER_VM_NOT_STARTED({ name, problem: detailOf(error) }, { cause: error });
@@ -168,12 +168,12 @@ export class WorkerStarter {
   async #firstWord(engine: WorkerEngine, scope: OperationScope, order: StartOrder, tokenDigest: string): Promise<'enrolled' | 'refused'> {
     const { signal } = scope;
     const { workerId, vmId, name } = order;
-    const since = this.patience.clock.now();
+    const since = this.patience.clock.elapsed();
     let lookedAt = since;
     const there = await this.patience.poll({ signal, deadlineMs: this.limits.enrolmentMs, everyMs: startPace }, async () => {
       if (this.workers.connected().some((worker) => worker.workerId === workerId)) return 'enrolled';
       if (this.#awaited.get(tokenDigest) === 'refused') return 'refused';
-      const now = this.patience.clock.now();
+      const now = this.patience.clock.elapsed();
       if (now - lookedAt < 5000) return undefined;
       lookedAt = now;
       const vm = await engine.vms.find(vmId, { signal });
@@ -182,7 +182,7 @@ export class WorkerStarter {
       return undefined;
     });
     if (there === undefined) {
-      const waitedMs = this.patience.clock.now() - since;
+      const waitedMs = this.patience.clock.elapsed() - since;
       throw WorkerVmErrors.WORKER_NOT_ENROLLED({ name, endpoint: order.endpoints.endpoint, waitedMs });
     }
     if (signal.aborted) throw CommonErrors.CANCELLED({ what: `operation ${scope.header.operationId}` });

@@ -10,7 +10,7 @@ import type { Expectation, PlacementPolicy, WorkerSupply, WorkerVm } from '../wo
 import type { Placement } from '../workers/tasks';
 import { planDeployment } from './deployment-plan';
 import { endpointsFor } from './flow-parts';
-import { backOff } from './timing';
+import { backOff, isDue } from './timing';
 import type { WorkerOperations } from './worker-operations';
 import type { StoredWorker } from './worker-store';
 
@@ -18,6 +18,7 @@ import type { StoredWorker } from './worker-store';
 interface ClusterAttempts {
   running: boolean;
   failures: number;
+  /** Of the clock's elapsed time. */
   retryAt: number;
   problem: TidemarkError | undefined;
 }
@@ -45,7 +46,7 @@ export class OwnWorkerSupply implements WorkerSupply {
     if (here.some((one) => this.operations.activityOf(one.workerId) === 'deploying')) return { kind: 'coming', reason: 'worker-deploying' };
     const now = this.operations.parts.patience.clock.now();
     const startable = here.filter((one) => ['stopped', 'failed'].includes(one.phase) && !this.#isTaken(one.workerId));
-    const ready = startable.find((one) => one.retryAt <= now);
+    const ready = startable.find((one) => isDue(one.retryAt, now));
     if (ready) {
       this.launchStart(ready);
       return { kind: 'coming', reason: 'worker-starting' };
@@ -112,7 +113,7 @@ export class OwnWorkerSupply implements WorkerSupply {
     } catch (thrown) {
       return none('worker-endpoint-local', toTidemarkError(thrown, 'endpoints').message);
     }
-    if (attempts.retryAt > parts.patience.clock.now())
+    if (attempts.retryAt > parts.patience.clock.elapsed())
       return none('worker-deployment-failed', attempts.problem?.message ?? 'a worker could not be deployed');
     this.#attempts.set(key, { ...attempts, running: true });
     void this.#deploy(key, platformId, clusterId);
@@ -141,7 +142,7 @@ export class OwnWorkerSupply implements WorkerSupply {
     if (!problem) this.#attempts.delete(key);
     else {
       const failures = (before?.failures ?? 0) + 1;
-      this.#attempts.set(key, { running: false, failures, retryAt: parts.patience.clock.now() + backOff(failures), problem });
+      this.#attempts.set(key, { running: false, failures, retryAt: parts.patience.clock.elapsed() + backOff(failures), problem });
     }
     this.#notify();
   }

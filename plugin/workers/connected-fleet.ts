@@ -11,6 +11,8 @@ import type { ConnectRequest__Output } from '../../proto/gen/tidemark/worker/v1/
 import type { ConnectResponse } from '../../proto/gen/tidemark/worker/v1/ConnectResponse';
 import type { Hello__Output } from '../../proto/gen/tidemark/worker/v1/Hello';
 import type { SelfTestTarget } from '../../proto/gen/tidemark/worker/v1/SelfTestTarget';
+import { systemClock } from '../operations/clock';
+import type { Clock } from '../operations/clock';
 import { DataPaths } from './data-paths';
 import { Member } from './member';
 import type { WorkerView } from './member';
@@ -55,9 +57,7 @@ export class ConnectedFleet implements ConnectedWorkers {
   constructor(
     private readonly logger: Logger,
     private readonly timing: FleetTiming = defaultFleetTiming,
-    private readonly now: () => number = Date.now,
-    /** Milliseconds that no setting of the clock moves. */
-    private readonly elapsed: () => number = () => performance.now(),
+    private readonly clock: Pick<Clock, 'now' | 'elapsed'> = systemClock,
   ) {}
 
   /**
@@ -84,7 +84,7 @@ export class ConnectedFleet implements ConnectedWorkers {
 
   /** All workers that were seen lately, those that are lost included. */
   list(): WorkerView[] {
-    const forgotten = this.now() - this.timing.forgetMs;
+    const forgotten = this.clock.elapsed() - this.timing.forgetMs;
     for (const member of this.#members.values()) if (member.isForgettable(forgotten)) this.#members.delete(member.workerId);
     return [...this.#members.values()].map((member) => member.view());
   }
@@ -168,8 +168,8 @@ export class ConnectedFleet implements ConnectedWorkers {
   #admit(workerId: string, hello: Hello__Output): WorkerSession {
     let member = this.#members.get(workerId);
     if (!member) {
-      const { logger, timing, now, elapsed } = this;
-      member = new Member(workerId, hello, { logger, timing, now, elapsed, paths: this.#paths, changed: () => this.#notify() });
+      const { logger, timing, clock } = this;
+      member = new Member(workerId, hello, { logger, timing, clock, paths: this.#paths, changed: () => this.#notify() });
       this.#members.set(workerId, member);
     }
     const session = member.connect(hello);

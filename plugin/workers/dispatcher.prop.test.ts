@@ -68,7 +68,7 @@ interface Waiting {
 
 class World {
   readonly clock = new ManualClock();
-  readonly fleet = new ConnectedFleet(quietLogger().logger, undefined, () => this.clock.now());
+  readonly fleet = new ConnectedFleet(quietLogger().logger, undefined, this.clock);
   readonly supply = new FakeSupply();
   readonly dispatcher = new Dispatcher(this.fleet, this.supply, this.clock);
   readonly held = new Set<Held>();

@@ -18,8 +18,7 @@ const minute = 60_000;
 
 function bench() {
   const clock = new ManualClock();
-  const now = () => clock.now();
-  const fleet = new ConnectedFleet(quietLogger().logger, undefined, now, now);
+  const fleet = new ConnectedFleet(quietLogger().logger, undefined, clock);
   const supply = new FakeSupply();
   const dispatcher = new Dispatcher(fleet, supply, clock);
   const workers: MemoryWorker[] = [];

@@ -63,7 +63,6 @@ export class Dispatcher {
   constructor(
     private readonly fleet: ConnectedFleet,
     private readonly supply: WorkerSupply,
-    /** A monotonic one: nothing here is a time of day. */
     private readonly clock: Clock,
     private readonly limits: DispatcherLimits = defaultDispatcherLimits,
   ) {
@@ -193,7 +192,7 @@ export class Dispatcher {
   #turn(waiter: Waiter, look: Look, kept: Tally): Extract<Choice, { kind: 'worker' }> | undefined {
     const { placement } = waiter;
     const policy = look.policy(placement.platformId);
-    const now = this.clock.now();
+    const now = this.clock.elapsed();
     waiter.places = waiter.slot ? [] : limitedPlaces(placement, policy);
     waiter.candidates = look.candidates(placement);
     const full = waiter.places.find(({ key, limit }) => this.#places.of(key) + kept.of(key) >= limit);

@@ -1,5 +1,6 @@
 import { CommonErrors } from '../../common/errors/common-errors';
 import type { Logger } from '../../common/log/logger';
+import type { Clock } from '../operations/clock';
 import type { DataPath } from '../../proto/gen/tidemark/common/v1/DataPath';
 import type { SelfTest__Output } from '../../proto/gen/tidemark/common/v1/SelfTest';
 import type { TrustState__Output } from '../../proto/gen/tidemark/common/v1/TrustState';
@@ -37,10 +38,7 @@ export interface WorkerView {
 export interface MemberSurroundings {
   readonly logger: Logger;
   readonly timing: FleetTiming;
-  /** Milliseconds since the epoch. */
-  now(): number;
-  /** Milliseconds that no setting of the clock moves. */
-  elapsed(): number;
+  readonly clock: Pick<Clock, 'now' | 'elapsed'>;
   readonly paths: DataPaths;
   changed(): void;
 }
@@ -56,9 +54,11 @@ export class Member {
   #drainTold = false;
   #stuck = false;
   #used = 0;
-  #idleSince: number;
+  #idleSinceMs: number;
   #residentMemoryBytes = 0;
-  #lastSeenAt: number;
+  /** Milliseconds since the epoch, for who lists it; and of the time that is measured. */
+  #lastSeenAt = 0;
+  #lastSeenMs = 0;
   #trust: TrustState__Output | undefined;
   #lostTimer: NodeJS.Timeout | undefined;
   readonly #tasks: WorkerTasks;
@@ -70,14 +70,15 @@ export class Member {
     private hello: Hello__Output,
     private readonly around: MemberSurroundings,
   ) {
-    const { timing, logger } = around;
-    const now = () => around.now();
+    const { timing, logger, clock } = around;
+    const now = () => clock.now();
     const send = (message: ConnectResponse) => this.#session?.send(message);
-    this.#lastSeenAt = this.#idleSince = now();
+    this.#seen();
+    this.#idleSinceMs = clock.elapsed();
     this.#tasks = new WorkerTasks(
       workerId,
       timing,
-      () => around.elapsed(),
+      () => clock.elapsed(),
       send,
       around.paths,
       (capability) => this.can(capability),
@@ -99,8 +100,8 @@ export class Member {
   }
 
   /** Nothing of it is left to remember. */
-  isForgettable(before: number): boolean {
-    return !this.#session && this.#tasks.size === 0 && this.#used === 0 && this.#lastSeenAt < before;
+  isForgettable(beforeMs: number): boolean {
+    return !this.#session && this.#tasks.size === 0 && this.#used === 0 && this.#lastSeenMs < beforeMs;
   }
 
   get usedSlots(): number {
@@ -127,7 +128,7 @@ export class Member {
       if (!held) return;
       held = false;
       this.#used -= 1;
-      if (this.#used === 0) this.#idleSince = this.around.now();
+      if (this.#used === 0) this.#idleSinceMs = this.around.clock.elapsed();
       this.#tellDrain();
       this.around.changed();
     };
@@ -185,12 +186,12 @@ export class Member {
     clearTimeout(this.#lostTimer);
     this.hello = { ...hello, addresses: hello.addresses.slice(0, maxListed) };
     this.#trust = hello.trust ?? undefined;
-    this.#lastSeenAt = this.around.now();
+    this.#seen();
     if (restarted) {
       this.#stuck = false;
-      this.#idleSince = this.#lastSeenAt;
+      this.#idleSinceMs = this.#lastSeenMs;
     }
-    const session = new WorkerSession(this.around.timing.heartbeatMs, () => this.around.now(), {
+    const session = new WorkerSession(this.around.timing.heartbeatMs, () => this.around.clock.now(), {
       message: (request) => this.#receive(request),
       closed: (silent) => this.#closed(session, silent),
     });
@@ -220,7 +221,7 @@ export class Member {
       taskSlots: this.#slots,
       runningTasks: this.#tasks.size,
       residentMemoryBytes: this.#residentMemoryBytes,
-      lastSeenAt: this.#session ? this.around.now() : this.#lastSeenAt,
+      lastSeenAt: this.#session ? this.around.clock.now() : this.#lastSeenAt,
     };
   }
 
@@ -236,7 +237,7 @@ export class Member {
       usedSlots: this.#used,
       drained: this.#isDrained(),
       stuck: this.#stuck,
-      idleSince: this.#used === 0 ? this.#idleSince : undefined,
+      idleMs: this.#used === 0 ? this.around.clock.elapsed() - this.#idleSinceMs : undefined,
       trust: this.#trust,
     };
   }
@@ -245,8 +246,13 @@ export class Member {
     return Math.max(1, Math.min(maxSlots, this.hello.taskSlots));
   }
 
+  #seen(): void {
+    this.#lastSeenAt = this.around.clock.now();
+    this.#lastSeenMs = this.around.clock.elapsed();
+  }
+
   #receive(request: ConnectRequest__Output): void {
-    this.#lastSeenAt = this.around.now();
+    this.#seen();
     if (request.heartbeat) this.#heartbeat(request.heartbeat);
     else if (request.progress) this.#tasks.progress(request.progress);
     else if (request.result) this.#tasks.result(request.result);

@@ -62,8 +62,8 @@ export interface ConnectedWorker {
   readonly drained: boolean;
   /** It lost a task while its heartbeats went on, and was not restarted since: it is taken last, and should be made anew. */
   readonly stuck: boolean;
-  /** Since when it has had no slot in use; undefined while it has. Milliseconds since the epoch. */
-  readonly idleSince: number | undefined;
+  /** For how long it has had no slot in use; undefined while it has. */
+  readonly idleMs: number | undefined;
   readonly trust: TrustState__Output | undefined;
 }
 

@@ -5,6 +5,11 @@ import { Outbox } from './outbox';
 
 /** Messages that may wait for a worker that reads slowly. */
 const outboxLimit = 1000;
+/**
+ * A worker that was not heard for so many heartbeat intervals of ours is lost. Counted and not measured: when this process was stopped, or got
+ * no processor, what workers sent meanwhile is still to be read, and such a pause counts for one.
+ */
+const silentIntervals = 3;
 
 export interface SessionListener {
   message(request: ConnectRequest__Output): void;
@@ -14,8 +19,8 @@ export interface SessionListener {
 /** One open stream of one worker: what it sends, what it is sent, and whether it is still alive. */
 export class WorkerSession {
   readonly #outbox = new Outbox<ConnectResponse>(outboxLimit);
-  #silence: NodeJS.Timeout | undefined;
   #beat: NodeJS.Timeout | undefined;
+  #unheard = 0;
   #open = true;
   #silent = false;
 
@@ -24,11 +29,12 @@ export class WorkerSession {
     now: () => number,
     private readonly listener: SessionListener,
   ) {
-    this.#silence = setTimeout(() => {
-      this.#silent = true;
-      this.close();
-    }, 3 * heartbeatMs);
     this.#beat = setInterval(() => {
+      this.#unheard += 1;
+      if (this.#unheard > silentIntervals) {
+        this.#silent = true;
+        return this.close();
+      }
       this.send({ heartbeat: { residentMemoryBytes: String(process.memoryUsage.rss()), sentAt: timestampToWire(new Date(now())) } });
     }, heartbeatMs);
     this.send({ welcome: { heartbeatInterval: durationToWire(heartbeatMs) } });
@@ -53,7 +59,7 @@ export class WorkerSession {
       while (this.#open) {
         const next = await requests.next();
         if (next.done === true || !this.#open) break;
-        this.#silence?.refresh();
+        this.#unheard = 0;
         this.listener.message(next.value);
       }
     } catch {
@@ -65,7 +71,6 @@ export class WorkerSession {
   close(): void {
     if (!this.#open) return;
     this.#open = false;
-    clearTimeout(this.#silence);
     clearInterval(this.#beat);
     this.#outbox.close();
     this.listener.closed(this.#silent);
