@@ -80,12 +80,12 @@ function checkMetaData(text: string, folder: string): void {
 }
 
 async function findDrive(): Promise<string> {
-  const until = Date.now() + patienceMs;
+  const until = performance.now() + patienceMs;
   for (;;) {
     const drives = fs.readdirSync('/sys/block').filter((name) => /^sr\d+$/.test(name));
     const found = drives.map((name) => `/dev/${name}`).find((device) => volumeLabel(device) === label);
     if (found !== undefined) return found;
-    if (Date.now() > until) {
+    if (performance.now() > until) {
       const reason = drives.length === 0 ? 'there is no CD drive' : `no CD has the volume label ${label}`;
       throw ApplianceErrors.CONFIG_DRIVE_MISSING({ where: drives.join(', ') || '/dev/sr*', reason });
     }

@@ -51,6 +51,8 @@ export class Network {
     private readonly settings: NetworkSettings,
     private readonly logger: Logger,
     folder = '/run/tidemark',
+    /** Between the end of a program that is to run for good and its next start. */
+    private readonly againMs = 5_000,
   ) {
     this.#learnedFolder = path.join(folder, 'network');
     this.#resolverPath = path.join(folder, 'resolv.conf');
@@ -73,12 +75,13 @@ export class Network {
   /** Waits until every NIC that should have an address has one, at most `timeoutMs`; says which have none. */
   async waitForAddresses(timeoutMs: number, stop?: AbortSignal): Promise<void> {
     const wanted = this.settings.nics.filter(({ ipv4, ipv6 }) => ipv4.method !== 'none' || ipv6.method !== 'none');
-    const until = Date.now() + timeoutMs;
+    // The time server's answer may set the clock meanwhile.
+    const until = performance.now() + timeoutMs;
     for (;;) {
       const links = await kernelLinks();
       const without = wanted.filter(({ device }) => addressesOf(links, device).length === 0).map(({ device }) => device);
       if (stop?.aborted) return;
-      if (without.length === 0 || Date.now() > until) {
+      if (without.length === 0 || performance.now() > until) {
         for (const { device } of wanted) {
           const addresses = addressesOf(links, device);
           if (addresses.length > 0) this.logger.info(`network: ${device} has ${addresses.join(', ')}`);
@@ -127,13 +130,15 @@ export class Network {
     const child = spawn(program, [...args], { stdio: ['ignore', onOutput ? 'pipe' : 'ignore', 'ignore'] });
     this.#children.push(child);
     child.stdout?.on('data', () => onOutput?.());
-    child.once('error', (error) => this.logger.error(`network: ${program} cannot be started: ${error.message}`));
-    child.once('exit', (code, signal) => {
+    // One that could not be started, for want of memory say, has no exit.
+    const again = (what: string) => {
       this.#children.splice(this.#children.indexOf(child), 1);
       if (this.#ended) return;
-      this.logger.warn(`network: ${program} ended with ${code ?? signal}; it is started again`);
-      setTimeout(() => !this.#ended && this.#keep(program, args, onOutput), 5_000).unref();
-    });
+      this.logger.warn(`network: ${program} ${what}; it is started again`);
+      setTimeout(() => !this.#ended && this.#keep(program, args, onOutput), this.againMs).unref();
+    };
+    child.once('error', (error) => child.pid === undefined && again(`cannot be started (${error.message})`));
+    child.once('exit', (code, signal) => again(`ended with ${code ?? signal}`));
   }
 
   #changed(): void {

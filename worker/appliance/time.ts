@@ -50,11 +50,14 @@ export class TimeKeeper {
     // A VM that was paused wakes with an old clock, so that a step must be allowed at any time.
     const always = ['makestep 1 -1', ...this.servers.map((server) => `server ${server} iburst`)];
     this.#child = spawn('chronyd', ['-n', ...base, ...always], { stdio: 'ignore' });
-    this.#child.once('error', (error) => this.logger.error(`time: chronyd cannot be started: ${error.message}`));
-    this.#child.once('exit', (code) => {
+    const again = (what: string) => {
       if (this.#ended) return;
-      this.logger.warn(`time: chronyd ended with ${code}; it is started again`);
+      this.logger.warn(`time: chronyd ${what}; it is started again`);
       setTimeout(() => !this.#ended && this.#keep(), 30_000).unref();
-    });
+    };
+    const { pid } = this.#child;
+    // One that could not be started, for want of memory say, has no exit.
+    this.#child.once('error', (error) => pid === undefined && again(`cannot be started (${error.message})`));
+    this.#child.once('exit', (code) => again(`ended with ${code}`));
   }
 }

@@ -1,4 +1,7 @@
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import net from 'node:net';
+import type { AddressInfo } from 'node:net';
 import { createAuthority } from '../../common/tls/authority';
 import { ImageServiceDouble } from '../testing/image-service-double';
 import { choosePath } from './choose-path';
@@ -145,6 +148,23 @@ describe('image client', () => {
     aborter.abort();
     await failure;
   });
+});
+
+test('a way to an image is given up at once when it is cancelled while nobody answers', async () => {
+  // It takes connections and never says a word: its backlog does, for a daemon that hangs.
+  const mute = net.createServer();
+  mute.listen(0, '127.0.0.1');
+  await once(mute, 'listening');
+  const { port } = mute.address() as AddressInfo;
+  const endpoint = { ...service.endpoint, host: '127.0.0.1', port };
+  const connected = once(mute, 'connection') as Promise<[net.Socket]>;
+  const read = new ImageClient(endpoint, aborter.signal, { ...timeouts, connectMs: 600_000 }, []).read(0, Buffer.alloc(10));
+  const failure = expect(read).rejects.toMatchObject({ code: 'CANCELLED' });
+  const [socket] = await connected;
+  aborter.abort();
+  await failure;
+  socket.destroy();
+  await new Promise((resolve) => mute.close(resolve));
 });
 
 describe('way to an image', () => {

@@ -138,7 +138,7 @@ export class ImageClient {
   private async once(what: string, request: ImageRequest, accepted: readonly number[]): Promise<ImageReply> {
     if (this.signal.aborted) throw CommonErrors.CANCELLED({ what: 'the image transfer' });
     if (!this.connection || this.connection.isClosed) {
-      const opened = await ImageConnection.open(this.endpoint, this.timeouts);
+      const opened = await ImageConnection.open(this.endpoint, this.timeouts, this.signal);
       this.connection = opened;
       if (this.signal.aborted) throw CommonErrors.CANCELLED({ what: 'the image transfer' });
     }

@@ -79,8 +79,8 @@ export class ImageConnection {
     this.name = endpointName(endpoint);
   }
 
-  /** Opens a connection; throws IMAGE_UNREACHABLE, IMAGE_CERTIFICATE_REJECTED. */
-  static open(endpoint: ImageEndpoint, timeouts: ImageTimeouts = defaultImageTimeouts): Promise<ImageConnection> {
+  /** Opens a connection; throws IMAGE_UNREACHABLE, also at the abort of the signal, IMAGE_CERTIFICATE_REJECTED. */
+  static open(endpoint: ImageEndpoint, timeouts: ImageTimeouts, signal: AbortSignal): Promise<ImageConnection> {
     return new Promise((resolve, reject) => {
       let connection: ImageConnection | undefined;
       const buffer = Buffer.allocUnsafeSlow(readBufferBytes);
@@ -101,8 +101,13 @@ export class ImageConnection {
       const socket = tls.connect(options as tls.ConnectionOptions);
       socket.setNoDelay(true);
       const late = setTimeout(() => fail('it did not answer in time'), timeouts.connectMs);
-      const fail = (reason: string, cause?: NodeJS.ErrnoException) => {
+      const aborted = () => fail('it was given up');
+      const settle = () => {
         clearTimeout(late);
+        signal.removeEventListener('abort', aborted);
+      };
+      const fail = (reason: string, cause?: NodeJS.ErrnoException) => {
+        settle();
         socket.destroy();
         const meta = { endpoint: endpointName(endpoint), reason };
         const rejected = cause?.code !== undefined && certificateProblems.test(cause.code);
@@ -112,8 +117,10 @@ export class ImageConnection {
       const ended = () => fail('it closed the connection');
       socket.once('error', early);
       socket.once('close', ended);
+      signal.addEventListener('abort', aborted, { once: true });
+      if (signal.aborted) aborted();
       socket.once('secureConnect', () => {
-        clearTimeout(late);
+        settle();
         socket.removeListener('error', early);
         socket.removeListener('close', ended);
         const opened = new ImageConnection(socket, endpoint, timeouts);

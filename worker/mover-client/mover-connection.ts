@@ -42,6 +42,7 @@ export interface MoverTimeouts {
 
 export const defaultMoverTimeouts: MoverTimeouts = { connectMs: 10_000, answerMs: 60_000, commitMs: 300_000 };
 
+/** Times are of a clock that nobody sets. */
 interface Waiting {
   readonly expected: FrameType;
   /** Undefined header: an answer that only has a sequence. */
@@ -74,7 +75,7 @@ export class MoverConnection implements Receiver {
   private readonly reader: FrameReader;
   private sequence = 0;
   private lostBy: TidemarkError | undefined;
-  private lastSentAt = Date.now();
+  private lastSentAt = performance.now();
   private readonly timer: NodeJS.Timeout;
   /** Resolves when the socket is gone: no buffer handed to it is in use any more. */
   readonly closed: Promise<void>;
@@ -224,7 +225,7 @@ export class MoverConnection implements Receiver {
     this.terms = await new Promise<MoverTerms>((resolve, reject) => {
       this.waiting.set(0, {
         expected: FrameType.welcome,
-        deadline: Date.now() + this.timeouts.connectMs,
+        deadline: performance.now() + this.timeouts.connectMs,
         resolve: (header) => {
           const welcome = header as WelcomeFrame;
           resolve({ ...welcome, digestKey: Buffer.from(welcome.digestKey) });
@@ -266,7 +267,7 @@ export class MoverConnection implements Receiver {
       if (this.lostBy) return reject(this.lostBy);
       this.waiting.set(sequence, {
         expected,
-        deadline: Date.now() + timeoutMs,
+        deadline: performance.now() + timeoutMs,
         resolve: (header, payload) => resolve(map(header as FrameHeaders[A], payload)),
         reject,
         ...(onBlock ? { onBlock } : {}),
@@ -276,7 +277,7 @@ export class MoverConnection implements Receiver {
 
   /** Resolves when the socket no longer needs the bytes. Only the callback says so: `write` returning true does not. */
   private write(frame: Buffer): Promise<void> {
-    this.lastSentAt = Date.now();
+    this.lastSentAt = performance.now();
     return new Promise((resolve) => {
       // An error is reported by the socket itself and rejects every request; here the buffer just is free.
       this.socket.write(frame, () => resolve());
@@ -333,7 +334,7 @@ export class MoverConnection implements Receiver {
   }
 
   private tick(): void {
-    const now = Date.now();
+    const now = performance.now();
     for (const pending of this.waiting.values()) {
       if (pending.deadline > now) continue;
       return this.lose('it did not answer in time');

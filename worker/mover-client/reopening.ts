@@ -21,7 +21,7 @@ export async function openWithPatience<T>(
   signal: AbortSignal,
   patienceMs: number,
 ): Promise<T> {
-  let until = Date.now() + patienceMs;
+  let until = performance.now() + patienceMs;
   for (let attempt = 0; ; attempt += 1) {
     const { current, replaced } = route;
     if (!current) throw WorkerErrors.MOVER_UNREACHABLE({ endpoints: 'none', reason: 'no address was given' });
@@ -33,13 +33,13 @@ export async function openWithPatience<T>(
       if (!replaced.aborted) {
         // A mover that is just starting may not have taken up its repositories yet; a new ticket comes in time unless the server was away for hours.
         const mayChange = isConnectionLoss(error) || hasCode(error, 'REPOSITORY_NOT_FOUND', 'SESSION_NOT_FOUND', 'TICKET_EXPIRED');
-        if (!mayChange || Date.now() >= until) throw error;
+        if (!mayChange || performance.now() >= until) throw error;
         await pause(Math.min(100 * 2 ** attempt, 3_000), either).catch(() => undefined);
         if (signal.aborted) throw error;
       }
       if (replaced.aborted) {
         attempt = -1;
-        until = Date.now() + patienceMs;
+        until = performance.now() + patienceMs;
       }
     }
   }

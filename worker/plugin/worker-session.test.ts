@@ -127,6 +127,15 @@ describe('drain and resume', () => {
   });
 });
 
+test('its own standstill is not taken for the silence of the plug-in', async () => {
+  await startWorker();
+  await plugin.hear('a heartbeat', (message) => message.heartbeat);
+  const beats = plugin.heard.length;
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2_000);
+  await eventually('more heartbeats', () => plugin.heard.length > beats + 2);
+  expect(plugin.hellos).toHaveLength(1);
+});
+
 describe('a self-test', () => {
   it('is answered over the stream', async () => {
     await startWorker();

@@ -32,7 +32,10 @@ const firstSilenceMs = 15_000;
 /** The bridge's own limit; the agreed one is watched here and is shorter. */
 const streamIdleMs = 300_000;
 const progressEveryMs = 1_000;
-/** Silence of so many heartbeat intervals means lost. */
+/**
+ * Silence of so many heartbeat intervals means lost. Counted and not measured: when this process was stopped, or got no processor, what the
+ * plug-in sent meanwhile is still to be read, and such a pause counts for one.
+ */
 const silentIntervals = 3;
 const backOffMs = [200, 500, 1_000, 2_000, 5_000];
 
@@ -57,8 +60,11 @@ export class WorkerSession implements Service {
   private stream: Stream | undefined;
   private draining = false;
   private loop: Promise<void> | undefined;
-  /** Runs from the last message on, over reconnections: after it the plug-in has taken the tasks back. */
-  private lost: NodeJS.Timeout | undefined;
+  /** Counts intervals without a message, over reconnections: after some the plug-in has taken the tasks back. */
+  private silence: NodeJS.Timeout | undefined;
+  private unheard = 0;
+  /** Ends the stream of now, once it is up. */
+  private giveUp: () => void = () => undefined;
 
   constructor(
     private readonly client: RpcClient<WorkerServiceDefinition>,
@@ -78,10 +84,10 @@ export class WorkerSession implements Service {
   }
 
   async stop(): Promise<void> {
-    clearTimeout(this.lost);
+    clearInterval(this.silence);
     this.tasks.cancelAll();
-    const until = Date.now() + 3_000;
-    while (this.tasks.runningCount > 0 && Date.now() < until) await pause(50);
+    const until = performance.now() + 3_000;
+    while (this.tasks.runningCount > 0 && performance.now() < until) await pause(50);
     this.sendLogLines();
     this.aborter.abort();
     this.stream?.cancel();
@@ -144,7 +150,7 @@ export class WorkerSession implements Service {
     const stream = this.client.duplex('Connect', { idleTimeoutMs: streamIdleMs, signal });
     let beat: NodeJS.Timeout | undefined;
     let report: NodeJS.Timeout | undefined;
-    let watch = setTimeout(() => stopped.abort(), firstSilenceMs);
+    const welcomed = setTimeout(() => stopped.abort(), firstSilenceMs);
     try {
       await stream.send({ hello: { ...this.parts.hello(), trust: this.parts.trust(), taskIds: this.tasks.taskIds } });
       for await (const message of stream.replies) {
@@ -158,23 +164,30 @@ export class WorkerSession implements Service {
           for (const result of this.tasks.unstoredResults) this.send({ result });
           beat = setInterval(() => this.heartbeat(), intervalMs);
           report = setInterval(() => this.reportProgress(), progressEveryMs);
-          clearTimeout(watch);
-          watch = setTimeout(() => stopped.abort(), intervalMs * silentIntervals);
-          clearTimeout(this.lost);
-          this.lost = setTimeout(() => this.abandon(), intervalMs * silentIntervals);
+          clearTimeout(welcomed);
+          this.giveUp = () => stopped.abort();
+          clearInterval(this.silence);
+          this.silence = setInterval(() => this.notHeard(), intervalMs);
         } else {
           this.take(message);
         }
-        watch.refresh();
-        this.lost?.refresh();
+        this.unheard = 0;
       }
       throw CommonErrors.PEER_UNAVAILABLE({ peer: this.client.endpoint });
     } finally {
       clearInterval(beat);
       clearInterval(report);
-      clearTimeout(watch);
+      clearTimeout(welcomed);
+      this.giveUp = () => undefined;
       stream.cancel();
     }
+  }
+
+  private notHeard(): void {
+    this.unheard += 1;
+    if (this.unheard <= silentIntervals) return;
+    this.giveUp();
+    this.abandon();
   }
 
   /** Nobody waits for the tasks any more; others may do them by now. */
