@@ -1,3 +1,7 @@
+import { execFileSync } from 'node:child_process';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
 import type { ApplianceSeed } from '../../common/appliance/seed';
 import { planNetwork } from './network-plan';
 import { networkSettings } from './network-settings';
@@ -234,4 +238,35 @@ describe('name servers', () => {
     );
     expect(resolverFile({ dnsServers: [], dnsSearch: [] }, learned).match(/nameserver/g)).toHaveLength(3);
   });
+});
+
+/** Follows a network in a process that finds no programs at all, until there is one. */
+const programLater = `
+  const fs = require('node:fs');
+  const { Network } = require(process.argv[1]);
+  const folder = process.argv[2];
+  const said = [];
+  const logger = { error: (text) => said.push(text), warn: (text) => said.push(text), info: () => {}, debug: () => {} };
+  const network = new Network({ nics: [], dnsServers: [], dnsSearch: [], problems: [] }, logger, folder, 50);
+  (async () => {
+    await network.start();
+    while (!said.some((text) => text.includes('cannot be started'))) await new Promise((resolve) => setTimeout(resolve, 20));
+    fs.writeFileSync(folder + '/programs/ip', '#!/bin/sh\\necho "$@" >> ' + folder + '/called\\n', { mode: 0o755 });
+    while (!fs.existsSync(folder + '/called')) await new Promise((resolve) => setTimeout(resolve, 20));
+    process.exit(0);
+  })();
+`;
+
+test('a program that is to run for good and could not be started is started again', () => {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'tidemark-network-'));
+  try {
+    fs.mkdirSync(path.join(folder, 'programs'));
+    execFileSync(process.execPath, ['-e', programLater, path.join(__dirname, 'network.js'), folder], {
+      env: { PATH: path.join(folder, 'programs') },
+      timeout: 50_000,
+    });
+    expect(fs.readFileSync(path.join(folder, 'called'), 'utf8')).toContain('monitor');
+  } finally {
+    fs.rmSync(folder, { recursive: true, force: true });
+  }
 });
