@@ -1,5 +1,8 @@
 import { execFile } from 'node:child_process';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import v8 from 'node:v8';
+import vm from 'node:vm';
 import { Server } from '@grpc/grpc-js';
 import { loadService } from '../../proto/loader';
 import type { RepositoryServiceDefinition } from '../../proto/gen/tidemark/mover/v1/RepositoryService';
@@ -19,6 +22,10 @@ const repositories = loadService('tidemark/mover/v1/repository_service.proto', '
 const workers = loadService('tidemark/worker/v1/worker_service.proto', 'tidemark.worker.v1.WorkerService').service;
 
 const refuse = { roles: ['host'] as const, unary: async () => ({}) };
+const many = 200;
+let collectedCount = 0;
+const collected = new FinalizationRegistry(() => (collectedCount += 1));
+const held = { now: Promise.resolve() };
 const logged: { text: string; fields: Record<string, unknown> }[] = [];
 const options = {
   logger: loggerTo((_level, text, fields) => logged.push({ text, fields: { ...fields } })),
@@ -36,6 +43,13 @@ async function start(handlers: Partial<ServiceHandlers<SessionServiceDefinition>
       for (let index = 0; index < 3; index += 1) yield { damaged: { pointId: String(index), message: request.vmId } };
       if (request.vmId === 'fails') throw CommonErrors.OPERATION_NOT_FOUND({ operationId: 'x' });
       if (request.vmId === 'silent') await new Promise(() => undefined);
+      if (request.vmId !== 'many') return;
+      for (let index = 0; index < many; index += 1) {
+        const reply = { damaged: { pointId: String(index), message: 'm' } };
+        collected.register(reply, index);
+        yield reply;
+      }
+      await held.now;
     },
   };
   streaming['WatchVerify'] = {
@@ -221,6 +235,24 @@ describe('serve and call', () => {
     await expect(read('fine', 5000)).resolves.toEqual(['0', '1', '2']);
     await expect(read('fails', 5000)).rejects.toMatchObject({ code: 'OPERATION_NOT_FOUND' });
     await expect(read('silent', 300)).rejects.toMatchObject({ code: 'DEADLINE_EXCEEDED' });
+    client.close();
+  });
+
+  it('keep nothing of what was sent while a stream is open', async () => {
+    using at = await fixture({});
+    v8.setFlagsFromString('--expose-gc');
+    const collectGarbage = vm.runInNewContext('gc') as () => void;
+    let release = () => {};
+    held.now = new Promise<void>((resolve) => (release = resolve));
+    const client = await at.clientFor<RepositoryServiceDefinition>('host', repositories);
+    let seen = 0;
+    for await (const _ of client.stream('ListPoints', { repositoryId: 'r', vmId: 'many' }, { idleTimeoutMs: 30_000 })) {
+      seen += 1;
+      if (seen < 3 + many) continue;
+      for (const end = Date.now() + 20_000; collectedCount < many * 0.9 && Date.now() < end; await sleep(10)) collectGarbage();
+      release();
+    }
+    expect(collectedCount).toBeGreaterThan(many * 0.9);
     client.close();
   });
 

@@ -187,13 +187,12 @@ async function pump(
   context: CallContext,
 ): Promise<void> {
   const iterator = replies[Symbol.asyncIterator]();
-  const gone = aborted(context.signal);
+  const { signal } = context;
   try {
     for (;;) {
-      const next = await Promise.race([iterator.next(), gone]);
-      if (next === 'aborted') throw context.signal.reason;
+      const next = await unlessAborted(iterator.next(), signal);
       if (next.done === true) return;
-      if (!call.write(next.value)) await Promise.race([drained(call), gone]);
+      if (!call.write(next.value)) await unlessAborted(drained(call), signal);
     }
   } finally {
     // Not awaited: a generator that waits for an event would hold the call for ever; its own signal ends it.
@@ -201,10 +200,16 @@ async function pump(
   }
 }
 
-function aborted(signal: AbortSignal): Promise<'aborted'> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve('aborted');
-    else signal.addEventListener('abort', () => resolve('aborted'), { once: true });
+/**
+ * What `work` comes to, or the signal's reason as soon as it aborts. `Promise.race` against a promise of the signal would keep every message of a
+ * stream in memory until the stream ends.
+ */
+function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const abort = () => reject(signal.reason as Error);
+    signal.addEventListener('abort', abort, { once: true });
+    void work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
+    if (signal.aborted) abort();
   });
 }
 
