@@ -23,7 +23,7 @@ import type { Answer, ClaimOwner } from '../repository/blocks/block-store';
 import type { DiskTree } from '../repository/blocks/disk-tree';
 import type { Repository } from '../repository/repository';
 import { mappedRanges, type MappedRanges } from './mapped-ranges';
-import { OverlayPages, type PageBudget } from './overlay-pages';
+import { OverlayPages, type PageBudget, type TakenPage } from './overlay-pages';
 
 /** What OpenDisk says; all lanes must say the same. */
 export interface DiskRequest {
@@ -38,9 +38,6 @@ export interface DiskRequest {
 /** The disk is durable, or these blocks (ascending, not all perhaps) must be offered and put again. */
 export type DiskCommit = { readonly committed: CommittedDisk } | { readonly missing: readonly number[] };
 
-/** Blocks noted as stored until it is looked which of them are durable: 2 MB, or twice what open packs hold. */
-const leastSettled = 16_384;
-
 interface Base {
   readonly tree: DiskTree;
   readonly sizeBytes: number;
@@ -54,9 +51,14 @@ export class DiskDraft {
   private readonly overlay: OverlayPages;
   private storedBytes = 0;
   private deduplicatedBytes = 0;
-  /** Blocks counted as stored that may not be durable yet: another life of the session would be sent them again, and count them again. */
-  private unsettled: { readonly digest: Buffer; readonly bytes: number }[] = [];
-  private settleFrom = leastSettled;
+  /**
+   * Blocks counted as stored that no draft tells of yet, with their bytes: another life of the session is sent them again, and counts them then. What comes in
+   * between two drafts, seconds: some 20 MB while a draft waits for the commit of a disk and 100 GB are stored beside.
+   */
+  private readonly untold = new Map<string, number>();
+  private untoldBytes = 0;
+  /** Of the deduplicated bytes, those that drafts tell of. */
+  private toldDeduplicatedBytes = 0;
   private closed = false;
 
   private constructor(
@@ -109,12 +111,14 @@ export class DiskDraft {
     );
   }
 
-  /** What a draft tells of the disk beside its pages. */
+  /**
+   * What a draft tells of the disk beside its pages. It counts what was taken for drafts, and nothing else: the rest is offered again to who goes on, who counts
+   * it then, so that each block is counted once, as stored or as deduplicated. (What was stored and not told of is there already: it counts as deduplicated.)
+   */
   get head(): Omit<DraftHead, 'sessionId'> {
     const { diskId, sizeBytes, basePointId, baseDiskId, contentId } = this.request;
-    const { deduplicatedBytes } = this;
-    this.settle();
-    const storedBytes = this.storedBytes - this.unsettled.reduce((sum, { bytes }) => sum + bytes, 0);
+    const storedBytes = this.storedBytes - this.untoldBytes;
+    const deduplicatedBytes = Math.min(this.toldDeduplicatedBytes, this.deduplicatedBytes);
     return { diskId, sizeBytes, basePointId, baseDiskId, contentId, storedBytes, deduplicatedBytes };
   }
 
@@ -137,6 +141,7 @@ export class DiskDraft {
       if (size >= limit) break;
       const page = this.overlay.take(number, (digest) => this.repository.blocks.isDurable(digest));
       if (!page) continue;
+      this.tell(page);
       pages.push(page);
       size += 1 + page.positions.length;
     }
@@ -147,7 +152,7 @@ export class DiskDraft {
   restore(head: DraftHead, pages: readonly MappedPage[]): void {
     for (const page of pages) if (page.number < this.overlay.pageCount) this.overlay.restore(page);
     this.storedBytes = Math.max(this.storedBytes, head.storedBytes);
-    this.deduplicatedBytes = Math.max(this.deduplicatedBytes, head.deduplicatedBytes);
+    this.deduplicatedBytes = this.toldDeduplicatedBytes = Math.max(this.deduplicatedBytes, head.deduplicatedBytes);
   }
 
   /** Ranges from `firstBlock` on that are mapped to blocks which are here, at most `limit`, and where the next question goes on. Throws BLOCK_OUT_OF_RANGE. */
@@ -164,8 +169,10 @@ export class DiskDraft {
     const isNew = this.overlay.set(block, digest);
     if (isZero(digest)) return 'known';
     const answer = this.repository.blocks.ask(digest, owner);
+    // Whoever was about to send it did not: now it will be stored.
+    if (answer === 'put' && this.overlay.count(block, false)) this.deduplicatedBytes -= this.lengthOf(block);
     // What a lane repeats that lost its connection was counted, as stored perhaps.
-    if (answer !== 'put' && isNew) this.deduplicatedBytes += rawLengthOf(block, this.request.sizeBytes, this.repository.blockSizeBytes);
+    if (answer !== 'put' && isNew && this.overlay.count(block, true)) this.deduplicatedBytes += this.lengthOf(block);
     return answer;
   }
 
@@ -176,11 +183,13 @@ export class DiskDraft {
     this.overlay.zero(firstBlock, count);
   }
 
-  /** Counts a block that was put for this disk. */
+  /** Counts a block that was put for this disk; not again when it has to be put again, because its pack failed. */
   noteStored(digest: Buffer, bytes: number): void {
+    const key = digest.toString('latin1');
+    if (this.untold.has(key)) return;
+    this.untold.set(key, bytes);
+    this.untoldBytes += bytes;
     this.storedBytes += bytes;
-    this.unsettled.push({ digest: Buffer.from(digest), bytes });
-    if (this.unsettled.length >= this.settleFrom) this.settle();
   }
 
   /**
@@ -219,10 +228,18 @@ export class DiskDraft {
     this.overlay.dispose();
   }
 
-  /** Forgets what is durable by now: all but what the open packs hold. */
-  private settle(): void {
-    this.unsettled = this.unsettled.filter(({ digest }) => !this.repository.blocks.isDurable(digest));
-    this.settleFrom = Math.max(leastSettled, 2 * this.unsettled.length);
+  /** A page is told of by the next draft. */
+  private tell({ number, digests, counted }: TakenPage): void {
+    for (const digest of digests) {
+      const key = digest.toString('latin1');
+      this.untoldBytes -= this.untold.get(key) ?? 0;
+      this.untold.delete(key);
+    }
+    for (const position of counted) this.toldDeduplicatedBytes += this.lengthOf(number * PAGE_FAN_OUT + position);
+  }
+
+  private lengthOf(block: number): number {
+    return rawLengthOf(block, this.request.sizeBytes, this.repository.blockSizeBytes);
   }
 
   private assertOpen(): void {

@@ -9,6 +9,38 @@ const digest = (n: number) => {
   return bytes;
 };
 
+test('a page that cannot be put into the scratch file is not lost, and memory stays bounded', () => {
+  using scratch = temporaryFolder();
+  const budget = new PageBudget(2);
+  const overlay = new OverlayPages(20, scratch.folder, budget);
+  // Each of the first three pages has been in the scratch file once, with something older on it.
+  for (const n of [0, 1]) for (let page = 0; page < 3; page++) overlay.set(page * 256, digest(n));
+  overlay.set(256, digest(7));
+  overlay.set(512, digest(8));
+  const full = jest.spyOn(fs, 'writeSync').mockImplementation(() => {
+    throw Object.assign(new Error('full'), { code: 'ENOSPC' });
+  });
+  try {
+    for (let page = 3; page < 20; page++)
+      expect(() => overlay.set(page * 256, digest(9))).toThrow(expect.objectContaining({ code: 'REPOSITORY_IO' }) as Error);
+    expect((overlay as unknown as { inMemory: Map<number, unknown> }).inMemory.size).toBe(2);
+    expect((budget as unknown as { pages: Set<unknown> }).pages.size).toBe(2);
+  } finally {
+    full.mockRestore();
+  }
+  const at = (block: number) => {
+    let found: Buffer | undefined;
+    overlay.forEachSet(Math.floor(block / 256), (position, one) => {
+      if (position === block % 256) found = Buffer.from(one);
+    });
+    return found;
+  };
+  expect([at(0), at(256), at(512), at(768)]).toEqual([digest(1), digest(7), digest(8), undefined]);
+  overlay.set(768, digest(9));
+  expect(at(768)).toEqual(digest(9));
+  overlay.dispose();
+});
+
 test('pages come back from the scratch file as they were, whatever the budget', () => {
   using scratch = temporaryFolder();
   const budget = new PageBudget(2);

@@ -11,10 +11,11 @@ import type { MappedPage } from '../format/draft-record';
 import { PAGE_BYTES, PAGE_FAN_OUT } from '../format/index-page';
 
 const bitmapBytes = PAGE_FAN_OUT / 8;
-/** Digests, then one bit per digest that is set, then one per digest that was taken for a draft. */
+/** Digests, then one bit per digest that is set, one per digest that was taken for a draft, and one per digest that was counted. */
 const setBits = PAGE_BYTES;
 const takenBits = PAGE_BYTES + bitmapBytes;
-const overlayBytes = PAGE_BYTES + 2 * bitmapBytes;
+const countedBits = PAGE_BYTES + 2 * bitmapBytes;
+const overlayBytes = PAGE_BYTES + 3 * bitmapBytes;
 /** Positions of it are set. */
 const dirtyFlag = 1;
 /** All that is not set is zero, whatever the base has. */
@@ -31,6 +32,12 @@ interface Page {
   changed: boolean;
 }
 
+/** What was taken of a page for a draft. */
+export interface TakenPage extends MappedPage {
+  /** Those of its positions that are counted. */
+  readonly counted: readonly number[];
+}
+
 /** Bound of the pages in memory over all disks of the process. */
 export class PageBudget {
   private readonly pages = new Set<Page>();
@@ -38,15 +45,18 @@ export class PageBudget {
   /** 4096 pages are 32 MiB and cover 1 TiB of changes at 1 MiB blocks. */
   constructor(private readonly limit = 4096) {}
 
-  /** Marks a page as used now; puts the one unused for longest into its scratch file when there are too many. */
+  /**
+   * Marks a page as used now; puts the one unused for longest into its scratch file when there are too many. When that fails the page stays in memory, since
+   * nothing else knows what is on it, and who asked for another one is told. Throws REPOSITORY_IO.
+   */
   use(page: Page): void {
     this.pages.delete(page);
     this.pages.add(page);
     if (this.pages.size <= this.limit) return;
     const oldest = this.pages.values().next().value;
     if (!oldest) return;
-    this.pages.delete(oldest);
     oldest.owner.spill(oldest);
+    this.pages.delete(oldest);
   }
 
   remove(page: Page): void {
@@ -61,6 +71,7 @@ export class OverlayPages {
   private descriptor: number | undefined;
   /** Counts what was mapped since the disk was opened. */
   private changed = 0;
+  private disposed = false;
 
   constructor(
     readonly pageCount: number,
@@ -81,9 +92,20 @@ export class OverlayPages {
     bytes.set(digest, position * DIGEST_BYTES);
     putBit(bytes, setBits, position, true);
     putBit(bytes, takenBits, position, false);
+    putBit(bytes, countedBits, position, false);
     page.changed = true;
     this.addFlags(number, dirtyFlag | untakenFlag);
     this.changed++;
+    return true;
+  }
+
+  /** Notes whether a block that was mapped is counted; false when that was noted before. */
+  count(block: number, isCounted: boolean): boolean {
+    const page = this.page(Math.floor(block / PAGE_FAN_OUT));
+    const position = block % PAGE_FAN_OUT;
+    if (hasBit(page.bytes, countedBits, position) === isCounted) return false;
+    putBit(page.bytes, countedBits, position, isCounted);
+    page.changed = true;
     return true;
   }
 
@@ -109,7 +131,7 @@ export class OverlayPages {
    * Takes what was mapped on a page and not taken before, as far as `isDurable` says that its block is; zeroes always are. What is mapped to something else
    * later is taken again. Undefined when there is nothing now.
    */
-  take(number: number, isDurable: (digest: Buffer) => boolean): MappedPage | undefined {
+  take(number: number, isDurable: (digest: Buffer) => boolean): TakenPage | undefined {
     const isZeroed = this.hasFlag(number, zeroUntakenFlag);
     const page = this.hasFlag(number, dirtyFlag) ? this.page(number) : undefined;
     const open = page ? positionsOf(page.bytes).filter((position) => !hasBit(page.bytes, takenBits, position)) : [];
@@ -125,7 +147,8 @@ export class OverlayPages {
     const digests = taken.map((position) => Buffer.from(digestAt((page as Page).bytes, position)));
     for (const position of taken) putBit((page as Page).bytes, takenBits, position, true);
     if (page && taken.length > 0) page.changed = true;
-    return { number, isZeroed, positions: taken, digests };
+    const counted = taken.filter((position) => hasBit((page as Page).bytes, countedBits, position));
+    return { number, isZeroed, positions: taken, digests, counted };
   }
 
   /** Maps again what was taken in another life. */
@@ -188,25 +211,33 @@ export class OverlayPages {
     this.inMemory.clear();
     if (this.descriptor !== undefined) fs.closeSync(this.descriptor);
     this.descriptor = undefined;
+    this.disposed = true;
   }
 
   /** Called by the budget. */
   spill(page: Page): void {
+    if (page.changed) this.scratch((descriptor) => fs.writeSync(descriptor, page.bytes, 0, overlayBytes, page.number * overlayBytes));
     this.inMemory.delete(page.number);
-    if (!page.changed) return;
-    this.scratch((descriptor) => fs.writeSync(descriptor, page.bytes, 0, overlayBytes, page.number * overlayBytes));
   }
 
   private page(number: number): Page {
-    let page = this.inMemory.get(number);
-    if (!page) {
-      page = { owner: this, number, bytes: Buffer.alloc(overlayBytes), changed: false };
-      const { bytes } = page;
-      if (this.hasFlag(number, dirtyFlag))
-        this.scratch((descriptor) => fs.readSync(descriptor, bytes, 0, overlayBytes, number * overlayBytes));
-      this.inMemory.set(number, page);
+    const known = this.inMemory.get(number);
+    if (known) {
+      this.budget.use(known);
+      return known;
     }
-    this.budget.use(page);
+    const bytes = Buffer.alloc(overlayBytes);
+    const page: Page = { owner: this, number, bytes, changed: false };
+    if (this.hasFlag(number, dirtyFlag))
+      this.scratch((descriptor) => fs.readSync(descriptor, bytes, 0, overlayBytes, number * overlayBytes));
+    try {
+      this.budget.use(page);
+    } catch (error) {
+      // Memory stays bounded: this one was not changed yet, and is read again.
+      this.budget.remove(page);
+      throw error;
+    }
+    this.inMemory.set(number, page);
     return page;
   }
 
@@ -226,6 +257,8 @@ export class OverlayPages {
   }
 
   private scratch(work: (descriptor: number) => number): void {
+    // Nobody would close another file.
+    if (this.disposed) throw RepositoryErrors.REPOSITORY_IO({ what: 'scratch file', reason: 'closed' });
     try {
       if (this.descriptor === undefined) {
         fs.mkdirSync(this.scratchFolder, { recursive: true, mode: 0o700 });

@@ -268,7 +268,8 @@ export class Session {
         counters: {
           ...disk.counters,
           storedBytes: committed.storedBytes,
-          deduplicatedBytes: Math.max(disk.counters.deduplicatedBytes, committed.deduplicatedBytes),
+          // Not as the worker counts: what it offers again after a connection was lost is there by then, and is no deduplication.
+          deduplicatedBytes: committed.deduplicatedBytes,
         },
       };
     });
