@@ -22,6 +22,9 @@ import { VmVerifier } from './vm-verifier';
 /** A request whose answer was lost, to a time-out or a crash, may still be on its way into the engine. Counted from the first look for it. */
 const intentGraceMs = 30_000;
 
+/** A transfer that was asked to end shows it in its phase at once; an engine that restarts may forget that it was asked. */
+const endAskAgainMs = 15_000;
+
 const keepMark = 'keepCheckpoint';
 const finishedTransfer = ['finished_success', 'finished_failure'];
 const endingTransfer = [
@@ -95,20 +98,22 @@ export class Cleaner {
     }
     if (entry.objectId === undefined) await this.journal.created(entry.entryId, transfer.id);
     const id = transfer.id;
-    if (!finishedTransfer.includes(transfer.phase) && !endingTransfer.includes(transfer.phase)) {
-      // Never a cancel once finalize was sent: it would turn a finalizing transfer into clean-up.
-      await this.patience.whileAway(
-        signal,
-        () => (how === 'finalize' ? engine.transfers.finalize(id, { signal }) : engine.transfers.cancel(id, { signal })),
-        options.deadlineMs,
-      );
-    }
+    let looked = true;
+    let asked: { readonly what: 'finalize' | 'cancel'; readonly at: number } | undefined;
     const phase = await this.patience.poll({ signal, deadlineMs: options.deadlineMs, everyMs: transferPace }, async () => {
-      transfer = await engine.transfers.find(id, { signal });
+      if (!looked) transfer = await engine.transfers.find(id, { signal });
+      looked = false;
       if (!transfer) return 'gone';
+      if (finishedTransfer.includes(transfer.phase)) return transfer.phase;
+      // Never a cancel once finalize was sent: it would turn a finalizing transfer into clean-up.
+      if (endingTransfer.includes(transfer.phase)) return undefined;
       // An upload that the engine paused while finalizing has failed and keeps its disk locked until it is cancelled.
-      if (how === 'finalize' && transfer.phase.startsWith('paused')) await engine.transfers.cancel(id, { signal });
-      return finishedTransfer.includes(transfer.phase) ? transfer.phase : undefined;
+      const what = how === 'cancel' || (asked && transfer.phase.startsWith('paused')) ? 'cancel' : 'finalize';
+      const now = this.patience.clock.elapsed();
+      if (asked?.what === what && now - asked.at <= endAskAgainMs) return undefined;
+      await engine.transfers[what](id, { signal });
+      asked = { what, at: now };
+      return undefined;
     });
     if (phase === undefined) {
       const message = `Image transfer ${id} is still ${transfer?.phase ?? 'there'}; the engine retries until the host lets go of its ticket.`;

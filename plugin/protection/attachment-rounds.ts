@@ -14,7 +14,7 @@ import { tellReadWhole, waitingReason } from './rounds-notes';
 import type { SnapshotExtents, SnapshotZeroRanges } from './snapshot-extents';
 import type { PlannedDisk } from './strategy';
 import type { TakenSnapshot, VmSnapshots } from './vm-snapshots';
-import { mostPlugged } from './worker-attachments';
+import { mostPlugged, ownTransferWait } from './worker-attachments';
 
 export class AttachmentRounds {
   constructor(
@@ -64,7 +64,7 @@ export class AttachmentRounds {
 
   /** What each disk holds nothing in. Asked once, also when a disk is begun again with another worker; no more once nobody can be reached. */
   #askedOnce(input: RoundsInput, snapshot: TakenSnapshot): (diskId: string, signal: AbortSignal) => Promise<SnapshotZeroRanges> {
-    const { engine, request, disks } = input;
+    const { engine, request, disks, scope } = input;
     const answers = new Map<string, SnapshotZeroRanges>();
     let away = input.imageServiceAway;
     return async (diskId, signal) => {
@@ -76,6 +76,7 @@ export class AttachmentRounds {
         diskId,
         volumeId: snapshot.volumeIds.get(diskId),
         sizeBytes: snapshot.sizesBytes.get(diskId) ?? disks.get(diskId)?.sizeBytes ?? 0,
+        waiting: (reason: string) => scope.waiting(reason),
       };
       const answer = away === undefined ? await this.extents.ask(engine, order, signal) : { unknown: away, away: true };
       if ('unknown' in answer && answer.away) away ??= answer.unknown;
@@ -112,7 +113,7 @@ export class AttachmentRounds {
         ...request.vm,
         diskId,
         snapshotId: snapshot.snapshotId,
-        waiting: (detail) => scope.waiting(detail === '' || detail === 'worker-slots' ? detail : 'disk-locked'),
+        waiting: (detail) => scope.waiting(['', 'worker-slots', ownTransferWait].includes(detail) ? detail : 'disk-locked'),
       },
       sizeBytes,
       slot,

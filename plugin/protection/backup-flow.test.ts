@@ -44,6 +44,20 @@ function expectClean(at: Bench, vm: FakeVm, checkpoints: readonly string[]): voi
 const modesOf = (run: Run) => Object.fromEntries(run.awaiting?.disks.map((d) => [d.disk.name, `${d.mode} ${d.reason}`.trim()]) ?? []);
 
 describe('a backup', () => {
+  it('asks again for the end of a transfer when the engine forgot that it was asked', async () => {
+    await using at = await bench();
+    const vm = at.engine.addVm('web', [{}]);
+    let forgotten = 0;
+    at.engine.after = (call, [id]) => {
+      if (call !== 'transfers.finalize' || forgotten > 0) return;
+      forgotten += 1;
+      at.engine.transfersById.get(id as string)!.phase = 'transferring';
+    };
+    const run = await runBackup(at, backupOf(vm));
+    expect([run.result.outcome, forgotten]).toEqual(['success', 1]);
+    expectClean(at, vm, [run.awaiting!.checkpointId]);
+  });
+
   it.each(modes)('%s: full, then incremental, then mixed, and an engine as before', async (_name, level, status) => {
     await using at = await bench(level);
     const vm = at.engine.addVm('web', [{}, { format: 'raw', sparse: false }], status);

@@ -30,7 +30,7 @@ const notReadyStepMs = 10_000;
 const commitMs = 15 * 60_000;
 const endBackupMs = 60 * 60_000;
 /** Clean-up of a run that failed; what is left then is the janitor's. */
-const cleanUpMs = 10 * 60_000;
+const cleanUpMs = 3 * 60_000;
 
 export class BackupFlow {
   readonly #checkpoints: CommittedCheckpoints;

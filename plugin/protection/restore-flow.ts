@@ -26,7 +26,8 @@ import { SlotPool } from './slot-pool';
 import { fallbackTransport, firstTransport } from './transport';
 import { tellHop, tellLoss } from './worker-notes';
 
-const cleanUpMs = 10 * 60_000;
+/** What is left then is the janitor's. */
+const cleanUpMs = 3 * 60_000;
 const diskParallel = 2;
 
 export class RestoreFlow {

@@ -115,7 +115,7 @@ it('waits, and says so, while the image service does not let go of its transfer;
   };
   const run = await runBackup(at, { ...plugged(at), diskParallel: 1 });
   expect(run.result.outcome).toBe('success');
-  expect(run.phases).toContain('transferring(disk-locked)');
+  expect(run.phases).toContain('transferring(image-transfer-ending)');
   expectClean(at);
 });
 
@@ -131,6 +131,28 @@ it('says whose the lock is when the image service never lets go of its transfer'
     failure: { code: 'ATTACH_TRANSFER_OPEN', retry: 'after-delay', message: expect.stringContaining(`${transfer?.id}`) as string },
   });
   expect(run.result.failure?.message).toContain('ovirt-imageio');
+  expect(run.phases).toContain('transferring(image-transfer-ending)');
+  at.engine.ticketsStuck = false;
+  at.janitor.start();
+  await eventually('a clean engine', () => at.journal.openEntries().length === 0, 15_000);
+  expectClean(at);
+});
+
+it('can be cancelled while the image service does not let go of its transfer', async () => {
+  await using at = await bench();
+  at.engine.before = (call) => {
+    if (call === 'transfers.finalize') at.engine.ticketsStuck = true;
+  };
+  const request = plugged(at);
+  await at.protection.startBackup(request, 'f');
+  await eventually('a wait', () => at.engine.calls.includes('diskAttachments.add'), 10_000);
+  at.protection.cancel(request.operationId);
+  await eventually('the end', () => at.registry.find(request.operationId)?.result !== undefined, 10_000);
+  const { result } = at.registry.get(request.operationId);
+  expect(result).toMatchObject({
+    outcome: 'cancelled',
+    leftForJanitor: expect.arrayContaining([expect.stringMatching(/^image-transfer/)]),
+  });
   at.engine.ticketsStuck = false;
   at.janitor.start();
   await eventually('a clean engine', () => at.journal.openEntries().length === 0, 15_000);

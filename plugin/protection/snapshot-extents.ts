@@ -10,6 +10,7 @@ import type { ReadZeroRanges } from '../image-service/read-zero-ranges';
 import type { Cleaner } from '../janitor/cleaner';
 import type { DiskTransfers, OpenTransfer } from './disk-transfer';
 import type { EngineApi } from './engine-port';
+import { ownTransferWait } from './worker-attachments';
 
 export interface ExtentsOrder {
   readonly operationId: string;
@@ -19,6 +20,8 @@ export interface ExtentsOrder {
   /** The snapshot's; undefined when the engine did not name it. */
   readonly volumeId: string | undefined;
   readonly sizeBytes: number;
+  /** Hears why it waits; empty once it goes on. */
+  waiting?(reason: string): void;
 }
 
 /** `unknown` is a reason for people. `away`: no image service can be reached, whatever the disk. */
@@ -26,7 +29,9 @@ export type SnapshotZeroRanges = { readonly zeroRanges: readonly ByteRange[] } |
 
 /** A disk can be read whole: its locks are not waited for as for a backup. */
 const conflictMs = 60_000;
-const endMs = 5 * 60_000;
+/** A transfer ends within seconds; an image daemon that is asked for its ticket waits a minute for connections (product defaults §3). */
+const endMs = 2 * 60_000;
+const usualEndMs = 20_000;
 
 export class SnapshotExtents {
   constructor(
@@ -60,7 +65,11 @@ export class SnapshotExtents {
 
   async #end(open: OpenTransfer, how: 'finalize' | 'cancel', order: ExtentsOrder, signal: AbortSignal): Promise<void> {
     try {
-      await this.cleaner.endTransfer(open.entry, how, { signal, deadlineMs: endMs });
+      const ended = await this.cleaner.endTransfer(open.entry, how, { signal, deadlineMs: usualEndMs });
+      if (ended.state === 'removed') return;
+      order.waiting?.(ownTransferWait);
+      await this.cleaner.endTransfer(open.entry, how, { signal, deadlineMs: endMs - usualEndMs });
+      order.waiting?.('');
     } catch (error) {
       if (signal.aborted || hasCode(error, 'CANCELLED')) throw error;
       // Whatever it is, it is said where it matters: the disk cannot be attached, or the clean-up of the operation tries again.

@@ -32,6 +32,10 @@ export interface AttachmentOrder {
 export const mostPlugged = 8;
 
 const conflictMs = 10 * 60_000;
+/** The same while the lock is our own transfer's, which only the host can let go of: longer than a restart of its image service takes. */
+const ownTransferMs = 3 * 60_000;
+/** Waiting reason meanwhile. */
+export const ownTransferWait = 'image-transfer-ending';
 const retryDelayMs = 30_000;
 const roomMs = 30 * 60_000;
 /** A host that cannot take the device now mostly can a moment later. */
@@ -60,13 +64,23 @@ export class WorkerAttachments {
       details: { workerVmId, ...(snapshotId === undefined ? {} : { snapshotId }) },
     });
     let made: DiskAttachment;
+    const since = this.patience.clock.elapsed();
     try {
-      made = await this.patience.whileConflict({ signal, deadlineMs: conflictMs, waiting: (detail) => order.waiting?.(detail) }, () =>
-        this.#add(engine, order, entry, signal),
+      made = await this.patience.whileConflict(
+        { signal, deadlineMs: conflictMs, waiting: (detail) => order.waiting?.(detail) },
+        async () => {
+          try {
+            return await this.#add(engine, order, entry, signal);
+          } catch (error) {
+            const own = await this.#ownTransferOpen(engine, order, error);
+            if (own && this.patience.clock.elapsed() - since >= ownTransferMs) throw own;
+            throw own ? EngineErrors.ENGINE_CONFLICT({ operation: 'attach', detail: ownTransferWait }, { cause: error }) : error;
+          }
+        },
       );
     } catch (error) {
-      await this.#forgetUnlessThere(engine, entry, error);
-      throw (await this.#ownTransferOpen(engine, order, error)) ?? attachmentError(error, { workerVmId, diskId, snapshotId });
+      await this.#forgetUnlessThere(engine, entry, hasCode(error, 'ATTACH_TRANSFER_OPEN') ? error.cause : error);
+      throw attachmentError(error, { workerVmId, diskId, snapshotId });
     }
     await this.journal.created(entry.entryId, diskId);
     if (!made.active) await this.#plug(engine, order, signal);

@@ -40,8 +40,8 @@ import type { FakeVm } from './fake-rows';
 import { MemoryJournalFile } from './memory-journal-file';
 import { MemoryWorker } from './memory-worker';
 import { Mortal } from './mortal';
-import { QuickClock } from './quick-clock';
 import { quietLogger } from './quiet-logger';
+import { SteadyClock } from './steady-clock';
 
 export const platformId = 'platform1';
 
@@ -75,7 +75,7 @@ export interface BenchOptions {
   readonly clock?: Clock;
 }
 
-export const quick = new QuickClock(1000);
+export const quick = new SteadyClock(1000);
 
 export function newEngine(): FakeEngine {
   return new FakeEngine(quick);
