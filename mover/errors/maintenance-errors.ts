@@ -16,4 +16,11 @@ export const MaintenanceErrors = defineErrors({
     message: (m: { pointId: string; problem: string }) =>
       `What restore point ${m.pointId} needs cannot be found out (${m.problem}), so nothing more is deleted. Verify the repository; when the point stays damaged, remove it and collect again.`,
   },
+  VERIFICATION_CRASHED: {
+    kind: 'bug',
+    retry: 'same-request',
+    status: 'INTERNAL',
+    message: (m: { reason: string }) =>
+      `A thread of the verification ended unexpectedly (${m.reason}). Nothing was changed, and the next run goes on where this one was; please report it.`,
+  },
 });

@@ -11,6 +11,7 @@ import type { QuarantinedBlock } from '../format/quarantine';
 import { packName } from '../repository/blocks/pack-table';
 import { wholePack } from '../repository/sharing/quarantine';
 import type { Repository } from '../repository/repository';
+import { comparerFor } from './compare/choose-comparer';
 import { DocumentVerifier } from './verify-documents';
 import { Findings, type Finding } from './verify-findings';
 import type { VerifyLedger } from './verify-ledger';
@@ -27,6 +28,8 @@ export interface VerifierOptions {
   readonly ledger?: VerifyLedger;
   readonly now?: () => number;
   readonly logger?: Logger;
+  /** That compare blocks, 0: the main thread does; absent: one per core when there is enough to compare. */
+  readonly threads?: number;
 }
 
 /** Packs whose damaged blocks are looked at once more after the walk; of further ones only points' findings tell. */
@@ -108,15 +111,20 @@ export class Verifier {
     progress.totalPacks = due.length;
     const entriesOf = (id: string) => index.packs.entryCountOf(index.packs.numberOf(id) ?? -1);
     progress.totalBlocks = due.reduce((sum, id) => sum + entriesOf(id), 0);
-    const packs = new PackVerifier(this.context);
-    for (const id of due) {
-      this.context.assertGoesOn();
-      // Deleted since the run began.
-      if (index.packs.numberOf(id) === undefined) continue;
-      const report = await packs.verify(id);
-      if ((report.whole ?? report.damaged.length > 0) && (await wasCollected(this.context, id))) continue;
-      await this.judge(id, report);
-      progress.checkedPacks++;
+    const bytesOf = (id: string) => index.packs.lengthOf(index.packs.numberOf(id) ?? -1);
+    const comparer = comparerFor(
+      this.repository,
+      due.reduce((sum, id) => sum + bytesOf(id), 0),
+      this.options.threads,
+    );
+    try {
+      for await (const report of new PackVerifier(this.context, comparer).verify(due)) {
+        if ((report.whole ?? report.damaged.length > 0) && (await wasCollected(this.context, report.id))) continue;
+        await this.judge(report);
+        progress.checkedPacks++;
+      }
+    } finally {
+      await comparer.close();
     }
   }
 
@@ -130,7 +138,7 @@ export class Verifier {
     }
   }
 
-  private async judge(id: string, { list, whole, damaged, good }: PackReport): Promise<void> {
+  private async judge({ id, list, whole, damaged, good }: PackReport): Promise<void> {
     const { index, quarantine } = this.repository;
     const foundAt = new Date(this.now()).toISOString();
     const blocks: QuarantinedBlock[] = damaged.map(({ entry, problem }) => ({

@@ -34,12 +34,22 @@ export class VerifyRun {
     healedBlocks: 0,
   };
 
+  private readonly end = new AbortController();
+  private readonly signal: AbortSignal;
+
   constructor(
     readonly repository: Repository,
     readonly findings: Findings,
-    readonly signal: AbortSignal,
-    readonly rate: RateLimit,
-  ) {}
+    signal: AbortSignal,
+    private readonly rate: RateLimit,
+  ) {
+    this.signal = AbortSignal.any([signal, this.end.signal]);
+  }
+
+  /** It has failed: what it still reads ahead ends with CANCELLED. */
+  giveUp(): void {
+    this.end.abort();
+  }
 
   /** Throws CANCELLED. */
   assertGoesOn(): void {

@@ -19,16 +19,16 @@ const size = 16 * block;
 const day = 24 * 3600 * 1000;
 
 describe.each([
-  ['in the clear', undefined],
-  ['encrypted', testKey],
-] as const)('verification of everything, %s', (_name, key) => {
+  ['in the clear', undefined, 0],
+  ['encrypted, compared by threads', testKey, 2],
+] as const)('verification of everything, %s', (_name, key, threads) => {
   let scratch: ReturnType<typeof temporaryFolder>;
   let one: TestRepository;
   const open = (options: TestRepositoryOptions = {}) =>
     TestRepository.open(scratch.folder, { ...(key && { key }), packTargetBytes: 100_000, ...options });
   const blocks = (...seeds: number[]) => new Map(seeds.map((seed) => [seed % 16, sampleBlock(seed, block)] as const));
   const verify = async (options: VerifierOptions = {}, pointId?: string, on = one) => {
-    const verifier = new Verifier(on.repository, new AbortController().signal, options);
+    const verifier = new Verifier(on.repository, new AbortController().signal, { threads, ...options });
     await verifier.run(pointId);
     return verifier;
   };
@@ -80,16 +80,14 @@ describe.each([
     {
       const notes = ledger();
       const aborter = new AbortController();
-      const verifier = new Verifier(one.repository, aborter.signal, { ledger: notes, periodMs: 30 * day, now: () => now });
-      const { store } = one.repository;
-      const read = store.read.bind(store);
-      // Stopped in the middle of a pack.
-      store.read = (name, offset, target) => {
-        if (verifier.progress.checkedPacks === 3 && name.endsWith('.pack')) aborter.abort();
-        return read(name, offset, target);
+      const verifier = new Verifier(one.repository, aborter.signal, { threads, ledger: notes, periodMs: 30 * day, now: () => now });
+      const note = notes.note.bind(notes);
+      // Stopped while the next packs are being read.
+      notes.note = (id, at) => {
+        note(id, at);
+        if (notes.since(packs.ids().slice(0, 3))) aborter.abort();
       };
       await expect(verifier.run(undefined)).rejects.toMatchObject({ code: 'CANCELLED' });
-      store.read = read;
       expect(verifier.progress.checkedPacks).toBe(3);
       expect(notes.since(packs.ids())).toBeUndefined();
       notes.close();
