@@ -60,7 +60,7 @@ export class DraftLog {
     this.names = kept;
   }
 
-  /** True when something happened since the last writing and that is `intervalMs` ago, or much became durable. `now` in milliseconds. */
+  /** True when something happened since the last writing and that is `intervalMs` ago, or much became durable. `now` in milliseconds of a clock that nobody sets. */
   isDue(draft: DiskDraft, now: number, intervalMs: number): boolean {
     const entries = this.repository.index.packs.totalEntries;
     if (!this.isBehind && draft.changeCount === this.changesThen && entries === this.entriesThen) return false;

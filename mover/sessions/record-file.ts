@@ -3,7 +3,9 @@
  * session one finds out before it does anything that counts.
  */
 import { hasCode } from '../../common/errors/tidemark-error';
+import { SerialQueue } from '../../common/flow/serial-queue';
 import { decodeSession, encodeSession, MAX_SESSION_BYTES, sessionName, type SessionRecord } from '../format/session-record';
+import { readDocument, type StoredDocument } from '../repository/read-document';
 import type { Repository } from '../repository/repository';
 
 /** Writes that failed and may have come through all the same. */
@@ -11,6 +13,8 @@ const unsureKept = 4;
 
 export class RecordFile {
   private unsure: Buffer[] = [];
+  /** Who asks whether the record is ours while it is being replaced would take our own next one for somebody else's. */
+  private readonly steps = new SerialQueue();
 
   private constructor(
     private readonly repository: Repository,
@@ -26,10 +30,8 @@ export class RecordFile {
   /** Undefined when there is none. Throws OBJECT_DAMAGED, REPOSITORY_FORMAT_UNKNOWN, and as `Store.readWhole`. */
   static async open(repository: Repository, sessionId: string): Promise<{ file: RecordFile; record: SessionRecord } | undefined> {
     const name = sessionName(sessionId);
-    const bytes = await readBytes(repository, name);
-    if (!bytes) return undefined;
-    const file = new RecordFile(repository, name, bytes);
-    return { file, record: file.decode(bytes) };
+    const found = await readRecord(repository, name);
+    return found && { file: new RecordFile(repository, name, found.bytes), record: found.content };
   }
 
   /** False when the session exists. Throws as `Store.putNew`, ARGUMENT_INVALID when the record is too long. */
@@ -43,6 +45,10 @@ export class RecordFile {
   /** False when somebody else replaced or removed it: then nothing was written. Throws as `Store.swap`; then it can be repeated. */
   async replace(record: SessionRecord): Promise<boolean> {
     const content = this.encode(record);
+    return this.steps.run(() => this.replaceBy(content));
+  }
+
+  private async replaceBy(content: Buffer): Promise<boolean> {
     for (;;) {
       try {
         if (this.bytes && (await this.repository.store.swap(this.name, this.bytes, content))) break;
@@ -65,25 +71,23 @@ export class RecordFile {
 
   /** True when the record is as this mover left it. Throws as `Store.readWhole`. */
   async isOurs(): Promise<boolean> {
-    const current = await readBytes(this.repository, this.name);
-    return current !== undefined && [this.bytes, ...this.unsure].some((bytes) => bytes?.equals(current));
+    return this.steps.run(async () => {
+      const current = await readBytes(this.repository, this.name);
+      return current !== undefined && [this.bytes, ...this.unsure].some((bytes) => bytes?.equals(current));
+    });
   }
 
   /** As it is now; undefined when it is gone. Throws as `open`. */
   async read(): Promise<SessionRecord | undefined> {
-    const current = await readBytes(this.repository, this.name);
-    return current && this.decode(current);
+    return (await readRecord(this.repository, this.name))?.content;
   }
 
   private encode(record: SessionRecord): Buffer {
     return encodeSession(record, this.repository.keys?.document(this.name));
   }
-
-  private decode(bytes: Buffer): SessionRecord {
-    return decodeSession(bytes, this.name, this.repository.keys?.document(this.name));
-  }
 }
 
+/** As it lies there, damaged or not. */
 async function readBytes({ store }: Repository, name: string): Promise<Buffer | undefined> {
   try {
     return await store.readWhole(name, MAX_SESSION_BYTES);
@@ -91,4 +95,8 @@ async function readBytes({ store }: Repository, name: string): Promise<Buffer | 
     if (hasCode(error, 'OBJECT_NOT_FOUND')) return undefined;
     throw error;
   }
+}
+
+function readRecord({ store, keys }: Repository, name: string): Promise<StoredDocument<SessionRecord> | undefined> {
+  return readDocument(store, keys, name, MAX_SESSION_BYTES, decodeSession);
 }

@@ -13,7 +13,10 @@ const maxDisks = 256;
 
 /** What a session needs of the mover. */
 export interface SessionSurroundings {
+  /** Time of the day, for records. */
   readonly now: () => number;
+  /** Milliseconds of a clock that nobody sets, for what has to last. */
+  readonly ticks: () => number;
   readonly scratchFolder: string;
   readonly budget: PageBudget;
   /** Between two writings of what a disk has. */
@@ -97,7 +100,7 @@ export class SessionDisks {
 
   /** Writes down what became durable of the disks: of those that are due, or of all. Throws as `DraftLog.write`. */
   async write(all: boolean): Promise<void> {
-    for (const disk of [...this.disks.values()]) if (all || this.isDiskDue(disk)) await disk.log.write(disk.draft, this.around.now());
+    for (const disk of [...this.disks.values()]) if (all || this.isDiskDue(disk)) await disk.log.write(disk.draft, this.around.ticks());
   }
 
   /** A disk that is committed needs no draft. */
@@ -126,7 +129,7 @@ export class SessionDisks {
   }
 
   private isDiskDue({ draft, log }: OpenDisk): boolean {
-    return log.isDue(draft, this.around.now(), this.around.draftIntervalMs);
+    return log.isDue(draft, this.around.ticks(), this.around.draftIntervalMs);
   }
 
   /** What is left over is removed when its mover attaches the repository again. */

@@ -33,6 +33,7 @@ export interface SessionManagerOptions {
   readonly scratchFolder: string;
   /** A backup session is refused when less than this is free, whatever the repository's own mark is. */
   readonly minimumFreeBytes: number;
+  /** For tests, in the place of both clocks. */
   readonly now?: () => number;
   readonly draftIntervalMs?: number;
 }
@@ -46,25 +47,35 @@ export class SessionManager {
   private readonly elsewhere = new Set<string>();
   private readonly around: SessionSurroundings;
   private timer: NodeJS.Timeout | undefined;
-  private sweeping = false;
+  /** Sessions that are being aborted, because their lease ran out. */
+  private readonly ending = new Set<Session>();
 
   constructor(
     private readonly options: SessionManagerOptions,
     private readonly logger: Logger,
   ) {
-    const { scratchFolder, now = Date.now } = options;
-    this.around = { now, scratchFolder, budget: new PageBudget(), draftIntervalMs: options.draftIntervalMs ?? draftIntervalMs, logger };
+    const { scratchFolder, now = () => Date.now() } = options;
+    const ticks = options.now ?? (() => performance.now());
+    this.around = {
+      now,
+      ticks,
+      scratchFolder,
+      budget: new PageBudget(),
+      draftIntervalMs: options.draftIntervalMs ?? draftIntervalMs,
+      logger,
+    };
   }
 
   /** Begins to expire leases, and to write down what sessions have. */
   start(): void {
-    this.timer = setInterval(() => void this.sweep(), sweepIntervalMs);
+    this.timer = setInterval(() => this.sweep(), sweepIntervalMs);
     this.timer.unref();
   }
 
   async stop(): Promise<void> {
     clearInterval(this.timer);
-    for (const session of this.sessions.values()) await session.suspend();
+    // All at once: each may wait for its storage.
+    await Promise.all([...this.sessions.values()].map((session) => session.suspend()));
     this.sessions.clear();
     this.served.clear();
   }
@@ -112,11 +123,9 @@ export class SessionManager {
   /** Lets go of the sessions of a repository, whatever their state; their records stay. */
   async forget(repository: Repository): Promise<void> {
     this.served.delete(repository);
-    for (const session of [...this.sessions.values()]) {
-      if (session.repository !== repository) continue;
-      await session.suspend();
-      this.sessions.delete(session.id);
-    }
+    const concerned = [...this.sessions.values()].filter((session) => session.repository === repository);
+    await Promise.all(concerned.map((session) => session.suspend()));
+    for (const session of concerned) if (this.sessions.get(session.id) === session) this.sessions.delete(session.id);
   }
 
   openCount(repository: Repository): number {
@@ -239,28 +248,28 @@ export class SessionManager {
     return session;
   }
 
-  private async sweep(): Promise<void> {
-    if (this.sweeping) return;
-    this.sweeping = true;
-    await this.expire().finally(() => (this.sweeping = false));
+  /** Waits for nothing: the storage of one session may not answer, and those of other repositories must not wait with it. */
+  private sweep(): void {
+    for (const session of [...this.sessions.values()]) {
+      void session.keep();
+      if (session.isElsewhere) {
+        this.sessions.delete(session.id);
+        this.noteElsewhere(session.id);
+      } else if (session.isExpired) void this.expire(session);
+      else if (session.endedAt && this.around.now() - session.endedAt.getTime() > keepEndedMs) this.sessions.delete(session.id);
+    }
   }
 
-  private async expire(): Promise<void> {
-    for (const session of [...this.sessions.values()]) {
-      // One that is slow must not hold up the others.
-      void session.keep();
-      try {
-        if (session.isElsewhere) {
-          if (this.sessions.get(session.id) !== session) continue;
-          this.sessions.delete(session.id);
-          this.noteElsewhere(session.id);
-        } else if (session.isExpired) {
-          this.logger.info('session aborted: its lease ran out', { sessionId: session.id });
-          await session.abort('its lease ran out');
-        } else if (session.endedAt && this.around.now() - session.endedAt.getTime() > keepEndedMs) this.sessions.delete(session.id);
-      } catch (error) {
-        this.logger.warn('expiring a session failed; it is tried again', { sessionId: session.id, error });
-      }
+  private async expire(session: Session): Promise<void> {
+    if (this.ending.has(session)) return;
+    this.ending.add(session);
+    try {
+      this.logger.info('session aborted: its lease ran out', { sessionId: session.id });
+      await session.abort('its lease ran out');
+    } catch (error) {
+      this.logger.warn('expiring a session failed; it is tried again', { sessionId: session.id, error });
+    } finally {
+      this.ending.delete(session);
     }
   }
 }

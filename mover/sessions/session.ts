@@ -4,6 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CommonErrors } from '../../common/errors/common-errors';
+import { hasCode } from '../../common/errors/tidemark-error';
 import { DataPortErrors, RepositoryErrors, SessionErrors } from '../errors/mover-errors';
 import type { PointRecord } from '../format/manifest';
 import type { CommittedDisk, SessionRecord } from '../format/session-record';
@@ -29,12 +30,15 @@ export type PointDraft = Omit<PointRecord, 'repositoryId' | 'committedAt' | 'blo
 };
 
 export class Session {
+  /** By `ticks`: a clock that is set must not end a backup, nor keep one for ever. */
   private leaseEndsAt: number;
   private readonly disks: SessionDisks;
   private readonly lanes = new Set<Lane>();
   private readonly steps = new SerialQueue();
   private elsewhere = false;
   private isKeeping = false;
+  /** Set when it is let go of: who comes now would write for nobody. */
+  private leaving: Error | undefined;
 
   constructor(
     readonly repository: Repository,
@@ -46,7 +50,7 @@ export class Session {
   ) {
     const { sessionId, generation = 1 } = record;
     this.disks = new SessionDisks(repository, sessionId, generation, found, this.steps, around, () => this.assertOpen());
-    this.leaseEndsAt = around.now() + record.leaseDurationMs;
+    this.leaseEndsAt = around.ticks() + record.leaseDurationMs;
   }
 
   get id(): string {
@@ -79,11 +83,11 @@ export class Session {
   }
 
   get leaseExpiresAt(): Date {
-    return new Date(this.leaseEndsAt);
+    return new Date(this.around.now() + this.leaseEndsAt - this.around.ticks());
   }
 
   get isExpired(): boolean {
-    return this.record.state === 'open' && !this.elsewhere && this.around.now() >= this.leaseEndsAt;
+    return this.record.state === 'open' && !this.elsewhere && this.around.ticks() >= this.leaseEndsAt;
   }
 
   /** Another mover has taken it over. */
@@ -104,7 +108,7 @@ export class Session {
   renew(leaseDurationMs: number): void {
     this.assertOpen();
     this.record = { ...this.record, leaseDurationMs };
-    this.leaseEndsAt = this.around.now() + leaseDurationMs;
+    this.leaseEndsAt = this.around.ticks() + leaseDurationMs;
   }
 
   /** Throws SESSION_ENDED. */
@@ -235,7 +239,7 @@ export class Session {
 
   /** Lets go of memory and connections, leaving the record: the mover stops, or detaches the repository. */
   async suspend(): Promise<void> {
-    const stopping = DataPortErrors.MOVER_STOPPING({ sessionId: this.id });
+    const stopping = (this.leaving ??= DataPortErrors.MOVER_STOPPING({ sessionId: this.id }));
     this.closeLanes(stopping);
     const last = this.steps.run(async () => {
       if (this.disks.count === 0 || this.record.state !== 'open' || this.elsewhere || this.repository.isLost) return;
@@ -252,6 +256,7 @@ export class Session {
   private assertOpen(): void {
     if (this.elsewhere) throw SessionErrors.SESSION_ELSEWHERE({ sessionId: this.id });
     if (this.record.state !== 'open') throw SessionErrors.SESSION_ENDED({ sessionId: this.id, state: this.record.state });
+    if (this.leaving) throw this.leaving;
   }
 
   private completePoint(draft: PointDraft, committedAt: Date): PointRecord {
@@ -297,7 +302,8 @@ export class Session {
   /** The record is another one than this mover left: nothing more is written for the session here. */
   private async lose(): Promise<Error> {
     const sessionId = this.id;
-    const found = await this.file.read();
+    // One that is damaged is of no use to anybody any more (docs/formats/session.md).
+    const found = await this.file.read().catch(unlessDamaged);
     let error: Error;
     if (found && found.state !== 'aborted') {
       this.elsewhere = true;
@@ -325,4 +331,8 @@ export class Session {
     this.closeLanes(error);
     this.disks.release();
   }
+}
+
+function unlessDamaged(error: unknown): undefined {
+  if (!hasCode(error, 'OBJECT_DAMAGED')) throw error;
 }
