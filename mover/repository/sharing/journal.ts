@@ -28,12 +28,20 @@ export interface Announced {
   readonly everything: boolean;
 }
 
+/** What is told, and was not yet. */
+type Untold = Pick<Announcement, 'packs' | 'manifests' | 'changed'>;
+
 export class Journal {
   /** The next sequence to read, by instance id. */
   private readonly next = new Map<string, number>();
   private packs: string[] = [];
   private manifests: string[] = [];
   private changed: string[] = [];
+  /**
+   * An announcement whose write failed and may be there all the same. Others may have read it, and do not read its name again: it is written once more
+   * as it was, and what came since gets the next sequence.
+   */
+  private unsure: Untold | undefined;
   private readonly writing = new SerialQueue();
   private readonly reading = new SerialQueue();
 
@@ -62,12 +70,14 @@ export class Journal {
 
   /** A manifest that could not be told of yet was deleted by a collection: telling of it now would have it missed. */
   untell(manifest: string): void {
-    this.manifests = this.manifests.filter((name) => name !== manifest);
+    const left = (names: readonly string[]) => names.filter((name) => name !== manifest);
+    this.manifests = left(this.manifests);
+    if (this.unsure) this.unsure = { ...this.unsure, manifests: left(this.unsure.manifests) };
   }
 
   /** True while packs that were noted are not announced. */
   get hasUntold(): boolean {
-    return this.packs.length > 0;
+    return this.packs.length + (this.unsure?.packs.length ?? 0) > 0;
   }
 
   /** Makes packs noted, and objects named here, known to other movers. Durable when it resolves. Throws as `Store.put`; then it can be repeated. */
@@ -75,24 +85,22 @@ export class Journal {
     if (what.manifest !== undefined) this.manifests.push(what.manifest);
     if (what.changed !== undefined) this.changed.push(...[what.changed].flat());
     return this.writing.run(async () => {
-      const { instanceId, packs, manifests, changed } = this;
-      if (instanceId === undefined || packs.length + manifests.length + changed.length === 0) return;
-      this.packs = [];
-      this.manifests = [];
-      this.changed = [];
-      try {
-        const sequence = this.next.get(instanceId) ?? 1;
-        const name = announcementName(instanceId, sequence);
-        const content = { announcedAt: new Date().toISOString(), packs, manifests, changed };
-        await this.store.put(name, encodeAnnouncement(content, this.keys?.document(name)));
-        this.next.set(instanceId, sequence + 1);
-      } catch (error) {
-        this.packs.unshift(...packs);
-        this.manifests.unshift(...manifests);
-        this.changed.unshift(...changed);
-        throw error;
-      }
+      if (this.unsure) await this.write(this.unsure);
+      const { packs, manifests, changed } = this;
+      if (packs.length + manifests.length + changed.length > 0) await this.write({ packs, manifests, changed });
     });
+  }
+
+  private async write(told: Untold): Promise<void> {
+    const { instanceId } = this;
+    if (instanceId === undefined) return;
+    if (told !== this.unsure) [this.packs, this.manifests, this.changed] = [[], [], []];
+    this.unsure = told;
+    const sequence = this.next.get(instanceId) ?? 1;
+    const name = announcementName(instanceId, sequence);
+    await this.store.put(name, encodeAnnouncement({ announcedAt: new Date().toISOString(), ...told }, this.keys?.document(name)));
+    this.next.set(instanceId, sequence + 1);
+    this.unsure = undefined;
   }
 
   /** What other movers announced since the last look; `take` has it in hand before it counts as read. Throws what `take` throws, and as `Store.read`. */

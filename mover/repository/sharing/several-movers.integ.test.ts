@@ -4,6 +4,8 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { announcementName, decodeAnnouncement, encodeAnnouncement } from '../../format/announcement';
 import { planName, type CollectionPlan } from '../../format/collection-plan';
+import { RepositoryErrors } from '../../errors/mover-errors';
+import { DirectoryStore } from '../../stores/directory-store';
 import { temporaryFolder } from '../../testing/test-mover';
 import { quiet, TestRepository, testKey, type TestRepositoryOptions } from '../../testing/test-repository';
 import { putPlan } from './collection-plans';
@@ -11,6 +13,16 @@ import { MaintenanceLease } from './maintenance-lease';
 
 const blockBytes = 65_536;
 const sizeBytes = 8 * blockBytes;
+
+/** A directory that can lose the answers to announcements, after it took them. */
+class LossyStore extends DirectoryStore {
+  isLossy = false;
+
+  override async put(name: string, bytes: Uint8Array): Promise<void> {
+    await super.put(name, bytes);
+    if (this.isLossy && name.startsWith('journal/')) throw RepositoryErrors.REPOSITORY_IO({ what: name, reason: 'ETIMEDOUT' });
+  }
+}
 
 describe.each([
   ['in the clear', undefined],
@@ -68,6 +80,23 @@ describe.each([
     const a = await one.backup(sizeBytes, blocks);
     two.repository.points.note((await nameOf(a)) as string);
     expect(await two.read(a)).toEqual(content(blocks));
+  });
+
+  test('what is announced after an announcement whose answer got lost is heard of', async () => {
+    await one.close();
+    const store = new LossyStore(path.join(scratch.folder, 'repository'), { writer: 'one' });
+    one = await open('one', { store });
+    const a = await one.backup(sizeBytes, someBlocks(3));
+    store.isLossy = true;
+    await one.repository.announce({ manifest: (await nameOf(a)) as string });
+    // The other one reads it, and will not read it again.
+    await two.repository.refresh();
+    store.isLossy = false;
+    const blocks = someBlocks(2);
+    const b = await one.backup(sizeBytes, blocks);
+    await two.repository.refresh();
+    expect(two.repository.points.has(b)).toBe(true);
+    expect(await two.read(b)).toEqual(content(blocks));
   });
 
   test('what a mover announced that is gone for good is still found', async () => {
