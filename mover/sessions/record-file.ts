@@ -31,14 +31,14 @@ export class RecordFile {
   static async open(repository: Repository, sessionId: string): Promise<{ file: RecordFile; record: SessionRecord } | undefined> {
     const name = sessionName(sessionId);
     const found = await readRecord(repository, name);
-    return found && { file: new RecordFile(repository, name, found.bytes), record: found.content };
+    return found && { file: new RecordFile(repository, name, unpooled(found.bytes)), record: found.content };
   }
 
   /** False when the session exists. Throws as `Store.putNew`, ARGUMENT_INVALID when the record is too long. */
   async create(record: SessionRecord): Promise<boolean> {
     const content = this.encode(record);
     if (!(await this.repository.store.putNew(this.name, content))) return false;
-    this.bytes = content;
+    this.bytes = unpooled(content);
     return true;
   }
 
@@ -64,7 +64,7 @@ export class RecordFile {
       this.bytes = own;
       this.unsure = this.unsure.filter((bytes) => bytes !== own);
     }
-    this.bytes = content;
+    this.bytes = unpooled(content);
     this.unsure = [];
     return true;
   }
@@ -85,6 +85,13 @@ export class RecordFile {
   private encode(record: SessionRecord): Buffer {
     return encodeSession(record, this.repository.keys?.document(this.name));
   }
+}
+
+/** A copy that keeps alive no more than itself: sessions that ended are kept for a day, and each would hold 64 KiB of what Node.js shares out. */
+function unpooled(bytes: Buffer): Buffer {
+  const copy = Buffer.allocUnsafeSlow(bytes.length);
+  bytes.copy(copy);
+  return copy;
 }
 
 /** As it lies there, damaged or not. */

@@ -7,6 +7,7 @@ import { sessionName } from '../format/session-record';
 import { DirectoryStore } from '../stores/directory-store';
 import { makeFolder } from '../stores/make-folder';
 import { sampleBlock } from '../testing/test-disk';
+import { heldMemory } from '../testing/scale/process-figures';
 import { temporaryFolder } from '../testing/test-mover';
 import { TestRepository } from '../testing/test-repository';
 import type { Lane, Session } from './session';
@@ -165,5 +166,18 @@ describe('sessions', () => {
     expect(session.state).toBe('aborted');
     expect(new Set(reasons)).toEqual(new Set(['SESSION_ENDED']));
     await session.abort('once more');
+  });
+
+  test('those that have ended take little memory for as long as they are remembered', async () => {
+    await using test = await TestRepository.open(scratch.folder, { store });
+    const count = 30;
+    const before = await heldMemory();
+    for (let i = 0; i < count; i++) {
+      const session = await test.openSession();
+      // As much as Node.js shares out of one allocation, so that each record comes from another one.
+      for (let used = 0; used < Buffer.poolSize; used += 1024) Buffer.from('x'.repeat(1024));
+      await session.abort('enough');
+    }
+    expect((await heldMemory()) - before).toBeLessThan((count * Buffer.poolSize) / 3);
   });
 });
