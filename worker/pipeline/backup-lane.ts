@@ -7,6 +7,9 @@
  * for all of its blocks, so that after a broken connection everything unanswered can be offered again.
  */
 import { setImmediate as breathe } from 'node:timers/promises';
+import { compressorFor } from '../../common/codec/block-codec';
+import type { CodecCompressor } from '../../common/codec/block-codec';
+import { compressBound } from '../../common/codec/zstd-stream';
 import { hasCode } from '../../common/errors/tidemark-error';
 import { OFFER_ENTRY_BYTES, hasPutBit, writeOfferEntry } from '../../proto/data-mover/frame-payloads';
 import { FRAME_HEADROOM_BYTES } from '../../proto/data-mover/frame-codec';
@@ -20,15 +23,12 @@ import type { BlockSource } from '../sources/block-source';
 import { ListFeed } from './block-feed';
 import type { BlockFeed } from './block-feed';
 import { giveBack, takeBuffer } from './buffer-pool';
-import { compressorFor } from './block-codec';
-import type { CodecCompressor } from './block-codec';
 import type { SharedCounters } from './counters';
 import { ZERO_DIGEST, blockDigest, isZero, payloadCheck } from './digest';
 import type { RateLimit } from '../../common/flow/rate-limit';
 import { SlabReader } from './slab-reader';
 import type { Slab } from './slab-reader';
 import { Wake } from './wake';
-import { compressBound } from './zstd-stream';
 
 /** Raw bytes of one batch: the range of one read, the blocks of one offer. Larger ones are not faster and cost memory in every lane. */
 const batchBytes = 2 * 1024 * 1024;

@@ -1,4 +1,5 @@
 import { setImmediate as breathe } from 'node:timers/promises';
+import { Decompressors } from '../../common/codec/block-codec';
 import { hasCode } from '../../common/errors/tidemark-error';
 import type { BlockFrame, ImageOpenedFrame } from '../../proto/data-mover/frame-types';
 import type { WorkCursor } from '../extents/work-cursor';
@@ -8,7 +9,6 @@ import { MoverConnection, isConnectionLoss } from '../mover-client/mover-connect
 import type { MoverRoute } from '../mover-client/mover-route';
 import { openWithPatience, reopenPatienceMs } from '../mover-client/reopening';
 import type { BlockTarget } from '../targets/block-target';
-import { Decompressors } from './block-codec';
 import { giveBack, takeBuffer } from './buffer-pool';
 import type { SharedCounters } from './counters';
 import { blockDigest } from './digest';

@@ -4,7 +4,7 @@
  */
 import { setImmediate } from 'node:timers/promises';
 import type { DataKeys } from '../../format/document-cipher';
-import { compareBlock, type BlockProblem } from './compare-block';
+import { BlockComparer, type BlockProblem } from './compare-block';
 import { CompareThreads } from './compare-threads';
 import type { Compared, Comparer, Piece } from './comparer';
 
@@ -25,13 +25,17 @@ export function comparerFor(repository: DigestAndKeys, bytes: number, threads?: 
 }
 
 class MainThreadComparer implements Comparer {
-  constructor(private readonly digestKey: Buffer) {}
+  private readonly comparer: BlockComparer;
+
+  constructor(digestKey: Buffer) {
+    this.comparer = new BlockComparer(digestKey);
+  }
 
   async compare({ cipher, entries, start, memory, length }: Piece): Promise<Compared> {
     const found = memory.subarray(0, length);
     const problems: (BlockProblem | undefined)[] = [];
     for (const entry of entries) {
-      problems.push(compareBlock(this.digestKey, entry, found, start, cipher));
+      problems.push(this.comparer.problemOf(entry, found, start, cipher));
       // A block takes a millisecond to decompress and digest.
       await setImmediate();
     }

@@ -4,11 +4,11 @@ import type { MessagePort } from 'node:worker_threads';
 import { DIGEST_BYTES } from '../../format/block';
 import { PackCipher } from '../../format/pack-cipher';
 import { uuidBytes } from '../../repository/blocks/pack-table';
-import { compareBlock } from './compare-block';
+import { BlockComparer } from './compare-block';
 import type { CompareReply, CompareRequest, ThreadStart } from './compare-messages';
 
 const port = parentPort as MessagePort;
-const digestKey = Buffer.from((workerData as ThreadStart).digestKey);
+const comparer = new BlockComparer(Buffer.from((workerData as ThreadStart).digestKey));
 
 port.on('message', (message: CompareRequest) => {
   const { request, memory } = message;
@@ -24,6 +24,6 @@ function compare({ memory, length, start, packId, dataKey, entries, digests }: C
   const cipher = dataKey && new PackCipher(Buffer.from(dataKey.key), dataKey.keyId, uuidBytes(packId));
   return entries.map((entry, i) => {
     const digest = Buffer.from(digests.buffer, digests.byteOffset + i * DIGEST_BYTES, DIGEST_BYTES);
-    return compareBlock(digestKey, { ...entry, digest }, found, start, cipher);
+    return comparer.problemOf({ ...entry, digest }, found, start, cipher);
   });
 }
