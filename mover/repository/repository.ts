@@ -47,7 +47,8 @@ export interface OpenOptions {
   /** Needed for an encrypted repository. */
   readonly key?: RepositoryKey | undefined;
   readonly logger: Logger;
-  readonly now?: () => number;
+  /** Milliseconds of a clock that nobody sets; for tests. */
+  readonly ticks?: () => number;
   readonly indexLimits?: PackIndexLimits;
   readonly packTargetBytes?: number;
 }
@@ -124,6 +125,7 @@ export class Repository {
     const keys = await openKeys(store, header, options.key);
     const { logger } = options;
     const lease = options.lock ? await WriterLease.acquire(store, header.repositoryId, options.lock, logger) : undefined;
+    let index: PackIndex | undefined;
     try {
       if (lease) await store.removeLeftovers(lease.instanceId);
       if (lease) await keys?.refresh();
@@ -134,12 +136,12 @@ export class Repository {
       const settings = await LiveSettings.open(store, header, keys, logger);
       const folder = path.join(options.cacheFolder, header.repositoryId);
       const ciphers = keys && new PackCiphers(keys);
-      const index = await PackIndex.open(store, folder, logger, options.indexLimits ?? defaultIndexLimits, ciphers);
+      index = await PackIndex.open(store, folder, logger, options.indexLimits ?? defaultIndexLimits, ciphers);
       // Their maker may have died before it announced them. Told with the first thing that may refer to them; others pass over what they know.
       if (lease) for (const id of index.readAnew) journal.notePack(id);
       const quarantine = await Quarantine.open({ store, index, keys, journal, writerId: lease?.instanceId, logger });
       const blocks = new BlockStore(store, index, header.repositoryId, {
-        now: options.now ?? Date.now,
+        ticks: options.ticks ?? (() => performance.now()),
         digestKey: digestKeyOf(header, keys),
         damaged: (block) => quarantine.report(block),
         sealed: (id) => journal.notePack(id),
@@ -154,6 +156,8 @@ export class Repository {
       lease?.keep(() => repository.follow());
       return repository;
     } catch (error) {
+      // It is tried again and again: files that stay open would add up.
+      await index?.close(false).catch(() => undefined);
       await lease?.release().catch(() => undefined);
       throw error;
     }
@@ -219,6 +223,8 @@ export class Repository {
   /** Takes in packs that nobody announced, and announces them with its own. Those that are known are left alone. Throws as `Store.put`. */
   async adopt(packIds: readonly string[]): Promise<void> {
     const unknown = packIds.filter((id) => this.index.packs.numberOf(id) === undefined);
+    // Nobody announced them, so nobody told of the key that they may be encrypted with either.
+    if (unknown.length > 0) await this.keys?.reload();
     await this.index.addAnnounced(unknown);
     for (const id of unknown) this.journal.notePack(id);
     await this.announcePacks();
@@ -272,9 +278,13 @@ export class Repository {
       }
       // A cache that covers packs nobody was told of would hide them from the next start, which announces what is not covered.
       await this.index.close(this.lease !== undefined && !this.journal.hasUntold);
-      await this.lease?.release();
     } finally {
-      await this.store.close();
+      // Whatever failed: a lease that is renewed for nobody would keep this mover itself from attaching again.
+      try {
+        await this.lease?.release();
+      } finally {
+        await this.store.close();
+      }
     }
   }
 

@@ -27,7 +27,7 @@ test.each([
     using scratch = temporaryFolder();
     const fault = faults();
     let clock = 1_000_000;
-    await using test = await TestRepository.open(scratch.folder, { step: fault.step, now: () => clock });
+    await using test = await TestRepository.open(scratch.folder, { step: fault.step, ticks: () => clock });
     const earlier = await test.backup(4 * block, new Map([[0, sampleBlock(1, block)]]));
     const session = await test.openSession([earlier]);
     const draft = await test.openDisk(session, 'disk', 4 * block, earlier);
@@ -53,6 +53,29 @@ test.each([
     for (const [at, raw] of changes) expect(image.subarray(at * block, (at + 1) * block).equals(raw)).toBe(true);
   },
 );
+
+test('a clock that is set back does not make a failure of before last', async () => {
+  using scratch = temporaryFolder();
+  const fault = faults();
+  await using test = await TestRepository.open(scratch.folder, { step: fault.step });
+  const session = await test.openSession();
+  const draft = await test.openDisk(session, 'disk', 4 * block);
+  await test.send(draft, 0, sampleBlock(1, block), session);
+  fault.state.code = 'EIO';
+  await expect(session.commitDisk(draft, 100)).rejects.toMatchObject({ code: 'REPOSITORY_IO' });
+  fault.state.code = undefined;
+  const [day, uptime] = [Date.now(), performance.now()];
+  const clocks = [
+    jest.spyOn(Date, 'now').mockImplementation(() => day - 3_600_000),
+    jest.spyOn(performance, 'now').mockImplementation(() => uptime + 5_000),
+  ];
+  try {
+    await test.send(draft, 0, sampleBlock(1, block), session);
+    await test.commitDisk(session, draft);
+  } finally {
+    for (const clock of clocks) clock.mockRestore();
+  }
+});
 
 test('a manifest that cannot be written leaves no point, and the same commit succeeds later', async () => {
   using scratch = temporaryFolder();

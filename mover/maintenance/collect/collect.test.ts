@@ -129,6 +129,42 @@ describe.each([
     expect(one.repository.blocks.isDurable(one.digestOf(sampleBlock(1, block)))).toBe(true);
   });
 
+  test('a pack whose list cannot be read now stays while a needed block may lie in it, though it was condemned', async () => {
+    const { collect, maintenance, clock } = maintainer();
+    const content = blocksOf(1, 6);
+    const more = new Map([...content, ...blocksOf(60, 1, 9)]);
+    let pack: string;
+    let second: string;
+    await using two = await open('two');
+    {
+      await using one = await open();
+      const first = await one.backup(size, content);
+      [pack = ''] = one.repository.index.packs.ids();
+      await two.repository.refresh();
+      await maintenance.removePoint(one.repository, first);
+      expect(await collect(one)).toMatchObject({ condemnedPacks: 1 });
+      // The other mover has not heard of that yet, and refers to what is there.
+      second = await two.backup(size, more);
+      await two.repository.acknowledge();
+    }
+    const file = path.join(scratch.folder, 'repository', packName(pack));
+    const flip = () => {
+      const bytes = fs.readFileSync(file);
+      bytes[bytes.length - 10] = (bytes[bytes.length - 10] as number) ^ 1;
+      fs.writeFileSync(file, bytes);
+    };
+    flip();
+    fs.rmSync(path.join(scratch.folder, 'cache-one'), { recursive: true });
+    await using one = await open();
+    expect([...one.repository.index.damagedPacks.keys()]).toEqual([pack]);
+    clock.aheadMs += 48 * hour;
+    expect(await collect(one)).toMatchObject({ deletedPacks: 0, deletedPoints: 1 });
+    // It was the device's mood.
+    flip();
+    await using three = await open('three');
+    expect((await three.read(second)).equals(imageOf(more))).toBe(true);
+  });
+
   test('a point whose removal was taken back and that was removed again can be taken back again, with all its blocks', async () => {
     await using one = await open();
     const { collect, maintenance, clock } = maintainer();

@@ -175,7 +175,7 @@ export class Collection {
     for (const id of due.flatMap((plan) => plan.points)) if ((await tombstones.look(id)) && !this.roots.inUse.has(id)) going.add(id);
     if (due.length > 0) for await (const root of this.roots.undoable(going)) await this.marker.markUndoable(root);
     for (const plan of due) {
-      const packs = plan.packs.filter(({ id }) => !this.isNeeded(id) && !this.isMarked(this.marker.undoable, id));
+      const packs = plan.packs.filter(({ id }) => this.isSure(id) && !this.isNeeded(id) && !this.isMarked(this.marker.undoable, id));
       const points = plan.points.filter((id) => going.has(id));
       await book.beginDeleting(plan.number, { packs, points });
       await this.delete(book, { ...plan, packs });
@@ -198,10 +198,13 @@ export class Collection {
 
   /** Of these, the packs that nothing needs. */
   private dead(ids: readonly string[]): CondemnedPack[] {
-    const { packs, damagedPacks } = this.repository.index;
-    // Who knows what lies in a damaged pack: while something is missing, it may be there.
-    const isSure = (id: string) => this.marker.missing === 0 || !damagedPacks.has(id);
-    return ids.filter((id) => isSure(id) && !this.isNeeded(id)).map((id) => ({ id, length: packs.lengthOf(packs.add(id)) }));
+    const { packs } = this.repository.index;
+    return ids.filter((id) => this.isSure(id) && !this.isNeeded(id)).map((id) => ({ id, length: packs.lengthOf(packs.add(id)) }));
+  }
+
+  /** Who knows what lies in a pack whose list cannot be read: while something is missing, it may be there. */
+  private isSure(id: string): boolean {
+    return this.marker.missing === 0 || !this.repository.index.damagedPacks.has(id);
   }
 
   private async condemnDead(book: PlanBook, old: readonly string[]): Promise<void> {

@@ -32,7 +32,8 @@ export interface CheckedBlock {
 }
 
 export interface BlockStoreOptions {
-  readonly now: () => number;
+  /** Milliseconds of a clock that nobody sets. */
+  readonly ticks: () => number;
   /** Key of the repository's digests. */
   readonly digestKey: Buffer;
   /** Told of each copy of a block that was read and is damaged. */
@@ -53,7 +54,7 @@ export class BlockStore {
   private failure: { error: unknown; at: number } | undefined;
   /** Counts failed packs, so that a commit can tell whether one happened since it looked. */
   private failures = 0;
-  private readonly now: () => number;
+  private readonly ticks: () => number;
   private readonly ciphers: PackCiphers | undefined;
   private readonly digestKey: Buffer;
   private readonly damaged: (block: QuarantinedBlock) => void;
@@ -65,7 +66,7 @@ export class BlockStore {
     repositoryId: string,
     options: BlockStoreOptions,
   ) {
-    this.now = options.now;
+    this.ticks = options.ticks;
     this.ciphers = options.ciphers;
     this.digestKey = options.digestKey;
     this.damaged = options.damaged;
@@ -79,7 +80,7 @@ export class BlockStore {
           this.forget(entries);
         },
         failed: (entries, error) => {
-          this.failure = { error, at: this.now() };
+          this.failure = { error, at: this.ticks() };
           this.failures++;
           this.forget(entries);
         },
@@ -134,7 +135,7 @@ export class BlockStore {
     const key = block.digest.toString('latin1');
     this.endClaim(key);
     if (this.received.has(key) || this.index.has(block.digest)) return undefined;
-    if (this.failure && this.now() - this.failure.at < failureHoldMs) throw this.failure.error;
+    if (this.failure && this.ticks() - this.failure.at < failureHoldMs) throw this.failure.error;
     if (this.writer.tryAppend(block)) {
       this.received.add(key);
       return undefined;
@@ -262,7 +263,7 @@ export class BlockStore {
     if (hasCode(error, 'REPOSITORY_IO') || !this.index.packs.exists(pack) || this.index.packs.isCondemned(packId)) return;
     if (this.index.isQuarantined(packId, offset)) return;
     const { code } = error as TidemarkError;
-    this.damaged({ digest: hexOf(digest), packId, offset, code, foundAt: new Date(this.now()).toISOString() });
+    this.damaged({ digest: hexOf(digest), packId, offset, code, foundAt: new Date().toISOString() });
   }
 
   private endClaim(key: string): void {

@@ -70,22 +70,32 @@ export class PackIndex {
     ciphers?: PackCiphers,
   ): Promise<PackIndex> {
     const index = new PackIndex(store, folder, logger, limits, ciphers);
-    fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
-    const uncovered = await index.listed();
-    for (const id of uncovered) index.packs.add(id);
-    for (const file of index.runFiles()) {
+    try {
+      await index.load();
+    } catch (error) {
+      // Who tries again opens the runs again.
+      await index.close(false);
+      throw error;
+    }
+    return index;
+  }
+
+  private async load(): Promise<void> {
+    fs.mkdirSync(this.folder, { recursive: true, mode: 0o700 });
+    const uncovered = await this.listed();
+    for (const id of uncovered) this.packs.add(id);
+    for (const file of this.runFiles()) {
       try {
-        const run = IndexRun.open(file, index.packs);
-        index.runs.unshift(run);
+        const run = IndexRun.open(file, this.packs);
+        this.runs.unshift(run);
         for (const id of run.packIds) uncovered.delete(id);
       } catch (error) {
-        logger.warn('index run dropped; its packs are read again', { file: path.basename(file), error });
+        this.logger.warn('index run dropped; its packs are read again', { file: path.basename(file), error });
         fs.rmSync(file, { force: true });
       }
     }
-    await index.readPacks(uncovered);
-    index.readAnew = [...uncovered];
-    return index;
+    await this.readPacks(uncovered);
+    this.readAnew = [...uncovered];
   }
 
   /** Ids of all packs in the store. Not for the hot path: it lists. */
@@ -167,6 +177,7 @@ export class PackIndex {
   /** Makes the entries of a sealed, durable pack known. */
   addPack(id: string, fileLength: number, entries: readonly PackEntry[]): void {
     const number = this.packs.add(id);
+    this.damagedPacks.delete(id);
     this.packs.describe(number, fileLength, entries.length);
     for (const e of entries) this.current.table.set(e.digest, number, e.offset, e.storedLength, packTraits(e.rawLength, e.codec, e.kind));
     this.current.packs.push(number);
