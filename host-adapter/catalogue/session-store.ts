@@ -14,10 +14,22 @@ export class SessionStore {
 
   constructor(private readonly db: Database) {}
 
-  async add(session: SessionRecord, tasks: readonly TaskRecord[]): Promise<void> {
-    await this.db.transaction().execute(async (tx) => {
+  /**
+   * Adds a session with its tasks. Where one that has not ended keeps it from running (`unless`), that one is answered and nothing is changed. `scheduledAt`: its job's schedule started it
+   * then, which is kept with it or not at all.
+   */
+  async add(
+    session: SessionRecord,
+    tasks: readonly TaskRecord[],
+    { unless, scheduledAt }: { unless?: ((running: SessionRecord) => boolean) | undefined; scheduledAt?: string | undefined } = {},
+  ): Promise<SessionRecord | undefined> {
+    return this.db.transaction().execute(async (tx) => {
+      const running = unless && (await unfinished(tx)).find(unless);
+      if (running) return running;
       await tx.insertInto('session').values(sessionRow(session)).execute();
       for (const task of tasks) await tx.insertInto('task').values(taskRow(task)).execute();
+      if (scheduledAt !== undefined) await tx.updateTable('job').set({ scheduledAt }).where('id', '=', session.jobId).execute();
+      return undefined;
     });
   }
 
@@ -48,9 +60,8 @@ export class SessionStore {
     return (await query.execute()).map(session);
   }
 
-  async unfinished(): Promise<SessionRecord[]> {
-    const rows = await this.db.selectFrom('session').selectAll().where('endedAt', 'is', null).orderBy('startedAt').execute();
-    return rows.map(session);
+  unfinished(): Promise<SessionRecord[]> {
+    return unfinished(this.db);
   }
 
   async runningOfJob(jobId: string): Promise<SessionRecord | undefined> {
@@ -203,6 +214,11 @@ export class SessionStore {
   #tell(sessionId: string): void {
     for (const watcher of this.#watchers.get(sessionId) ?? []) watcher();
   }
+}
+
+async function unfinished(db: Kysely<Tables>): Promise<SessionRecord[]> {
+  const rows = await db.selectFrom('session').selectAll().where('endedAt', 'is', null).orderBy('startedAt').execute();
+  return rows.map(session);
 }
 
 function sessionRow(record: SessionRecord): Tables['session'] {

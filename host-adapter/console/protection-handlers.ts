@@ -59,19 +59,19 @@ export function protectionHandlers(parts: {
     const repository = await repositories.row(job.repositoryId);
     return jobView(job, repository.name, (await sessions.lastOfJobs()).get(job.id), now());
   };
-  const put = async (job: StoredJob) => {
-    const taken = await jobs.find(job.name);
-    if (taken && taken.id !== job.id) throw HostErrors.NAME_TAKEN({ what: 'job', name: job.name });
+  const checked = (job: StoredJob): StoredJob => {
     const { selector, schedule } = job.definition;
     for (const expression of [...selector.include, ...selector.exclude]) parseExpression(expression);
     if (schedule) checkSchedule(schedule);
-    await jobs.put(job);
-    return view(job);
+    return job;
   };
   const setEnabled = async (reference: string, enabled: boolean) => {
-    const job = await jobBy(reference);
-    // What was due while it was disabled is not made up for.
-    return put({ ...job, enabled, scheduledAt: enabled && !job.enabled ? now().toISOString() : job.scheduledAt });
+    const { id } = await jobBy(reference);
+    const enable = (job: StoredJob): StoredJob => {
+      // What was due while it was disabled is not made up for.
+      return { ...job, enabled, scheduledAt: enabled && !job.enabled ? now().toISOString() : job.scheduledAt };
+    };
+    return view(await jobs.change(id, enable));
   };
   const restore = async ({ order, point }: PlannedRestore) =>
     session(await engine.startRestore(order, { repositoryId: point.repositoryId, vm: point }));
@@ -127,7 +127,9 @@ export function protectionHandlers(parts: {
     jobCreate: async ({ body: { name, repository, enabled, ...definition } }) => {
       const at = now().toISOString();
       const repositoryId = (await repositories.row(repository)).id;
-      return put({ id: randomUUID(), name, repositoryId, enabled, definition, createdAt: at, scheduledAt: at });
+      const job = checked({ id: randomUUID(), name, repositoryId, enabled, definition, createdAt: at, scheduledAt: at });
+      await jobs.add(job);
+      return view(job);
     },
     jobList: async () => {
       const known = await names();
@@ -136,17 +138,20 @@ export function protectionHandlers(parts: {
     },
     jobShow: async ({ id }) => view(await jobBy(id)),
     jobEdit: async ({ id, body: { name, repository, enabled, ...change } }) => {
-      const job = await jobBy(id);
       const given = Object.fromEntries(Object.entries(change).filter(([, value]) => value !== undefined)) as Partial<JobDefinition>;
-      const rescheduled = given.schedule !== undefined || (enabled === true && !job.enabled);
-      return put({
-        ...job,
-        name: name ?? job.name,
-        enabled: enabled ?? job.enabled,
-        repositoryId: repository === undefined ? job.repositoryId : (await repositories.row(repository)).id,
-        definition: { ...job.definition, ...given },
-        scheduledAt: rescheduled ? now().toISOString() : job.scheduledAt,
-      });
+      const repositoryId = repository === undefined ? undefined : (await repositories.row(repository)).id;
+      const edit = (job: StoredJob): StoredJob => {
+        const rescheduled = given.schedule !== undefined || (enabled === true && !job.enabled);
+        return checked({
+          ...job,
+          name: name ?? job.name,
+          enabled: enabled ?? job.enabled,
+          repositoryId: repositoryId ?? job.repositoryId,
+          definition: { ...job.definition, ...given },
+          scheduledAt: rescheduled ? now().toISOString() : job.scheduledAt,
+        });
+      };
+      return view(await jobs.change((await jobBy(id)).id, edit));
     },
     jobRun: async ({ id, body }) => session(await engine.startBackup(id, body, 'user')),
     jobEnable: ({ id }) => setEnabled(id, true),
@@ -162,8 +167,11 @@ export function protectionHandlers(parts: {
       const jobId = query.job === undefined ? undefined : (await jobBy(query.job)).id;
       const found = await sessions.list(query.limit, query.pageToken, { jobId, kind: query.kind, state: query.state });
       const last = found.at(-1);
+      // One after the other: the tasks of a session may be many thousands.
+      const items = [];
+      for (const record of found) items.push(await session(record));
       return {
-        items: await Promise.all(found.map(session)),
+        items,
         nextPageToken: last && found.length === query.limit ? `${last.startedAt}~${last.id}` : null,
       };
     },

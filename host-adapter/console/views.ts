@@ -14,6 +14,7 @@ import type { PlatformRow } from '../catalogue/platform-store';
 import { namedGateways, preferredGateways } from '../data-paths/candidates';
 import { noteSeverity } from '../jobs/operation-follower';
 import { nextRun } from '../jobs/schedule';
+import type { Schedule } from '../jobs/schedule';
 import type { SessionOrder, SessionRecord } from '../jobs/session-record';
 import { storedFailure } from '../jobs/task-context';
 import { isFinal } from '../jobs/task-machine';
@@ -190,7 +191,7 @@ export function pointView(point: StoredPoint, repositoryName: string, heldAt: st
 export function jobView(job: StoredJob, repositoryName: string, last: SessionRecord | undefined, now: Date): z.infer<typeof S.Job> {
   const { definition } = job;
   const { schedule, selector } = definition;
-  const next = job.enabled && schedule ? nextRun(schedule, now) : undefined;
+  const next = job.enabled && schedule ? nextOf(schedule, now) : undefined;
   return {
     id: job.id,
     name: job.name,
@@ -211,6 +212,15 @@ export function jobView(job: StoredJob, repositoryName: string, last: SessionRec
     lastSessionState: last?.state ?? null,
     lastSessionAt: last?.startedAt ?? null,
   };
+}
+
+/** One that cannot be read (any more) is an event of the scheduler's, and no reason not to list the job. */
+function nextOf(schedule: Schedule, now: Date): Date | undefined {
+  try {
+    return nextRun(schedule, now);
+  } catch {
+    return undefined;
+  }
 }
 
 export function taskView(task: TaskRecord): z.infer<typeof S.Task> {

@@ -13,6 +13,9 @@ function bench(path: Partial<TaskPath>) {
   let hour = 0;
   let looks = 0;
   let tickets = 0;
+  let elapsedMs = 0;
+  let stepMs = 0;
+  let renewals = 0;
   const told: unknown[] = [];
   const failures: Error[] = [];
   const task = {
@@ -28,6 +31,7 @@ function bench(path: Partial<TaskPath>) {
     task,
     session: { repositoryId: 'r' },
     now: () => new Date(hour * hourMs),
+    elapsedMs: () => elapsedMs,
     save: async () => void (saves += 1),
     waiting: async () => undefined,
   } as unknown as TaskContext;
@@ -41,10 +45,18 @@ function bench(path: Partial<TaskPath>) {
     },
   } as unknown as PluginClient;
   const paths = { pathTo: async () => ({ ticket: `ticket ${++tickets} of hour ${hour}` }) } as unknown as SessionPaths;
-  const movers = { isConnected: async () => ++looks > 0 };
+  const lookFailures: Error[] = [];
+  const movers = {
+    isConnected: async () => {
+      looks += 1;
+      const failure = lookFailures.shift();
+      if (failure) throw failure;
+      return true;
+    },
+  };
   const keeper = new PathKeeper(
     paths,
-    { renew: async () => undefined },
+    { renew: async () => void (renewals += 1) },
     movers,
     loggerTo(() => undefined),
     { ...defaultKeeperTimes, lookEveryMs: 1 },
@@ -53,12 +65,17 @@ function bench(path: Partial<TaskPath>) {
     task,
     told,
     failures,
+    lookFailures,
+    /** Time that passes between two hours of `at`, as it is measured: whatever the clock says. */
+    passes: (ms: number) => (stepMs = ms),
+    renewals: () => renewals,
     saved: () => saves,
     /** Lets the keeper look some times at each of these hours. */
     at: async (...hours: number[]) => {
       const end = new AbortController();
       const kept = keeper.keep(context, () => Promise.resolve(plugin), end.signal, new AbortController()).catch(() => undefined);
       for (hour of hours) {
+        elapsedMs += stepMs;
         const before = looks;
         while (looks < before + 3) await new Promise((resolve) => setImmediate(resolve));
       }
@@ -92,5 +109,22 @@ describe('the ticket of a session that runs for days', () => {
     const run = bench({});
     await run.at(500_000, 500_001);
     expect(run.told).toEqual(['ticket 1 of hour 500000']);
+  });
+});
+
+describe('the lease of a session', () => {
+  it('is renewed by the time that passed, also when the clock of the machine was set back', async () => {
+    const run = bench({ ticketAt: new Date(20 * hourMs).toISOString() });
+    run.passes(defaultKeeperTimes.renewEveryMs * 0.6);
+    await run.at(20, 19);
+    expect(run.renewals()).toBe(1);
+  });
+
+  it('is looked after again when the catalogue could not be asked', async () => {
+    const run = bench({ ticketAt: new Date(0).toISOString() });
+    run.lookFailures.push(new TypeError('the catalogue cannot be read'));
+    run.passes(defaultKeeperTimes.renewEveryMs * 0.6);
+    await run.at(1, 1);
+    expect(run.renewals()).toBe(1);
   });
 });

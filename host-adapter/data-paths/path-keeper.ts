@@ -36,6 +36,13 @@ export const defaultKeeperTimes: KeeperTimes = {
   ticketMs: longestTicketMs / 3,
 };
 
+/** What a keeper remembers between two looks, in elapsed milliseconds. */
+interface Watch {
+  renewedAt: number;
+  /** Since when its mover does not answer. */
+  silentSince: number | undefined;
+}
+
 const ourReasons = /^(gateway|repository-mover)-/;
 
 export class PathKeeper {
@@ -49,52 +56,63 @@ export class PathKeeper {
 
   /** Until the signal. Aborts `lost` with the error when the session cannot go on anywhere. */
   async keep(context: TaskContext, plugin: () => Promise<PluginClient>, signal: AbortSignal, lost: AbortController): Promise<void> {
-    const { task } = context;
-    let renewedAt = context.now().getTime();
-    let silentSince: number | undefined;
-    for (;;) {
+    const watch: Watch = { renewedAt: context.elapsedMs(), silentSince: undefined };
+    while (!lost.signal.aborted) {
       await pause(this.times.lookEveryMs, signal);
-      if (task.moverSessionId === null || task.step !== 'started' || !task.path) continue;
-      const now = context.now().getTime();
-      const ticketMs = now - Date.parse(task.path.ticketAt ?? '1970-01-01');
-      if (!task.path.told || ticketMs > this.times.ticketMs) await this.#tell(context, plugin, signal);
-      const connected = await this.movers.isConnected(task.path.moverId);
-      if (connected && silentSince === undefined && now - renewedAt < this.times.renewEveryMs) continue;
       try {
-        const { repositoryId } = context.session;
-        await this.sessions.renew(task.path.moverId, { sessionId: task.moverSessionId, repositoryId });
-        renewedAt = now;
-        silentSince = undefined;
-        if (ourReasons.test(task.waitingReason ?? '')) await context.waiting(null);
-        continue;
-      } catch (thrown) {
-        const error = toTidemarkError(thrown, 'renewing a mover session');
-        if (hasCode(error, 'SESSION_NOT_FOUND', 'SESSION_ENDED')) {
-          if (task.state === 'committing') continue;
-          return lost.abort(HostErrors.MOVER_SESSION_LOST({ sessionId: task.moverSessionId }, { cause: error }));
-        }
-        silentSince ??= now;
-        const silentMs = now - silentSince;
-        const elsewhere = hasCode(error, 'SESSION_ELSEWHERE');
-        if (!elsewhere && !isTransient(error)) {
-          this.logger.warn('a mover session could not be renewed', { sessionId: task.moverSessionId, error });
-          continue;
-        }
-        if (!elsewhere && silentMs < (connected ? this.times.unansweredMs : this.times.lostMs)) continue;
-        const limitMs = context.settings.current.waitLimitMs;
-        if (silentMs > limitMs && task.state !== 'committing') {
-          return lost.abort(
-            HostErrors.WAITED_TOO_LONG({ reason: task.waitingReason ?? 'gateway-lost', waitedMs: silentMs }, { cause: error }),
-          );
-        }
-        if (!(await this.#changeOver(context, elsewhere ? new Set() : new Set([task.path.moverId]), lost))) {
-          if (lost.signal.aborted) return;
-          continue;
-        }
-        renewedAt = context.now().getTime();
-        silentSince = undefined;
-        await this.#tell(context, plugin, signal);
+        await this.#look(context, plugin, signal, lost, watch);
+      } catch (error) {
+        if (signal.aborted) throw error;
+        // Whatever it was: a session that nobody keeps any more would end with its lease, in minutes.
+        this.logger.warn('a mover session could not be looked after; it is tried again', { sessionId: context.task.moverSessionId, error });
       }
+    }
+  }
+
+  async #look(
+    context: TaskContext,
+    plugin: () => Promise<PluginClient>,
+    signal: AbortSignal,
+    lost: AbortController,
+    watch: Watch,
+  ): Promise<void> {
+    const { task } = context;
+    if (task.moverSessionId === null || task.step !== 'started' || !task.path) return;
+    const now = context.elapsedMs();
+    // Tickets end by the clock; leases and silence are measured, since whoever sets the clock does not renew anything.
+    const ticketMs = context.now().getTime() - Date.parse(task.path.ticketAt ?? '1970-01-01');
+    if (!task.path.told || ticketMs > this.times.ticketMs) await this.#tell(context, plugin, signal);
+    const connected = await this.movers.isConnected(task.path.moverId);
+    if (connected && watch.silentSince === undefined && now - watch.renewedAt < this.times.renewEveryMs) return;
+    try {
+      const { repositoryId } = context.session;
+      await this.sessions.renew(task.path.moverId, { sessionId: task.moverSessionId, repositoryId });
+      watch.renewedAt = now;
+      watch.silentSince = undefined;
+      if (ourReasons.test(task.waitingReason ?? '')) await context.waiting(null);
+    } catch (thrown) {
+      const error = toTidemarkError(thrown, 'renewing a mover session');
+      if (hasCode(error, 'SESSION_NOT_FOUND', 'SESSION_ENDED')) {
+        if (task.state !== 'committing') lost.abort(HostErrors.MOVER_SESSION_LOST({ sessionId: task.moverSessionId }, { cause: error }));
+        return;
+      }
+      watch.silentSince ??= now;
+      const silentMs = Math.round(now - watch.silentSince);
+      const elsewhere = hasCode(error, 'SESSION_ELSEWHERE');
+      if (!elsewhere && !isTransient(error)) {
+        this.logger.warn('a mover session could not be renewed', { sessionId: task.moverSessionId, error });
+        return;
+      }
+      if (!elsewhere && silentMs < (connected ? this.times.unansweredMs : this.times.lostMs)) return;
+      const limitMs = context.settings.current.waitLimitMs;
+      if (silentMs > limitMs && task.state !== 'committing') {
+        lost.abort(HostErrors.WAITED_TOO_LONG({ reason: task.waitingReason ?? 'gateway-lost', waitedMs: silentMs }, { cause: error }));
+        return;
+      }
+      if (!(await this.#changeOver(context, elsewhere ? new Set() : new Set([task.path.moverId]), lost))) return;
+      watch.renewedAt = context.elapsedMs();
+      watch.silentSince = undefined;
+      await this.#tell(context, plugin, signal);
     }
   }
 

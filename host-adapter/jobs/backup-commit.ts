@@ -4,6 +4,7 @@ import { hasCode } from '../../common/errors/tidemark-error';
 import type { TidemarkError } from '../../common/errors/tidemark-error';
 import type { Logger } from '../../common/log/logger';
 import { pause } from '../../common/rpc/call';
+import type { Point__Output } from '../../proto/gen/tidemark/mover/v1/Point';
 import type { AwaitingCommit__Output } from '../../proto/gen/tidemark/plugin/v1/AwaitingCommit';
 import type { PointStore } from '../catalogue/point-store';
 import { HostErrors } from '../errors/host-errors';
@@ -36,7 +37,7 @@ export class BackupCommit {
   async commit(context: TaskContext, event: AwaitingCommit__Output): Promise<TidemarkError | undefined> {
     const { task, session } = context;
     await context.enter('committing');
-    const began = context.now().getTime();
+    const began = context.elapsedMs();
     let failure: TidemarkError | undefined;
     while (task.step === 'started') {
       if (context.cancel.aborted) {
@@ -46,9 +47,10 @@ export class BackupCommit {
       try {
         const content = { point: describedPoint(context, event), configuration: event.configuration };
         const made = await this.moverSessions.commit(task.path?.moverId ?? '', task.moverSessionId ?? '', content, context.shutdown);
-        await this.points.put(pointFrom(session.repositoryId, made));
+        // From here on the point is there, whatever the catalogue can take.
         task.pointId = made.pointId;
         task.step = 'committed';
+        await this.#remember(session.repositoryId, made);
         await context.waiting(null);
         await context.save();
       } catch (thrown) {
@@ -56,7 +58,7 @@ export class BackupCommit {
         const error = toTidemarkError(thrown, 'committing');
         // Elsewhere: the session is just going over to another mover.
         const again = error.retry === 'same-request' || error.retry === 'after-delay' || error.code === 'SESSION_ELSEWHERE';
-        if (!again || context.now().getTime() - began > commitPatienceMs) {
+        if (!again || context.elapsedMs() - began > commitPatienceMs) {
           failure = error;
           break;
         }
@@ -68,9 +70,19 @@ export class BackupCommit {
     return failure;
   }
 
+  /** A catalogue that cannot take a point now is read from the repository later. Never rejects. */
+  async #remember(repositoryId: string, made: Point__Output): Promise<void> {
+    try {
+      await this.points.put(pointFrom(repositoryId, made));
+    } catch (error) {
+      this.logger.warn('a point could not be kept in the catalogue; it is read again', { repositoryId, pointId: made.pointId, error });
+      this.arrivals.readAgain(repositoryId);
+    }
+  }
+
   async #conclude(context: TaskContext, committed: boolean): Promise<void> {
     const { task } = context;
-    for (const began = context.now().getTime(); context.now().getTime() - began < concludePatienceMs;) {
+    for (const began = context.elapsedMs(); context.elapsedMs() - began < concludePatienceMs;) {
       try {
         const plugin = await this.platforms.pluginOf(task.platformId);
         const settings = { deadlineMs: 10_000, signal: context.shutdown };

@@ -54,9 +54,9 @@ export class BackupFlow implements TaskFlow {
       if (!context.shutdown.aborted) await this.#giveUp(context);
       throw asBaseDamage(context, error);
     } finally {
-      if (!context.shutdown.aborted) await this.sessions.releaseVm(context.task.id);
       this.paths.release(context);
       release();
+      if (!context.shutdown.aborted) await context.stored(() => this.sessions.releaseVm(context.task.id));
     }
   }
 
@@ -98,8 +98,8 @@ export class BackupFlow implements TaskFlow {
     task.watchedSequence = 0;
     task.disks = [];
     task.step = 'started';
-    await context.save();
     task.path = null;
+    await context.save();
     const dataPath = await context.patiently(
       () => this.paths.open(context, { kind: 'backup', pointIds: newest ? [newest.id] : [] }),
       // Running sessions end well in a repository without room; new ones wait for it.
@@ -144,7 +144,8 @@ export class BackupFlow implements TaskFlow {
       },
     });
     if (followed.end === 'result') return this.#judge(context, followed.result, commitError ?? followed.moverLost);
-    const committed = await this.committer.wasCommitted(context);
+    // Without a path no mover was asked for a session yet: there is nobody who could have committed it.
+    const committed = task.path != null && (await this.committer.wasCommitted(context));
     const lost = HostErrors.OPERATION_LOST({ operationId: task.operationId ?? '' });
     if (committed) return this.#committedButNotClean(context, lost);
     if (context.cancel.aborted) {
@@ -193,7 +194,7 @@ export class BackupFlow implements TaskFlow {
     if (task.step !== 'started') return;
     try {
       const plugin = await this.platforms.pluginOf(task.platformId);
-      await plugin.protection.call('CancelOperation', { operationId: task.operationId ?? '' }, { deadlineMs: 10_000 });
+      await plugin.protection.call('CancelOperation', { operationId: task.operationId ?? '' }, { deadlineMs: 10_000, attempts: 3 });
     } catch (error) {
       // Ended, unknown or unreachable: without its mover session it can do nothing but clean up.
       this.logger.debug('an operation was not cancelled', { operationId: task.operationId, error });

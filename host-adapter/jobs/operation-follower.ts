@@ -17,7 +17,7 @@ import type { PathKeeper } from '../data-paths/path-keeper';
 import { HostErrors } from '../errors/host-errors';
 import type { PluginClient } from '../registry/plugin-connections';
 import { countersFrom, readModeOf } from '../repositories/point-mapping';
-import { isTransient } from './task-context';
+import { isTransient, pluginReason } from './task-context';
 import type { TaskContext } from './task-context';
 import { mayEnter } from './task-machine';
 import type { ActiveState } from './task-machine';
@@ -78,16 +78,16 @@ export class OperationFollower {
   async #watch(context: TaskContext, options: FollowOptions, moverLost: AbortSignal): Promise<Followed> {
     const { task } = context;
     const operationId = task.operationId ?? '';
-    let lastContact = context.now().getTime();
+    let lastContact = context.elapsedMs();
     for (;;) {
       try {
         const plugin = await options.plugin();
         const request = { operationId, afterSequence: String(task.watchedSequence) };
         const settings = { idleTimeoutMs: this.times.idleTimeoutMs, signal: context.shutdown };
         for await (const event of plugin.protection.stream('WatchOperation', request, settings)) {
-          if (task.waitingReason === 'plugin-lost') await context.waiting(null);
+          if (task.waitingReason === 'plugin-lost' || task.waitingReason === 'plugin-disabled') await context.waiting(null);
           const result = await this.#take(context, options, event);
-          lastContact = context.now().getTime();
+          lastContact = context.elapsedMs();
           if (result) {
             return { end: 'result', result, moverLost: moverLost.aborted ? (moverLost.reason as TidemarkError) : undefined };
           }
@@ -97,13 +97,14 @@ export class OperationFollower {
         if (context.shutdown.aborted) throw thrown;
         if (hasCode(thrown, 'OPERATION_NOT_FOUND')) return { end: 'lost' };
         const error = toTidemarkError(thrown, 'watching an operation');
-        const silentMs = context.now().getTime() - lastContact;
+        const silentMs = Math.round(context.elapsedMs() - lastContact);
         if (context.cancel.aborted && silentMs > this.times.cancelPatienceMs) return { end: 'unreachable' };
+        const reason = pluginReason(error) ?? 'plugin-lost';
         if (silentMs > context.settings.current.waitLimitMs) {
-          throw HostErrors.WAITED_TOO_LONG({ reason: 'plugin-lost', waitedMs: silentMs }, { cause: error });
+          throw HostErrors.WAITED_TOO_LONG({ reason, waitedMs: silentMs }, { cause: error });
         }
-        if (!isTransient(error)) this.logger.warn('watching an operation failed', { operationId, error });
-        await context.waiting('plugin-lost');
+        if (pluginReason(error) === undefined) this.logger.warn('watching an operation failed', { operationId, error });
+        await context.waiting(reason);
       }
       await pause(this.times.retryEveryMs, context.shutdown);
     }
@@ -224,7 +225,8 @@ function takeOutcomes(context: TaskContext, outcomes: readonly DiskOutcome__Outp
   context.task.totalBytes = context.task.disks.reduce((sum, one) => sum + one.sizeBytes, 0);
 }
 
-function aborted(...signals: AbortSignal[]): Promise<void> {
+/** Resolves when one of them aborts. */
+export function aborted(...signals: AbortSignal[]): Promise<void> {
   return new Promise((resolve) => {
     const any = AbortSignal.any(signals);
     if (any.aborted) resolve();

@@ -16,7 +16,7 @@ const preflightEveryMs = 15_000;
 export async function preflight(context: TaskContext, platforms: Platforms, retryEveryMs: number): Promise<FlowEnd | undefined> {
   const { task } = context;
   await context.enter('preparing');
-  const began = context.now().getTime();
+  const began = context.elapsedMs();
   for (;;) {
     const verdict = await context.patiently(async () => {
       const plugin = await platforms.pluginOf(task.platformId);
@@ -43,7 +43,7 @@ export async function preflight(context: TaskContext, platforms: Platforms, retr
         failure: HostErrors.VM_NOT_PROTECTABLE({ code, text: `${first?.message ?? ''} ${first?.advice ?? ''}`.trim() }),
       };
     }
-    const waitedMs = context.now().getTime() - began;
+    const waitedMs = Math.round(context.elapsedMs() - began);
     if (waitedMs > context.settings.current.waitLimitMs) throw HostErrors.WAITED_TOO_LONG({ reason: code, waitedMs });
     await context.waiting(code);
     await pause(Math.min(preflightEveryMs, retryEveryMs * 15), context.stop);

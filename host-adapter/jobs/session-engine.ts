@@ -2,29 +2,29 @@
  * The job engine: sessions and their tasks, from the order to the last task's end, over restarts of the server. Owns who runs when;
  * what a task does is its flow's. Knows nothing of HTTP.
  */
-import { randomUUID } from 'node:crypto';
 import { toTidemarkError } from '../../common/errors/common-errors';
+import type { TidemarkError } from '../../common/errors/tidemark-error';
 import type { Logger } from '../../common/log/logger';
 import type { Service } from '../../common/lifecycle/lifecycle';
-import type { JobStore, StoredJob } from '../catalogue/job-store';
+import type { JobStore } from '../catalogue/job-store';
 import type { SessionStore } from '../catalogue/session-store';
 import type { SettingStore } from '../catalogue/setting-store';
+import { untilStored } from '../catalogue/store-patience';
 import { HostErrors } from '../errors/host-errors';
 import { HostMaintenanceErrors } from '../errors/maintenance-errors';
 import type { Repositories } from '../repositories/repositories';
 import type { TaskFlow } from './flow';
 import type { JobSelection } from './job-selection';
-import type { SelectableVm } from './selector';
+import { again, isOfRepository, newSession, taskOf } from './session-beginning';
+import type { Beginning } from './session-beginning';
 import type { BackupOrder, CollectOrder, RestoreOrder, SessionKind, SessionOrder, SessionRecord, VerifyOrder } from './session-record';
-import { TaskContext, pluginReason, storedFailure } from './task-context';
+import { TaskContext, storedFailure } from './task-context';
 import { isFinal, worstState } from './task-machine';
 import type { FinalState } from './task-machine';
-import { newTask } from './task-record';
 import type { TaskRecord } from './task-record';
 import type { TaskRunner } from './task-runner';
 import type { WorkerOrder } from '../workers/worker-order';
 import type { WorkerPreparation } from '../workers/worker-preparation';
-import { pause } from '../../common/rpc/call';
 
 interface Running {
   readonly session: SessionRecord;
@@ -67,13 +67,26 @@ export class SessionEngine implements Service {
     await Promise.allSettled([...this.#running.values()].map((running) => running.done));
   }
 
-  /** Starts a job. Throws JOB_NOT_FOUND, JOB_ALREADY_RUNNING, REPOSITORY_UNKNOWN. */
-  async startBackup(reference: string, order: Omit<BackupOrder, 'kind'>, trigger: SessionRecord['trigger']): Promise<SessionRecord> {
+  /**
+   * Starts a job; `scheduledAt` is kept with it when its schedule does. Throws JOB_NOT_FOUND, JOB_ALREADY_RUNNING, REPOSITORY_UNKNOWN; then nothing is
+   * changed.
+   */
+  async startBackup(
+    reference: string,
+    order: Omit<BackupOrder, 'kind'>,
+    trigger: SessionRecord['trigger'],
+    scheduledAt?: string,
+  ): Promise<SessionRecord> {
     const job = await this.jobs.find(reference);
     if (!job) throw HostErrors.JOB_NOT_FOUND({ job: reference });
-    const active = await this.store.runningOfJob(job.id);
-    if (active) throw HostErrors.JOB_ALREADY_RUNNING({ job: job.name, sessionId: active.id });
-    return this.#begin({ kind: 'backup', ...order }, job.repositoryId, trigger, job);
+    return this.#begin({ kind: 'backup', ...order }, job.repositoryId, trigger, {
+      job,
+      scheduledAt,
+      alone: {
+        with: (running) => running.jobId === job.id,
+        refuse: (running) => HostErrors.JOB_ALREADY_RUNNING({ job: job.name, sessionId: running.id }),
+      },
+    });
   }
 
   /** Starts a restore; the point was looked up by the caller. */
@@ -81,7 +94,7 @@ export class SessionEngine implements Service {
     order: RestoreOrder,
     at: { readonly repositoryId: string; readonly vm: Pick<TaskRecord, 'platformId' | 'vmId' | 'vmName'> },
   ): Promise<SessionRecord> {
-    return this.#begin(order, at.repositoryId, 'user', undefined, [at.vm], order.pointId);
+    return this.#begin(order, at.repositoryId, 'user', { vms: [at.vm], pointId: order.pointId });
   }
 
   /** Starts a verification of one point. */
@@ -89,7 +102,7 @@ export class SessionEngine implements Service {
     order: VerifyOrder,
     at: { readonly repositoryId: string; readonly vm: Pick<TaskRecord, 'platformId' | 'vmId' | 'vmName'> },
   ): Promise<SessionRecord> {
-    return this.#begin(order, at.repositoryId, 'user', undefined, [at.vm], order.pointId || null);
+    return this.#begin(order, at.repositoryId, 'user', { vms: [at.vm], pointId: order.pointId || null });
   }
 
   /** Starts a verification or a collection of a whole repository. Throws MAINTENANCE_RUNNING. */
@@ -98,11 +111,13 @@ export class SessionEngine implements Service {
     { id, name }: { readonly id: string; readonly name: string },
     trigger: SessionRecord['trigger'],
   ): Promise<SessionRecord> {
-    const same = (await this.store.unfinished()).find(
-      (session) => session.repositoryId === id && session.kind === order.kind && isOfRepository(session),
-    );
-    if (same) throw HostMaintenanceErrors.MAINTENANCE_RUNNING({ what: order.kind, repository: name, sessionId: same.id });
-    return this.#begin(order, id, trigger, undefined, [{ platformId: '', vmId: '', vmName: name }]);
+    return this.#begin(order, id, trigger, {
+      vms: [{ platformId: '', vmId: '', vmName: name }],
+      alone: {
+        with: (running) => running.repositoryId === id && running.kind === order.kind && isOfRepository(running),
+        refuse: (running) => HostMaintenanceErrors.MAINTENANCE_RUNNING({ what: order.kind, repository: name, sessionId: running.id }),
+      },
+    });
   }
 
   /** Called when a session has ended. Must not throw. */
@@ -112,18 +127,18 @@ export class SessionEngine implements Service {
 
   /** Starts something on a worker VM. */
   startWorkerOperation(order: WorkerOrder, vm: Pick<TaskRecord, 'platformId' | 'vmId' | 'vmName'>): Promise<SessionRecord> {
-    return this.#begin(order, '', 'user', undefined, [vm]);
+    return this.#begin(order, '', 'user', { vms: [vm] });
   }
 
   /** Cancels what still runs; idempotent. Throws BACKUP_SESSION_NOT_FOUND. */
   async stopSession(id: string): Promise<SessionRecord> {
     const running = this.#running.get(id);
     if (!running) return this.get(id);
-    if (!running.session.stopping) {
-      running.session.stopping = true;
-      await this.store.saveSession(running.session);
-    }
+    const isAsked = running.session.stopping;
+    running.session.stopping = true;
+    // Before it is written down: a catalogue that has to be waited for does not keep it from ending.
     running.cancel.abort();
+    if (!isAsked) await this.#stored(() => this.store.saveSession(running.session));
     return running.session;
   }
 
@@ -142,11 +157,11 @@ export class SessionEngine implements Service {
     }
     const [task] = tasks;
     if (!task) throw HostErrors.SESSION_NOTHING_TO_RETRY({ session: id });
-    if (session.order.kind === 'worker') return this.#begin(again(session.order), '', 'user', undefined, [task]);
+    if (session.order.kind === 'worker') return this.#begin(again(session.order), '', 'user', { vms: [task] });
     if (session.order.kind !== 'restore' && isOfRepository(session))
       return this.startMaintenance(session.order, { id: session.repositoryId, name: session.repositoryName }, 'user');
     const pointId = session.order.kind === 'collect' ? null : session.order.pointId || null;
-    return this.#begin(session.order, session.repositoryId, 'user', undefined, [task], pointId);
+    return this.#begin(session.order, session.repositoryId, 'user', { vms: [task], pointId });
   }
 
   /** Throws BACKUP_SESSION_NOT_FOUND. */
@@ -165,29 +180,14 @@ export class SessionEngine implements Service {
     order: SessionOrder,
     repositoryId: string,
     trigger: SessionRecord['trigger'],
-    job?: StoredJob,
-    vms: readonly Pick<TaskRecord, 'platformId' | 'vmId' | 'vmName'>[] = [],
-    pointId: string | null = null,
+    { job, vms = [], pointId = null, alone, scheduledAt }: Beginning,
   ): Promise<SessionRecord> {
     const repositoryName = repositoryId === '' ? '' : (await this.repositories.row(repositoryId)).name;
-    const session: SessionRecord = {
-      id: randomUUID(),
-      kind: order.kind,
-      jobId: job?.id ?? null,
-      jobName: job?.name ?? '',
-      repositoryId,
-      repositoryName,
-      state: 'running',
-      trigger,
-      stopping: false,
-      order,
-      failure: null,
-      sequence: 0,
-      startedAt: this.now().toISOString(),
-      endedAt: null,
-    };
+    const at = { jobId: job?.id ?? null, jobName: job?.name ?? '', repositoryId, repositoryName };
+    const session = newSession(order, at, trigger, this.now());
     const tasks = vms.map((vm, ordinal) => taskOf(session, vm, ordinal, pointId));
-    await this.store.add(session, tasks);
+    const running = await this.store.add(session, tasks, { unless: alone && ((one) => alone.with(one)), scheduledAt });
+    if (running && alone) throw alone.refuse(running);
     this.#run(session, tasks);
     return session;
   }
@@ -211,7 +211,9 @@ export class SessionEngine implements Service {
       if (session.kind === 'backup' && tasks.length === 0 && !(await this.#expand(running))) return;
       const unwatch = this.store.watch(session.id, () => this.#noteRetryWait(running));
       try {
-        await Promise.all(tasks.map((task) => this.#task(running, task)));
+        // All of them, also when one breaks: a session that has ended has nobody at work any more.
+        const ends = await Promise.allSettled(tasks.map((task) => this.#task(running, task)));
+        for (const end of ends) if (end.status === 'rejected') throw end.reason;
       } finally {
         unwatch();
       }
@@ -221,17 +223,33 @@ export class SessionEngine implements Service {
       const error = toTidemarkError(thrown, 'a session');
       this.logger.error('a session failed', { sessionId: session.id, error });
       session.failure = storedFailure(error);
-      await this.#finish(session, 'failed').catch((again: unknown) => {
-        this.logger.error('the end of a session could not be stored', { sessionId: session.id, error: again });
+      await this.#breakOff(running, error).catch((again: unknown) => {
+        if (!this.#shutdown.signal.aborted)
+          this.logger.error('the end of a session could not be stored', { sessionId: session.id, error: again });
       });
     } finally {
       this.#running.delete(session.id);
     }
   }
 
+  /** Ends a session that broke, with those of its tasks that did: nothing of it is at work any more. */
+  async #breakOff({ session, tasks }: Running, error: TidemarkError): Promise<void> {
+    for (const task of tasks.filter(({ state }) => !isFinal(state))) {
+      Object.assign(task, { state: 'failed', step: 'ended', failure: storedFailure(error), waitingReason: null, nextAttemptAt: null });
+      task.endedAt = this.now().toISOString();
+      await this.#stored(() => this.store.saveTask(task));
+    }
+    await this.#finish(session, 'failed');
+  }
+
+  #stored<T>(work: () => Promise<T>): Promise<T> {
+    return untilStored(work, { signal: this.#shutdown.signal, logger: this.logger });
+  }
+
   #task(running: Running, task: TaskRecord): Promise<void> {
     const { session, cancel } = running;
-    const context = new TaskContext(task, session, cancel.signal, this.#shutdown.signal, this.store, this.settings, this.now);
+    const { signal } = this.#shutdown;
+    const context = new TaskContext(task, session, cancel.signal, signal, this.store, this.settings, this.now, this.logger);
     return this.runner.run(context, this.flows[session.kind]);
   }
 
@@ -241,16 +259,18 @@ export class SessionEngine implements Service {
     const job = await this.jobs.find(session.jobId ?? '');
     let failure = HostErrors.JOB_NOT_FOUND({ job: session.jobName });
     if (job && session.order.kind === 'backup') {
-      const vms = await this.#selected(running, job, session.order);
+      const signal = AbortSignal.any([running.cancel.signal, this.#shutdown.signal]);
+      const vms = await this.selection.patiently(job.definition, session.order.vms, this.settings.current.waitLimitMs, signal);
       if (vms === undefined) {
+        this.#shutdown.signal.throwIfAborted();
         await this.#finish(session, 'cancelled');
         return false;
       }
       if (vms.length > 0) {
         void this.preparation.forVms(vms, this.now());
         tasks.push(...vms.map((vm, ordinal) => taskOf(session, { ...vm, vmName: vm.name }, ordinal, null)));
-        await this.store.addTasks(tasks);
-        await this.store.saveSession(session);
+        await this.#stored(() => this.store.addTasks(tasks));
+        await this.#stored(() => this.store.saveSession(session));
         return true;
       }
       failure = HostErrors.JOB_SELECTS_NOTHING({ job: job.name });
@@ -258,26 +278,6 @@ export class SessionEngine implements Service {
     session.failure = storedFailure(failure);
     await this.#finish(session, 'failed');
     return false;
-  }
-
-  /** Waits for the plug-ins as long as the settings allow; undefined when cancelled. */
-  async #selected(running: Running, job: StoredJob, order: BackupOrder): Promise<SelectableVm[] | undefined> {
-    const began = this.now().getTime();
-    for (;;) {
-      try {
-        return await this.selection.vmsOf(job.definition, order.vms);
-      } catch (thrown) {
-        const error = toTidemarkError(thrown, 'selecting VMs');
-        const waitedMs = this.now().getTime() - began;
-        if (pluginReason(error) === undefined || waitedMs > this.settings.current.waitLimitMs) throw error;
-      }
-      try {
-        await pause(1000, AbortSignal.any([running.cancel.signal, this.#shutdown.signal]));
-      } catch (error) {
-        if (this.#shutdown.signal.aborted) throw error;
-        return undefined;
-      }
-    }
   }
 
   /** `retry-wait` while every task that is left waits for its next try. */
@@ -295,28 +295,8 @@ export class SessionEngine implements Service {
   async #finish(session: SessionRecord, state: FinalState): Promise<void> {
     session.state = state;
     session.endedAt = this.now().toISOString();
-    await this.store.saveSession(session);
+    await this.#stored(() => this.store.saveSession(session));
     this.logger.info('session ended', { sessionId: session.id, kind: session.kind, state, code: session.failure?.code });
     for (const listener of this.#endListeners) listener(session);
   }
-}
-
-/** True for maintenance of a whole repository, which is done once at a time. */
-export function isOfRepository({ order }: Pick<SessionRecord, 'order'>): boolean {
-  return order.kind === 'collect' || (order.kind === 'verify' && order.pointId === '');
-}
-
-/** The same order; a deployment makes another worker. */
-function again(order: WorkerOrder): WorkerOrder {
-  return order.action.name === 'deploy' ? { ...order, action: { ...order.action, workerId: randomUUID() } } : order;
-}
-
-function taskOf(
-  session: SessionRecord,
-  vm: Pick<TaskRecord, 'platformId' | 'vmId' | 'vmName' | 'clusterId'>,
-  ordinal: number,
-  pointId: string | null,
-): TaskRecord {
-  const { platformId, vmId, vmName, clusterId } = vm;
-  return newTask({ id: randomUUID(), sessionId: session.id, ordinal, platformId, vmId, vmName, clusterId }, pointId);
 }

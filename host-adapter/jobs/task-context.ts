@@ -2,9 +2,12 @@ import { randomInt } from 'node:crypto';
 import { toTidemarkError } from '../../common/errors/common-errors';
 import { isTidemarkError } from '../../common/errors/tidemark-error';
 import type { TidemarkError } from '../../common/errors/tidemark-error';
+import type { Logger } from '../../common/log/logger';
+import { redactText } from '../../common/log/redact';
 import { pause } from '../../common/rpc/call';
 import type { SessionStore } from '../catalogue/session-store';
 import type { SettingStore } from '../catalogue/setting-store';
+import { untilStored } from '../catalogue/store-patience';
 import { HostErrors } from '../errors/host-errors';
 import type { SessionRecord } from './session-record';
 import { checkTransition } from './task-machine';
@@ -32,14 +35,25 @@ export class TaskContext {
     private readonly store: SessionStore,
     readonly settings: SettingStore,
     readonly now: () => Date,
+    private readonly logger: Logger,
   ) {
     this.stop = AbortSignal.any([cancel, shutdown]);
+  }
+
+  /** Milliseconds since some moment, for waits and time-outs: whoever sets the machine's clock does not move it. */
+  elapsedMs(): number {
+    return performance.now();
   }
 
   async save(): Promise<void> {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    await this.store.saveTask(this.task);
+    await this.stored(() => this.store.saveTask(this.task));
+  }
+
+  /** Does something in the catalogue, which may have to be waited for. Rejects only for what is no failure of its storage, or when the server stops. */
+  stored<T>(work: () => Promise<T>): Promise<T> {
+    return untilStored(work, { signal: this.shutdown, logger: this.logger });
   }
 
   /** Something changed that may be written a little later. */
@@ -78,7 +92,7 @@ export class TaskContext {
       for (const disk of task.disks) if (note.diskId === '' || disk.diskId === note.diskId) disk.path = 'proxy';
     }
     if (task.notes.length >= maxNotes || task.notes.some((old) => old.code === note.code && old.diskId === note.diskId)) return;
-    task.notes.push({ at: this.now().toISOString(), ...note });
+    task.notes.push({ at: this.now().toISOString(), ...note, message: redactText(note.message) });
   }
 
   disk(diskId: string, name: string): TaskDisk {
@@ -109,7 +123,7 @@ export class TaskContext {
    * long as the settings allow; any other is thrown. Throws WAITED_TOO_LONG, CANCELLED.
    */
   async patiently<T>(work: () => Promise<T>, reasonOf: (error: TidemarkError) => string | undefined, everyMs = 1000): Promise<T> {
-    const began = this.now().getTime();
+    const began = this.elapsedMs();
     for (;;) {
       try {
         const result = await work();
@@ -120,7 +134,7 @@ export class TaskContext {
         const error = toTidemarkError(thrown, 'a task');
         const reason = reasonOf(error);
         if (reason === undefined) throw thrown;
-        const waitedMs = this.now().getTime() - began;
+        const waitedMs = Math.round(this.elapsedMs() - began);
         if (waitedMs > this.settings.current.waitLimitMs) throw HostErrors.WAITED_TOO_LONG({ reason, waitedMs }, { cause: error });
         await this.waiting(reason);
         await pause(Math.max(error.retryDelayMs ?? 0, everyMs) + randomInt(100), this.stop);
@@ -132,7 +146,7 @@ export class TaskContext {
 export function storedFailure(error: TidemarkError): StoredFailure {
   return {
     code: error.code,
-    message: error.message,
+    message: redactText(error.message),
     retry: error.retry,
     ...(error.correlationId === undefined ? {} : { correlationId: error.correlationId }),
   };

@@ -150,6 +150,8 @@ export interface TaskRecord {
   /** Movers that a worker could not reach in a try before. */
   unreachedMovers?: string[];
   operationId: string | null;
+  /** By which an operation of a mover is started, kept before it is sent: sent again it names the same one. Absent in records of older servers and of other kinds. */
+  request?: { readonly id: string; readonly moverId: string } | null;
   moverSessionId: string | null;
   /** Chosen before the commit, so that a repeated commit names the same point. */
   pointId: string | null;

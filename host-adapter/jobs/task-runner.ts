@@ -27,6 +27,8 @@ export class TaskRunner {
     const { task } = context;
     while (!isFinal(task.state)) {
       try {
+        // A server that was killed between two tries leaves the state of the last one.
+        if (task.step === 'waiting' && task.state !== 'queued') await context.enter('queued', task.waitingReason);
         if (task.nextAttemptAt !== null) await this.#untilNextAttempt(context);
         if (context.cancel.aborted && task.step === 'waiting') {
           await this.#end(context, 'cancelled');

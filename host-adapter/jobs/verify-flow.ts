@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import { failureError } from '../../common/rpc/failure-message';
 import { bytesFromWire, durationToWire } from '../../common/rpc/bytes';
 import type { VerifyResult__Output } from '../../proto/gen/tidemark/mover/v1/VerifyResult';
@@ -28,13 +27,13 @@ export class VerifyFlow implements TaskFlow {
       context,
       this.repositories,
       {
-        start: async (mover) => {
+        start: async (mover, requestId) => {
           const period = pointId === '' && periodDays > 0 ? { period: durationToWire(periodDays * dayMs) } : {};
-          const request = { requestId: randomUUID(), repositoryId, pointId, bytesPerSecond, ...period };
+          const request = { requestId, repositoryId, pointId, bytesPerSecond, ...period };
           return (await mover.repositories.call('StartVerify', request, { deadlineMs: 10_000, attempts: 3 })).operationId;
         },
         watch: (mover, operationId, settings) => mover.repositories.stream('WatchVerify', { operationId }, settings),
-        cancel: (mover, operationId) => mover.repositories.call('CancelVerify', { operationId }, { deadlineMs: 10_000 }),
+        cancel: (mover, operationId, signal) => mover.repositories.call('CancelVerify', { operationId }, { deadlineMs: 10_000, signal }),
         take: ({ progress, result }) => {
           if (progress) this.#read(context, bytesFromWire(progress.checkedBytes, 'checkedBytes'));
           return result ? this.#judge(context, result) : undefined;

@@ -8,7 +8,8 @@ import type { RepositoryRow, RepositoryStore } from '../catalogue/repository-sto
 import type { SessionStore } from '../catalogue/session-store';
 import type { SettingStore } from '../catalogue/setting-store';
 import type { ConfigurationCopies } from '../configuration/configuration-copies';
-import { isOfRepository, type SessionEngine } from '../jobs/session-engine';
+import { isOfRepository } from '../jobs/session-beginning';
+import type { SessionEngine } from '../jobs/session-engine';
 import type { SessionRecord } from '../jobs/session-record';
 import { storedFailure } from '../jobs/task-context';
 import type { StoredFailure } from '../jobs/task-record';

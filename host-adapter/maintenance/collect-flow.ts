@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import { failureError } from '../../common/rpc/failure-message';
 import { bytesFromWire, durationToWire, timestampFromWire } from '../../common/rpc/bytes';
 import type { CollectProgress__Output } from '../../proto/gen/tidemark/mover/v1/CollectProgress';
@@ -32,13 +31,13 @@ export class CollectFlow implements TaskFlow {
       context,
       this.repositories,
       {
-        start: async (mover) => {
+        start: async (mover, requestId) => {
           const grace = graceMs === undefined ? {} : { grace: durationToWire(graceMs) };
-          const request = { requestId: randomUUID(), repositoryId, dryRun, bytesPerSecond, ...grace };
+          const request = { requestId, repositoryId, dryRun, bytesPerSecond, ...grace };
           return (await mover.maintenance.call('StartCollect', request, { deadlineMs: 10_000, attempts: 3 })).operationId;
         },
         watch: (mover, operationId, settings) => mover.maintenance.stream('WatchCollect', { operationId }, settings),
-        cancel: (mover, operationId) => mover.maintenance.call('CancelCollect', { operationId }, { deadlineMs: 10_000 }),
+        cancel: (mover, operationId, signal) => mover.maintenance.call('CancelCollect', { operationId }, { deadlineMs: 10_000, signal }),
         take: ({ progress, result }) => {
           if (progress) this.#progress(context, progress);
           return result ? this.#judge(context, result) : undefined;

@@ -30,6 +30,12 @@ test.each<[string, RepositoryCare, string[], string[]]>([
     ['verify'],
     [],
   ],
+  [
+    'noted while the clock was wrong, a year ahead',
+    { copy: at('2027-11-21T12:00:00.000Z'), collect: at('2027-11-21T12:00:00.000Z'), verify: at('2027-11-21T12:00:00.000Z') },
+    ['copy'],
+    ['collect', 'verify'],
+  ],
   ['counting since 29 days', care({ verify: { doneAt: null, triedAt: '2026-10-23T12:00:00.000Z', failure: null } }), [], []],
 ])('%s', (_name, has, due, begin) => {
   expect(dueNow(has, settings, now)).toEqual({ due, begin });

@@ -15,7 +15,7 @@ type When = Pick<Settings, 'configurationCopySchedule' | 'collectSchedule' | 've
 export function dueNow(care: RepositoryCare, settings: When, now: Date): { readonly due: CareKind[]; readonly begin: CareKind[] } {
   const due: CareKind[] = [];
   const begin: CareKind[] = [];
-  const { copy, collect, verify } = care;
+  const { copy, collect, verify } = { copy: past(care.copy, now), collect: past(care.collect, now), verify: past(care.verify, now) };
   if (copy.triedAt === null || isPast(settings.configurationCopySchedule, copy.triedAt, now) || failedBefore(copy, hourMs, now))
     due.push('copy');
   if (collect.triedAt === null) begin.push('collect');
@@ -25,6 +25,13 @@ export function dueNow(care: RepositoryCare, settings: When, now: Date): { reado
     else if (isVerifyDue(verify, verify.triedAt, settings.verifyPeriodDays * dayMs, now)) due.push('verify');
   }
   return { due, begin };
+}
+
+/** Without times that are yet to come: they were noted while the machine's clock was wrong, and nothing would be due before it is there again. */
+function past({ doneAt, triedAt, failure }: Care, now: Date): Care {
+  const limit = new Date(now.getTime() + hourMs).toISOString();
+  const known = (at: string | null) => (at !== null && at <= limit ? at : null);
+  return { doneAt: known(doneAt), triedAt: known(triedAt), failure };
 }
 
 /** A period after the last that came to its end; one that did not is tried again the next day. */

@@ -6,7 +6,7 @@ import type { SessionPaths } from '../data-paths/session-paths';
 import { HostErrors } from '../errors/host-errors';
 import type { FlowEnd, TaskFlow } from '../jobs/flow';
 import { resultError } from '../jobs/operation-follower';
-import type { OperationFollower } from '../jobs/operation-follower';
+import type { Followed, OperationFollower } from '../jobs/operation-follower';
 import type { RestoreOrder } from '../jobs/session-record';
 import type { Slots } from '../jobs/slots';
 import { isTransient, pluginReason } from '../jobs/task-context';
@@ -34,38 +34,25 @@ export class RestoreFlow implements TaskFlow {
       { name: `repository:${session.repositoryId}`, limit: context.settings.current.repositoryTasks, reason: 'repository-tasks' },
     ];
     const waiting = (reason: string) => void context.waiting(reason).catch(() => undefined);
+    let hasEnded = false;
     const release = task.step === 'waiting' ? await this.slots.take(limits, waiting, context.stop) : this.slots.occupy(limits);
     try {
       if (task.step === 'waiting') await this.#start(context, order);
       else this.paths.adopt(context);
       const followed = await this.follower.follow(context, { plugin: () => this.plugins.of(order.pluginId) });
-      const operationId = task.operationId ?? '';
-      if (followed.end !== 'result') {
-        if (context.cancel.aborted) return { state: 'cancelled' };
-        throw HostErrors.OPERATION_LOST({ operationId });
-      }
-      const { result } = followed;
-      const failure = result.failure ? resultError(result, operationId) : undefined;
-      switch (result.outcome) {
-        case 'OUTCOME_SUCCESS':
-          return { state: 'success', failure };
-        case 'OUTCOME_WARNING':
-          return { state: 'warning', failure };
-        case 'OUTCOME_PARTIAL':
-          return { state: 'partial', failure };
-        case 'OUTCOME_SKIPPED':
-          return { state: 'skipped', failure };
-        default:
-          if (result.outcome === 'OUTCOME_CANCELLED' && context.cancel.aborted) return { state: 'cancelled' };
-          throw followed.moverLost ?? resultError(result, operationId);
-      }
+      const end = judge(context, followed);
+      hasEnded = true;
+      return end;
     } catch (error) {
       this.paths.learnFrom(context, error);
       throw error;
     } finally {
-      if (!context.shutdown.aborted) await this.#close(context, order);
-      this.paths.release(context);
-      release();
+      try {
+        if (!context.shutdown.aborted) await this.#close(context, order, hasEnded);
+      } finally {
+        this.paths.release(context);
+        release();
+      }
     }
   }
 
@@ -85,8 +72,8 @@ export class RestoreFlow implements TaskFlow {
     task.watchedSequence = 0;
     task.disks = [];
     task.step = 'started';
-    await context.save();
     task.path = null;
+    await context.save();
     const dataPath = await context.patiently(() => this.paths.open(context, { kind: 'restore', pointIds: [order.pointId] }), reasonOf);
     const request: StartRestoreRequest = {
       operationId: task.operationId,
@@ -118,12 +105,12 @@ export class RestoreFlow implements TaskFlow {
   }
 
   /** Lets the points go that the session reads, and whatever may still read them. Never rejects. */
-  async #close(context: TaskContext, order: RestoreOrder): Promise<void> {
+  async #close(context: TaskContext, order: RestoreOrder, hasEnded: boolean): Promise<void> {
     const { task } = context;
     if (task.step !== 'started') return;
     try {
       const plugin = await this.plugins.of(order.pluginId);
-      await plugin.protection.call('CancelOperation', { operationId: task.operationId ?? '' }, { deadlineMs: 10_000 });
+      await plugin.protection.call('CancelOperation', { operationId: task.operationId ?? '' }, { deadlineMs: 10_000, attempts: 3 });
     } catch (error) {
       // Ended, unknown or unreachable.
       this.logger.debug('an operation was not cancelled', { operationId: task.operationId, error });
@@ -134,9 +121,35 @@ export class RestoreFlow implements TaskFlow {
       // Its lease ends by itself.
       this.logger.warn('a mover session could not be ended', { sessionId: task.moverSessionId, error });
     }
+    // A restore that is done is not begun again, wherever the server is killed.
+    if (hasEnded) return;
     task.step = 'waiting';
     task.watchedSequence = 0;
     await context.save();
+  }
+}
+
+/** How an operation ended; throws what may be tried again. */
+function judge(context: TaskContext, followed: Followed): FlowEnd {
+  const operationId = context.task.operationId ?? '';
+  if (followed.end !== 'result') {
+    if (context.cancel.aborted) return { state: 'cancelled' };
+    throw HostErrors.OPERATION_LOST({ operationId });
+  }
+  const { result } = followed;
+  const failure = result.failure ? resultError(result, operationId) : undefined;
+  switch (result.outcome) {
+    case 'OUTCOME_SUCCESS':
+      return { state: 'success', failure };
+    case 'OUTCOME_WARNING':
+      return { state: 'warning', failure };
+    case 'OUTCOME_PARTIAL':
+      return { state: 'partial', failure };
+    case 'OUTCOME_SKIPPED':
+      return { state: 'skipped', failure };
+    default:
+      if (result.outcome === 'OUTCOME_CANCELLED' && context.cancel.aborted) return { state: 'cancelled' };
+      throw followed.moverLost ?? resultError(result, operationId);
   }
 }
 

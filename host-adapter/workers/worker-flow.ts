@@ -38,6 +38,7 @@ export class WorkerFlow implements TaskFlow {
     } catch (thrown) {
       if (context.shutdown.aborted) throw thrown;
       const error = toTidemarkError(thrown, 'an operation on a worker');
+      await this.#cancel(context, order);
       task.step = 'waiting';
       task.watchedSequence = 0;
       await context.save();
@@ -67,6 +68,18 @@ export class WorkerFlow implements TaskFlow {
       },
       (error) => (error.code === 'WORKER_BUSY' ? 'worker-busy' : pluginReason(error)),
     );
+  }
+
+  /** An operation whose start was cancelled, or whose answer was lost, may be at work all the same. Never rejects. */
+  async #cancel({ task }: TaskContext, order: WorkerOrder): Promise<void> {
+    if (task.step !== 'started' || task.operationId === null) return;
+    try {
+      const plugin = await this.plugins.of(order.pluginId);
+      await plugin.protection.call('CancelOperation', { operationId: task.operationId }, { deadlineMs: 10_000, attempts: 3 });
+    } catch (error) {
+      // Ended, unknown or unreachable.
+      this.logger.debug('an operation was not cancelled', { operationId: task.operationId, error });
+    }
   }
 
   async #judge(context: TaskContext, order: WorkerOrder, result: OperationResult__Output): Promise<FlowEnd> {

@@ -13,17 +13,19 @@ export class WorkerPreparation {
     private readonly logger: Logger,
   ) {}
 
-  /** Workers for what a job selects now. Never rejects. */
-  async forJob(job: StoredJob, neededAt: Date): Promise<void> {
+  /** Workers for what a job selects now. False when somebody could not be told; never rejects. */
+  async forJob(job: StoredJob, neededAt: Date): Promise<boolean> {
     try {
-      await this.forVms(await this.selection.vmsOf(job.definition), neededAt);
+      return await this.forVms(await this.selection.vmsOf(job.definition), neededAt);
     } catch (thrown) {
       this.#failed(thrown, { jobId: job.id });
+      return false;
     }
   }
 
-  /** Workers for VMs: one call per platform. Never rejects. */
-  async forVms(vms: readonly { readonly platformId: string; readonly vmId: string }[], neededAt: Date): Promise<void> {
+  /** Workers for VMs: one call per platform. False when a plug-in could not be told; never rejects. */
+  async forVms(vms: readonly { readonly platformId: string; readonly vmId: string }[], neededAt: Date): Promise<boolean> {
+    let told = true;
     const byPlatform = new Map<string, string[]>();
     for (const { platformId, vmId } of vms) {
       const ids = byPlatform.get(platformId) ?? [];
@@ -36,9 +38,11 @@ export class WorkerPreparation {
         const request = { platformId, vmIds, neededAt: timestampToWire(neededAt) };
         await plugin.workers.call('PrepareWorkers', request, { deadlineMs: 5_000 });
       } catch (thrown) {
+        told = false;
         this.#failed(thrown, { platformId });
       }
     }
+    return told;
   }
 
   #failed(thrown: unknown, about: Readonly<Record<string, string>>): void {
