@@ -42,14 +42,18 @@ export class CertificateStore {
     return new Map((await this.db.selectFrom('peerTrust').selectAll().execute()).map((row) => [row.subjectId, row]));
   }
 
-  /** False when this warning was given before. */
-  async noteWarning(certificate: string, days: number, at: string): Promise<boolean> {
-    const { numInsertedOrUpdatedRows } = await this.db
+  /** True when this warning was given. */
+  async wasWarned(certificate: string, days: number): Promise<boolean> {
+    const rows = this.db.selectFrom('certificateWarning').select('at').where('certificate', '=', certificate).where('days', '=', days);
+    return (await rows.executeTakeFirst()) !== undefined;
+  }
+
+  async noteWarning(certificate: string, days: number, at: string): Promise<void> {
+    await this.db
       .insertInto('certificateWarning')
       .values({ certificate, days, at })
       .onConflict((c) => c.columns(['certificate', 'days']).doNothing())
-      .executeTakeFirst();
-    return numInsertedOrUpdatedRows === 1n;
+      .execute();
   }
 
   /** Forgets certificates and warnings that ended or were given before. */

@@ -20,11 +20,18 @@ export class EventStore {
     await this.db.insertInto('event').values(row(event)).execute();
   }
 
-  /** Stores a plug-in's events and how far they go, or neither. */
-  async addFromPlugin(pluginId: string, events: readonly NewEvent[], acknowledgedEvent: number): Promise<void> {
-    await this.db.transaction().execute(async (tx) => {
-      if (events.length > 0) await tx.insertInto('event').values(events.map(row)).execute();
-      await tx.updateTable('plugin').set({ acknowledgedEvent }).where('id', '=', pluginId).execute();
+  /** Stores a plug-in's events behind those up to `after`, and how far they go, or neither. False when others were stored meanwhile. */
+  addFromPlugin(pluginId: string, events: readonly NewEvent[], after: number, acknowledgedEvent: number): Promise<boolean> {
+    return this.db.transaction().execute(async (tx) => {
+      const { numUpdatedRows } = await tx
+        .updateTable('plugin')
+        .set({ acknowledgedEvent })
+        .where('id', '=', pluginId)
+        .where('acknowledgedEvent', '=', after)
+        .executeTakeFirst();
+      if (numUpdatedRows !== 1n) return false;
+      await tx.insertInto('event').values(events.map(row)).execute();
+      return true;
     });
   }
 

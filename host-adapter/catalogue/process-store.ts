@@ -30,6 +30,10 @@ export class ProcessStore {
       .execute();
   }
 
+  async removePlugin(id: string): Promise<void> {
+    await this.db.deleteFrom('plugin').where('id', '=', id).execute();
+  }
+
   async renewPlugin(id: string, leaseExpiresAt: string, lastSeenAt: string): Promise<void> {
     await this.db.updateTable('plugin').set({ leaseExpiresAt, lastSeenAt }).where('id', '=', id).execute();
   }

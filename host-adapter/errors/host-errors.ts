@@ -26,8 +26,8 @@ export const HostErrors = defineErrors({
     kind: 'failure',
     retry: 'after-operator',
     status: 'ALREADY_EXISTS',
-    message: (m: { instanceId: string }) =>
-      `Instance ${m.instanceId} is enrolled under another identity. If the data folder was copied, remove "instance-id" in the copy.`,
+    message: (m: { instanceId: string; id: string }) =>
+      `Instance ${m.instanceId} is enrolled under another identity, ${m.id}. If the data folder was copied, remove "instance-id" in the copy; if it is the same plug-in, enrol it under that identity: "tidemark plugin enrol --again ${m.id}".`,
   },
   EVENT_SEQUENCE_GAP: {
     kind: 'operational',

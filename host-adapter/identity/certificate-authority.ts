@@ -5,6 +5,7 @@
 import { createHmac, createPrivateKey, createPublicKey } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import path from 'node:path';
+import { SerialQueue } from '../../common/flow/serial-queue';
 import type { PeerIdentity, Role } from '../../common/rpc/peer';
 import { issueCertificate, issueIdentity } from '../../common/tls/authority';
 import { durableWrite } from '../../common/tls/durable-write';
@@ -30,6 +31,10 @@ const lifetimesMs: Readonly<Record<Role, number>> = { host: 90 * dayMs, plugin: 
 export class CertificateAuthority {
   #state: AuthorityState;
   #ticketKey: { pem: string; key: KeyObject } | undefined;
+  /** What takes more than one step is done one after the other: each goes from the state that it found. */
+  readonly #turn = new SerialQueue();
+  /** The state that the host's own certificate and trust were made from. */
+  #followed: AuthorityState | undefined;
 
   private constructor(
     private readonly dataDirectory: string,
@@ -53,7 +58,7 @@ export class CertificateAuthority {
     }
     const own = ProcessIdentity.load(folder) ?? ProcessIdentity.store(folder, await issueOwn(state, installationId, addresses));
     const authority = new CertificateAuthority(dataDirectory, state, own, addresses, installationId);
-    await authority.#follow();
+    await authority.catchUp();
     return authority;
   }
 
@@ -113,16 +118,27 @@ export class CertificateAuthority {
   }
 
   /** Renews the host's own certificate when two thirds of its life are over; servers follow without a restart. */
-  async renewOwn(now: Date): Promise<boolean> {
-    if (now < this.own.renewAt) return false;
-    await this.#issueOwn();
-    return true;
+  renewOwn(now: Date): Promise<boolean> {
+    return this.#turn.run(async () => {
+      if (now < this.own.renewAt) return false;
+      await this.#issueOwn();
+      return true;
+    });
+  }
+
+  /** Goes on with what a step could not do to its end, as on a full disk: without, nobody who has the new CA would be let in. */
+  catchUp(): Promise<void> {
+    return this.#turn.run(async () => {
+      if (this.#followed !== this.#state) await this.#follow();
+    });
   }
 
   /** Every certificate issued before now is to be replaced; the host's own at once. */
-  async rotateLeaves(now: Date): Promise<void> {
-    this.#write({ ...this.#state, leavesSince: now.toISOString() });
-    await this.#issueOwn();
+  rotateLeaves(now: Date): Promise<void> {
+    return this.#turn.run(async () => {
+      this.#write({ ...this.#state, leavesSince: now.toISOString() });
+      await this.#issueOwn();
+    });
   }
 
   /** Throws CA_ROTATION_RUNNING. */
@@ -132,16 +148,25 @@ export class CertificateAuthority {
   }
 
   /** A new CA beside the old one. Throws CA_ROTATION_RUNNING. */
-  async rotate(now: Date, overlapMs: number): Promise<void> {
-    this.mustNotRotate();
-    this.#write(await begin(this.#state, now, overlapMs));
-    await this.#follow();
+  rotate(now: Date, overlapMs: number): Promise<void> {
+    return this.#turn.run(async () => {
+      this.mustNotRotate();
+      for (let before: AuthorityState | undefined; before !== this.#state;) {
+        before = this.#state;
+        const next = await begin(before, now, overlapMs);
+        // Keys of tickets come and go meanwhile.
+        if (before === this.#state) this.#write((before = next));
+      }
+      await this.#follow();
+    });
   }
 
   /** Trusts the older CA no more. Idempotent. */
-  async finishRotation(now: Date, missing: readonly { id: string; name: string }[]): Promise<void> {
-    this.#write(finish(this.#state, now, missing));
-    await this.#follow();
+  finishRotation(now: Date, missing: readonly { id: string; name: string }[]): Promise<void> {
+    return this.#turn.run(async () => {
+      this.#write(finish(this.#state, now, missing));
+      await this.#follow();
+    });
   }
 
   /** Every connected mover has the new ticket key. True when it signs from now on. */
@@ -163,6 +188,12 @@ export class CertificateAuthority {
 
   /** Makes the host's own certificate, its trust, and `ca.pem` (for people and command lines) what the CA's state says. */
   async #follow(): Promise<void> {
+    const state = this.#state;
+    await this.#followNow();
+    this.#followed = state;
+  }
+
+  async #followNow(): Promise<void> {
     durableWrite(path.join(this.dataDirectory, 'ca.pem'), this.trustBundlePem, 0o644);
     const { issuerFingerprint } = trustStateOf(this.own);
     const names = this.own.certificate.subjectAltName ?? '';

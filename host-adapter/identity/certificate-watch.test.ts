@@ -22,21 +22,24 @@ describe('CertificateWatch', () => {
     const clock = { now: new Date() };
     const events: NewEvent[] = [];
     const given = new Set<string>();
-    const noteWarning = async (certificate: string, days: number) => {
-      const key = `${certificate} ${days}`;
-      return !given.has(key) && Boolean(given.add(key));
+    const noteWarning = async (certificate: string, days: number) => void given.add(`${certificate} ${days}`);
+    const wasWarned = async (certificate: string, days: number) => given.has(`${certificate} ${days}`);
+    const failures: Error[] = [];
+    const add = async (event: NewEvent) => {
+      const failure = failures.shift();
+      if (failure) throw failure;
+      events.push(event);
     };
-    const add = async (event: NewEvent) => void events.push(event);
     const rotation = { standings: async () => peers };
     const watch = new CertificateWatch(
       authority,
       rotation,
       async () => seen,
-      { noteWarning },
+      { noteWarning, wasWarned },
       { add },
       () => clock.now,
     );
-    return { watch, events, clock };
+    return { watch, events, clock, failures };
   }
   const host = (days: number, failure?: ObservedCertificate['failure']): ObservedCertificate => ({
     kind: 'engine-host',
@@ -106,6 +109,14 @@ describe('CertificateWatch', () => {
     expect([after[61], after[60], after[30], after[7], after[1], after[-1]]).toEqual([0, 1, 2, 3, 4, 5]);
     expect(events[0]?.message).toContain('certificate of engine host alpha (10.0.0.1:54322) of platform east ends on');
     expect(events[0]?.message).toContain('Enroll Certificate');
+  });
+
+  it('warns again when the warning could not be kept', async () => {
+    const { watch, events, failures } = watched([], [host(20)]);
+    failures.push(new TypeError('the disk is full'));
+    await expect(watch.warn()).rejects.toThrow('full');
+    await watch.warn();
+    expect(events.map(({ references }) => references['platform'])).toEqual(['east']);
   });
 
   it('is silent about what renews itself, until that is overdue', async () => {

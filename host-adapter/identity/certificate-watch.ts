@@ -67,7 +67,7 @@ export class CertificateWatch {
     private readonly authority: CertificateAuthority,
     private readonly rotation: Pick<Rotation, 'standings'>,
     private readonly observed: (refresh: boolean) => Promise<ObservedCertificate[]>,
-    private readonly store: Pick<CertificateStore, 'noteWarning'>,
+    private readonly store: Pick<CertificateStore, 'noteWarning' | 'wasWarned'>,
     private readonly events: Pick<EventStore, 'add'>,
     private readonly now: () => Date,
     private readonly console?: ConsoleCertificate | undefined,
@@ -91,7 +91,7 @@ export class CertificateWatch {
       const { daysLeft } = certificate;
       const days = daysLeft < 0 ? 0 : warningDays.filter((threshold) => daysLeft <= threshold).at(-1);
       const key = `${certificate.kind} ${certificate.serialNumber ?? certificate.fingerprint ?? certificate.name}`;
-      if (days === undefined || !(await this.store.noteWarning(key, days, this.now().toISOString()))) continue;
+      if (days === undefined || (await this.store.wasWarned(key, days))) continue;
       await this.events.add({
         at: this.now(),
         source: 'host',
@@ -103,6 +103,8 @@ export class CertificateWatch {
           ...(certificate.platform === null ? {} : { platform: certificate.platform }),
         },
       });
+      // Afterwards: rather twice than never.
+      await this.store.noteWarning(key, days, this.now().toISOString());
     }
   }
 

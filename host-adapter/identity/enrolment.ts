@@ -80,6 +80,12 @@ export class Enrolment {
     return known?.role === 'worker' && known.enrolledThrough === pluginId && known.revokedAt === null;
   }
 
+  /** Throws IDENTITY_REVOKED for who was removed, whatever its certificate says. */
+  async mustBeKnown(id: string): Promise<void> {
+    const known = await this.store.identity(id);
+    if (!known || known.revokedAt !== null) throw CommonErrors.IDENTITY_REVOKED({ id });
+  }
+
   async #record(subjectId: string, role: EnrolledRole, certificateChainPem: string): Promise<void> {
     const certificate = new X509Certificate(certificateChainPem);
     const issuer = issuerIn(this.authority.trustBundlePem, certificate);

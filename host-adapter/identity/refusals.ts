@@ -67,6 +67,18 @@ export class Refusals {
         ? `Stop it, or enrol it as a new one: tidemark ${role} enrol.`
         : `Make a token for it (${again}), remove its folder "identity" and start it with the token.`;
     const message = `The ${role} ${hostName || id} (${id}) ${reasons[code]}. ${advice}`;
-    await this.events.add({ at: now, source: 'host', severity: 'warning', code: 'PEER_REFUSED', message, references: { identity_id: id } });
+    try {
+      await this.events.add({
+        at: now,
+        source: 'host',
+        severity: 'warning',
+        code: 'PEER_REFUSED',
+        message,
+        references: { identity_id: id },
+      });
+    } catch (error) {
+      this.#told.delete(key);
+      throw error;
+    }
   }
 }

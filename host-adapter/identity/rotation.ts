@@ -131,6 +131,7 @@ export class Rotation {
 
   async #review(): Promise<void> {
     const now = this.now();
+    await this.authority.catchUp();
     this.authority.dropRetiredKeys(now);
     const { rotation } = this.authority.state;
     if (!rotation) return;
@@ -140,7 +141,9 @@ export class Rotation {
       else if (!this.#confirmedSince.has(peer.id)) this.#confirmedSince.set(peer.id, now);
     }
     const settled = (id: string) => now.getTime() - (this.#confirmedSince.get(id)?.getTime() ?? Infinity) >= keySettlingMs;
-    const haveKeys = standings.filter((peer) => peer.role === 'mover' && peer.connected).every((peer) => settled(peer.id));
+    // Just started, it has not heard yet of those that are connected: who is silent is gone only after the length of a lease.
+    const isEarly = now.getTime() - this.#startedAt.getTime() < connectedMs;
+    const haveKeys = standings.filter((peer) => peer.role === 'mover' && (peer.connected || isEarly)).every((peer) => settled(peer.id));
     if (haveKeys && this.authority.useNewTicketKey(now)) this.logger.info('tickets are signed with the new key', {});
     const missing = standings.filter((peer) => peer.awaited && !peer.confirmed);
     if (!haveKeys || (missing.length > 0 && now.toISOString() < rotation.overlapEndsAt)) return;

@@ -67,6 +67,12 @@ export function serveRegistry(
   options: ServeOptions,
 ): void {
   const { authority, enrolment, plugins, movers, rotation } = parts;
+  /** Its certificate is good for weeks after it was revoked. */
+  const callerOf = async (context: CallContext): Promise<string> => {
+    const id = idOf(context);
+    await enrolment.mustBeKnown(id);
+    return id;
+  };
   serve<CertificateServiceDefinition>(
     server,
     definition('certificate_service', 'CertificateService'),
@@ -117,16 +123,17 @@ export function serveRegistry(
           const iterator = requests[Symbol.asyncIterator]();
           for (let next = await iterator.next(); next.done !== true; next = await iterator.next()) {
             const { leaseId, events } = next.value;
-            yield { acknowledgedSequence: await plugins.takeEvents(idOf(context), leaseId, events) };
+            yield { acknowledgedSequence: await plugins.takeEvents(await callerOf(context), leaseId, events) };
           }
         },
       },
       EnrolWorker: {
         roles: ['plugin'],
         unary: async (request, context) => {
+          const through = await callerOf(context);
           const { subjectId, ...certificate } = await enrolment.enrol(applicationOf(request.application), ['worker'], {
-            remoteAddress: `plugin ${idOf(context)}`,
-            through: idOf(context),
+            remoteAddress: `plugin ${through}`,
+            through,
           });
           return { workerId: subjectId, certificate };
         },
@@ -135,7 +142,7 @@ export function serveRegistry(
         roles: ['plugin'],
         unary: async (request, context) => {
           const identity = { role: 'worker' as const, id: request.workerId };
-          return { certificate: await enrolment.renew(identity, request.certificateRequestPem, undefined, idOf(context)) };
+          return { certificate: await enrolment.renew(identity, request.certificateRequestPem, undefined, await callerOf(context)) };
         },
       },
       CreateWorkerToken: {
@@ -146,20 +153,23 @@ export function serveRegistry(
           if (workerId !== '' && !uuid.test(workerId)) throw CommonErrors.ARGUMENT_INVALID({ field: 'workerId', problem: 'is not a UUID' });
           const lifetimeMs = Math.min(durationFromWire(request.lifetime) || defaultTokenLifetimeMs, maxTokenLifetimeMs);
           const wanted = { requestId, workerId: workerId === '' ? undefined : workerId, lifetimeMs };
-          const { token, subjectId, expiresAt } = await enrolment.createWorkerToken(idOf(context), wanted);
+          const { token, subjectId, expiresAt } = await enrolment.createWorkerToken(await callerOf(context), wanted);
           return { token, workerId: subjectId, expiresAt: timestampToWire(expiresAt) };
         },
       },
       RevokeWorker: {
         roles: ['plugin'],
         unary: async (request, context) => {
-          await enrolment.revokeWorker(request.workerId, idOf(context));
+          await enrolment.revokeWorker(request.workerId, await callerOf(context));
           return {};
         },
       },
       CreateProbePaths: {
         roles: ['plugin'],
-        unary: async () => ({ paths: await createProbePaths(movers, authority, new Date()) }),
+        unary: async (_request, context) => {
+          await callerOf(context);
+          return { paths: await createProbePaths(movers, authority, new Date()) };
+        },
       },
     },
     options,
@@ -179,7 +189,7 @@ export function serveRegistry(
       MoverHeartbeat: {
         roles: ['mover'],
         unary: async (request, context) => {
-          const id = idOf(context);
+          const id = await callerOf(context);
           await movers.heartbeat(id, request.leaseId);
           const trust = (await rotation.report(id, request.trust)) ?? null;
           return { leaseDuration: durationToWire(movers.leaseMs), ticketPublicKeysPem: authority.ticketPublicKeysPem, trust };

@@ -6,6 +6,7 @@ import { randomUUID } from 'node:crypto';
 import { CommonErrors } from '../../common/errors/common-errors';
 import type { PluginEvent__Output } from '../../proto/gen/tidemark/host/v1/PluginEvent';
 import type { RegisterPluginRequest__Output } from '../../proto/gen/tidemark/host/v1/RegisterPluginRequest';
+import { redactText } from '../../common/log/redact';
 import { timestampFromWire } from '../../common/rpc/bytes';
 import { splitEndpoint } from '../../common/tls/enrolment';
 import type { EventStore, NewEvent } from '../catalogue/event-store';
@@ -41,7 +42,12 @@ export class PluginRegistry {
     for (const endpoint of [request.endpoint, request.workerEndpoint, request.workerEnrolmentEndpoint]) splitEndpoint(endpoint);
     const identity = await this.#identity(id);
     const taken = await this.processes.pluginByInstance(instanceId);
-    if (taken && taken.id !== id) throw HostErrors.PLUGIN_INSTANCE_TAKEN({ instanceId });
+    if (taken && taken.id !== id) {
+      const holder = await this.identities.identity(taken.id);
+      if (holder?.revokedAt === null) throw HostErrors.PLUGIN_INSTANCE_TAKEN({ instanceId, id: taken.id });
+      // The same process under a new identity, after the one of before was revoked.
+      await this.processes.removePlugin(taken.id);
+    }
     const known = await this.processes.plugin(id);
     const leaseId = known && known.instanceId === instanceId && leaseHolds(known, this.now()) ? known.leaseId : randomUUID();
     await this.processes.putPlugin({
@@ -83,11 +89,14 @@ export class PluginRegistry {
         source: `plugin:${id}`,
         severity: severities[event.severity] ?? 'info',
         code: event.code.slice(0, 100),
-        message: event.message.slice(0, 4000),
+        message: redactText(event.message.slice(0, 4000)),
         references: event.references,
       });
     }
-    if (fresh.length > 0) await this.events.addFromPlugin(id, fresh, acknowledged);
+    if (fresh.length > 0 && !(await this.events.addFromPlugin(id, fresh, row.acknowledgedEvent, acknowledged))) {
+      // A stream of before stored some of them just now.
+      return this.takeEvents(id, leaseId, sent);
+    }
     return acknowledged;
   }
 
