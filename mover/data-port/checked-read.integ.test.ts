@@ -45,7 +45,11 @@ test('a checked read', async () => {
   expect(await quarantined()).toBe('1');
   // The next backup that carries the block stores it again.
   await mover.backup(repositoryId, 4 * blockBytes, blocks);
-  expect(await restore(true)).toEqual([...blocks.values()]);
-  expect(await restore(false)).toEqual([...blocks.values()]);
+  // Not by toEqual: it takes so long for a MiB that the mover in this process would lose its lease.
+  for (const checked of [true, false]) {
+    const restored = await restore(checked);
+    expect(restored.length).toBe(blocks.size);
+    expect(Buffer.concat(restored).equals(Buffer.concat([...blocks.values()]))).toBe(true);
+  }
   expect(await quarantined()).toBe('0');
 });

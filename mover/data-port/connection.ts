@@ -45,11 +45,7 @@ export class Connection implements Lane, FrameSink, Channel {
     [FrameType.probe]: (header, payload) => this.onProbe(header.sequence, payload),
     [FrameType.ping]: (header) => this.send(encodeFrame(FrameType.pong, { sequence: header.sequence })),
     [FrameType.pong]: () => undefined,
-    [FrameType.bye]: () => {
-      this.closed = true;
-      this.socket.end();
-      this.leave();
-    },
+    [FrameType.bye]: () => this.end(),
   };
 
   constructor(
@@ -100,10 +96,12 @@ export class Connection implements Lane, FrameSink, Channel {
     this.end(encodeFrame(FrameType.bye, { reason }));
   }
 
-  private end(lastFrame: Buffer): void {
+  /** A peer that does not close its side in turn, or is gone without a word, holds nothing for long. */
+  private end(lastFrame?: Buffer): void {
     if (this.closed) return;
     this.closed = true;
-    this.socket.end(lastFrame);
+    if (lastFrame) this.socket.end(lastFrame);
+    else this.socket.end();
     this.socket.resume();
     setTimeout(() => this.socket.destroy(), closeGraceMs).unref();
     this.leave();

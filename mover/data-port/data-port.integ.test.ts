@@ -1,4 +1,6 @@
 import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type tls from 'node:tls';
 import { encodeFrame } from '../../proto/data-mover/frame-codec';
 import { FrameType } from '../../proto/data-mover/frame-types';
 import { readDisk, sampleBlock } from '../testing/test-disk';
@@ -88,6 +90,18 @@ describe('data port', () => {
     expect(await a.openDisk('disk', 4 * block)).toMatchObject({ committed: true });
     a.close();
     b.close();
+  });
+
+  test('who says Bye and does not close its side is cut off all the same', async () => {
+    const identity = mover.worker.material;
+    const lane = await TestLane.dial(mover.dataPort, identity, { allowHalfOpen: true } as tls.ConnectionOptions);
+    await lane.hello(mover.ticket(await mover.openSession(repositoryId, 'BACKUP'), repositoryId, ['write']));
+    lane.socket.write(encodeFrame(FrameType.bye, { reason: '' }));
+    // Nothing is heard any more: only who writes finds out.
+    for (let isClosed = false; !isClosed;) {
+      if (lane.socket.writable) lane.socket.write(encodeFrame(FrameType.ping, { sequence: 1 }));
+      isClosed = await Promise.race([lane.closed.then(() => true), sleep(100, false)]);
+    }
   });
 
   test('damaged puts are refused and the connection goes on', async () => {
