@@ -228,9 +228,20 @@ export class PointCatalog {
     return name;
   }
 
-  private async missing<T>(pointId: string, work: () => Promise<T>): Promise<T> {
+  /** Another mover may have rotated the keys since they were read here: then they are read again. */
+  private async withNewKeys<T>(work: () => Promise<T>): Promise<T> {
     try {
       return await work();
+    } catch (error) {
+      if (!this.keys || !hasCode(error, 'MANIFEST_DAMAGED')) throw error;
+      await this.keys.reload();
+      return work();
+    }
+  }
+
+  private async missing<T>(pointId: string, work: () => Promise<T>): Promise<T> {
+    try {
+      return await this.withNewKeys(work);
     } catch (error) {
       if (hasCode(error, 'OBJECT_NOT_FOUND'))
         throw RepositoryErrors.MANIFEST_DAMAGED({ pointId, problem: 'it is missing' }, { cause: error });

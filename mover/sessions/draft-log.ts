@@ -41,11 +41,11 @@ export class DraftLog {
 
   /** Maps in a fresh disk what earlier lives of the session wrote down of the same content. What cannot be used is deleted: it is sent again. */
   async restore(draft: DiskDraft, logger: Logger): Promise<void> {
-    const { store } = this.repository;
+    const { store, keys } = this.repository;
     const kept: string[] = [];
     for (const name of this.names) {
       try {
-        const written = await readDraft(store, name, this.cipherOf);
+        const written = await readDraft(store, name, keys);
         if (!written) continue;
         if (!draft.isSame(written.head)) {
           await store.delete(name);
@@ -103,7 +103,7 @@ export class DraftLog {
     const name = draftName({ sessionId, diskKey, generation, sequence });
     const head: DraftHead = { sessionId, ...draft.head };
     if (this.names.at(-1) !== name) this.names.push(name);
-    await repository.store.put(name, encodeDraft(head, this.tail, this.cipherOf(name)));
+    await repository.store.put(name, encodeDraft(head, this.tail, repository.keys?.document(name)));
     this.isBehind = false;
     if (this.tailSize < fullAt) return false;
     this.sequence++;
@@ -111,6 +111,4 @@ export class DraftLog {
     this.tailSize = 0;
     return true;
   }
-
-  private readonly cipherOf = (name: string) => this.repository.keys?.document(name);
 }

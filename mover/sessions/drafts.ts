@@ -1,15 +1,12 @@
 /** The drafts of sessions in the store: finding, reading and deleting them. For whoever owns a session, and for maintenance. */
-import { hasCode } from '../../common/errors/tidemark-error';
 import { blockDigest, isZero } from '../format/block';
-import type { DocumentCipher } from '../format/document-cipher';
 import { decodeDraft, DRAFT_PREFIX, draftPlaceOf, type DraftHead, type DraftPlace, type MappedPage } from '../format/draft-record';
+import type { RepositoryKeys } from '../repository/keys/repository-keys';
+import { readDocument } from '../repository/read-document';
 import type { Store } from '../stores/store';
 
 /** Far more than a draft has; see draft-log.ts. */
 const maxDraftBytes = 16 * 1024 * 1024;
-
-/** Cipher of a document by its name; absent in a repository in the clear. */
-export type CipherOf = (name: string) => DocumentCipher | undefined;
 
 export interface FoundDraft extends DraftPlace {
   readonly name: string;
@@ -29,16 +26,9 @@ export async function listDrafts(store: Store, sessionId = ''): Promise<FoundDra
 export async function readDraft(
   store: Store,
   name: string,
-  cipherOf: CipherOf = () => undefined,
+  keys: RepositoryKeys | undefined,
 ): Promise<{ readonly head: DraftHead; readonly pages: MappedPage[] } | undefined> {
-  let bytes: Buffer;
-  try {
-    bytes = await store.readWhole(name, maxDraftBytes);
-  } catch (error) {
-    if (hasCode(error, 'OBJECT_NOT_FOUND')) return undefined;
-    throw error;
-  }
-  return decodeDraft(bytes, name, cipherOf(name));
+  return (await readDocument(store, keys, name, maxDraftBytes, decodeDraft))?.content;
 }
 
 /**
@@ -47,9 +37,9 @@ export async function readDraft(
  * that goes away meanwhile is no error. A block of a draft may be missing: the session finds that out at its commit and has it sent again.
  * Throws OBJECT_DAMAGED, REPOSITORY_FORMAT_UNKNOWN, and as `Store.list` and `Store.readWhole`.
  */
-export async function* readDraftDigests(store: Store, sessionId: string, cipherOf?: CipherOf): AsyncGenerator<Buffer> {
+export async function* readDraftDigests(store: Store, sessionId: string, keys: RepositoryKeys | undefined): AsyncGenerator<Buffer> {
   for (const { name } of await listDrafts(store, sessionId)) {
-    const draft = await readDraft(store, name, cipherOf);
+    const draft = await readDraft(store, name, keys);
     for (const { digests } of draft?.pages ?? []) for (const digest of digests) if (!isZero(digest)) yield digest;
   }
 }

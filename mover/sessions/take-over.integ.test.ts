@@ -105,7 +105,7 @@ describe.each([
     expect([...mapped].sort((a, b) => a - b)).toEqual([...range(0, 200), ...range(256, 600)]);
     // Exactly what a mark would keep.
     const digests = new Set<string>();
-    for await (const digest of readDraftDigests(second.repository.store, sessionId, (name) => second.repository.keys?.document(name)))
+    for await (const digest of readDraftDigests(second.repository.store, sessionId, second.repository.keys))
       digests.add(digest.toString('hex'));
     expect(digests.size).toBe(range(0, 200).filter((number) => !isZeroBlock(number)).length);
 

@@ -52,8 +52,7 @@ export class Roots {
 
   private async *ofSession(sessionId: string): AsyncGenerator<Root> {
     const { store, keys } = this.repository;
-    const cipherOf = keys && ((name: string) => keys.document(name));
-    for await (const block of readDraftDigests(store, sessionId, cipherOf)) yield { owner: sessionId, block };
+    for await (const block of readDraftDigests(store, sessionId, keys)) yield { owner: sessionId, block };
     const record = (await readSession(this.repository, sessionName(sessionId)))?.content;
     if (record?.state !== 'open') return;
     for (const pointId of record.pointIds) this.inUse.add(pointId);

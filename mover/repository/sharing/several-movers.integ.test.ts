@@ -45,6 +45,7 @@ describe.each([
     for (const [block, raw] of blocks) raw.copy(image, block * blockBytes);
     return image;
   };
+  const takeOver = (sessionId: string) => ({ sessionId, kind: 'backup' as const, pointIds: [], leaseDurationMs: 60_000, takeOver: true });
   const someBlocks = (...numbers: number[]) => new Map(numbers.map((n) => [n, randomBytes(blockBytes)]));
   beforeEach(async () => {
     scratch = temporaryFolder();
@@ -128,6 +129,22 @@ describe.each([
       await two.repository.refresh();
       expect((await two.read(next)).equals(content(blocks))).toBe(true);
       expect((await two.read(old)).length).toBe(sizeBytes);
+    });
+
+  if (key)
+    test('what is found by looking, and not by being told, is read with the keys of whoever rotated them', async () => {
+      await one.repository.keys?.rotate(new Date());
+      const session = await one.openSession();
+      const point = await one.backup(sizeBytes, someBlocks(2));
+      // As a collection or a verification finds it between two looks at the journal.
+      await two.repository.points.reload();
+      expect((await two.repository.points.read(point)).pointId).toBe(point);
+      await two.close();
+      two = await open('two');
+      await two.repository.keys?.rotate(new Date());
+      const other = await two.openSession();
+      expect((await two.sessions.open(two.repository, takeOver(session.id))).wasTakenOver).toBe(true);
+      expect((await one.sessions.open(one.repository, takeOver(other.id))).wasTakenOver).toBe(true);
     });
 
   test('a point that another mover removes while a session begins with it is not begun with', async () => {
