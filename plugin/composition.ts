@@ -2,6 +2,7 @@ import 'reflect-metadata';
 import { container, instanceCachingFactory } from 'tsyringe';
 import type { DependencyContainer, InjectionToken } from 'tsyringe';
 import net from 'node:net';
+import path from 'node:path';
 import type { Service } from '../common/lifecycle/lifecycle';
 import { createLogger } from '../common/log/logger';
 import type { Logger } from '../common/log/logger';
@@ -17,6 +18,7 @@ import { PluginServer } from './grpc/plugin-server';
 import type { WorkerCertificates } from './grpc/worker-services';
 import { EventOutbox } from './host/event-outbox';
 import { HostLink } from './host/host-link';
+import { DiskOutboxFile } from './host/outbox-file';
 import type { PluginEndpoints } from './host/host-link';
 import { Inventory } from './inventory/inventory';
 import { ObservedCertificates } from './platforms/observed-certificates';
@@ -68,7 +70,7 @@ export function composePlugin(config: PluginConfig, logger: Logger, info: Proces
   once(tokens.config, () => config);
   once(tokens.logger, () => logger);
   once(tokens.identity, () => identity);
-  once(tokens.outbox, () => new EventOutbox(logger));
+  once(tokens.outbox, () => new EventOutbox(logger, new DiskOutboxFile(path.join(config.dataFolder, 'events.jsonl'))));
   once(tokens.events, (c) => c.resolve(tokens.outbox));
   // Asked when a platform is to be removed, long after everything is made: protection itself needs the engines.
   once(

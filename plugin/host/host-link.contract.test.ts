@@ -6,6 +6,7 @@ import { eventually } from '../testing/eventually';
 import { FakeHost } from '../testing/fake-host';
 import { enrolAtHost } from '../../common/tls/enrol-at-host';
 import type { Logger } from '../../common/log/logger';
+import { MemoryOutboxFile } from '../testing/memory-outbox-file';
 import { quietLogger } from '../testing/quiet-logger';
 import type { ConnectedWorker } from '../workers/ports';
 import { EventOutbox } from './event-outbox';
@@ -25,7 +26,7 @@ const noWorkers: TrustingWorkers = { connected: () => [], updateTrust: () => und
 
 async function linked(host: FakeHost, identity = host.pluginIdentity(), workers = noWorkers) {
   const { logger, lines } = quietLogger();
-  const outbox = new EventOutbox(logger);
+  const outbox = new EventOutbox(logger, new MemoryOutboxFile());
   const running: string[] = [];
   const link = new HostLink(
     {

@@ -22,6 +22,7 @@ import type { IssuedCertificate__Output } from '../../proto/gen/tidemark/common/
 import type { ProcessInfo } from '../../proto/gen/tidemark/common/v1/ProcessInfo';
 import type { PluginRegistryServiceDefinition } from '../../proto/gen/tidemark/host/v1/PluginRegistryService';
 import type { ProbePath__Output } from '../../proto/gen/tidemark/host/v1/ProbePath';
+import { eventBatch } from './event-outbox';
 import type { EventOutbox } from './event-outbox';
 import { WorkerTrust } from './worker-trust';
 import type { TrustingWorkers } from './worker-trust';
@@ -54,7 +55,6 @@ const briefDeadlineMs = 5_000;
 const longestRetryMs = 10_000;
 /** A worker reports what it made of new trust about so soon. */
 const workerReportMs = 1_500;
-const eventBatch = 100;
 const eventReplyMs = 15_000;
 
 export class HostLink implements Service {
