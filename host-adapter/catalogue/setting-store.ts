@@ -46,15 +46,18 @@ export class SettingStore {
     return this.#current;
   }
 
+  /** All of it or nothing. */
   async change(change: Partial<Settings>): Promise<void> {
-    for (const [name, value] of Object.entries(change)) {
-      const valueJson = JSON.stringify(value);
-      await this.db
-        .insertInto('setting')
-        .values({ name, valueJson })
-        .onConflict((c) => c.column('name').doUpdateSet({ valueJson }))
-        .execute();
-    }
+    await this.db.transaction().execute(async (tx) => {
+      for (const [name, value] of Object.entries(change)) {
+        const valueJson = JSON.stringify(value);
+        await tx
+          .insertInto('setting')
+          .values({ name, valueJson })
+          .onConflict((c) => c.column('name').doUpdateSet({ valueJson }))
+          .execute();
+      }
+    });
     this.#current = { ...this.#current, ...change };
   }
 }

@@ -1,5 +1,6 @@
 import { Agent, request } from 'undici';
 import type { Dispatcher } from 'undici';
+import { pause } from '../../common/rpc/call';
 import { fingerprintsOf, sameAuthorities } from '../../common/tls/trust-state';
 import { CliFailure } from './cli-failure';
 import { ExitCode, exitCodeOfStatus } from './exit-code';
@@ -20,7 +21,12 @@ export class RestClient {
   readonly #pinned: readonly string[];
   #trustIsOld = false;
 
-  constructor(private readonly settings: Pick<CliSettings, 'server' | 'caPem'> & { token?: string }) {
+  constructor(
+    private readonly settings: Pick<CliSettings, 'server' | 'caPem'> & { token?: string },
+    /** How long a server that follows a session may be away; one that is started again on a slow machine takes a minute. */
+    private readonly awayMs = 180_000,
+    private readonly againMs = 300,
+  ) {
     this.#pinned = fingerprintsOf(settings.caPem);
     this.#agent = new Agent({ connect: { ca: settings.caPem, timeout: 10_000 }, headersTimeout: 180_000, bodyTimeout: 180_000 });
   }
@@ -49,7 +55,8 @@ export class RestClient {
   /** Follows an event stream to its end; a broken one is opened again behind the last event. */
   async *events(path: string, signal: AbortSignal): AsyncGenerator<ServerEvent> {
     let last = '';
-    for (let failures = 0; failures < 10;) {
+    let heardAt = performance.now();
+    for (let failures = 0; performance.now() - heardAt < this.awayMs;) {
       try {
         const answer = await this.#open(
           'GET',
@@ -62,6 +69,7 @@ export class RestClient {
         if (answer.statusCode !== 200) throw await failureOf(answer);
         for await (const event of parseEvents(answer.body)) {
           failures = 0;
+          heardAt = performance.now();
           last = event.id || last;
           yield event;
           if (event.event === 'end') return;
@@ -72,7 +80,8 @@ export class RestClient {
         if (error instanceof CliFailure && error.exitCode !== ExitCode.unreachable) throw error;
         failures += 1;
       }
-      await new Promise((resolve) => setTimeout(resolve, 300 * failures));
+      await pause(Math.min(this.againMs * failures, 5_000), signal).catch(() => undefined);
+      if (signal.aborted) return;
     }
     throw new CliFailure(ExitCode.unreachable, 'SERVER_UNREACHABLE', `${this.settings.server} does not answer any more`);
   }

@@ -133,7 +133,10 @@ function filesOf(dataFolder: string): ConfigurationSnapshot['files'] {
     const file = path.join(entry.parentPath, entry.name);
     const relative = path.relative(dataFolder, file).split(path.sep).join('/');
     if (leftOutFiles.some((pattern) => pattern.test(relative))) continue;
-    const { size, mode } = fs.statSync(file);
+    // Gone meanwhile: a process beside the server replaced or removed it.
+    const found = fs.statSync(file, { throwIfNoEntry: false });
+    if (!found) continue;
+    const { size, mode } = found;
     total += size;
     // Who keeps something large there must hear of it now, not when the copy is needed.
     if (size > maxFileBytes) throw ConfigurationErrors.CONFIGURATION_TOO_LARGE({ what: relative, sizeBytes: size });

@@ -29,6 +29,9 @@ describe('REST API', () => {
       status: 401,
       body: { code: 'LOGIN_REFUSED' },
     });
+    // Strangers cannot fill the disk: of all this the catalogue keeps the refused login alone.
+    const { items } = (await at.api('GET', '/audit?limit=1000')).body as { items: { user: string; action: string; status: number }[] };
+    expect(items.filter(({ user }) => user === '')).toMatchObject([{ action: 'login', status: 401 }]);
   });
 
   it('keeps the first password readable for its owner alone, and no password or token in the catalogue', () => {

@@ -137,7 +137,8 @@ export class ConsoleServer implements Service {
         const { status, body, error } = problemOf(thrown, `${request.method} ${route.path}`, request.id);
         if (error.kind === 'bug') this.logger.error('request failed by a defect', { route: name, error });
         else this.logger.info('request refused', { route: name, code: error.code });
-        await this.#audit(name, route, request, login?.name ?? '', status);
+        // What strangers try is in the log only: whoever can reach the port could fill the catalogue's disk. A login that is refused is bounded by its throttle.
+        if (login !== undefined || error.code === 'LOGIN_REFUSED') await this.#audit(name, route, request, login?.name ?? '', status);
         void reply.status(status);
         if (error.retryDelayMs !== undefined) void reply.header('retry-after', Math.ceil(error.retryDelayMs / 1000));
         return body;
@@ -154,7 +155,13 @@ export class ConsoleServer implements Service {
     reply.raw.once('close', () => gone.abort());
     const either = AbortSignal.any([gone.signal, this.#stopping.signal]);
     // hijack: fastify must not answer; a problem before the first byte is still its to tell.
-    await this.feed.write(call.id, last, reply.raw, either);
+    try {
+      await this.feed.write(call.id, last, reply.raw, either);
+    } catch (error) {
+      if (!reply.raw.headersSent) throw error;
+      // The stream was ended; its reader opens it again behind the last event.
+      this.logger.warn('a stream of events broke off', { sessionId: call.id, error });
+    }
     return reply.hijack();
   }
 

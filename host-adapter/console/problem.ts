@@ -40,9 +40,14 @@ export function problemOf(
       retry: error.retry,
       ...(typeof field === 'string' ? { field } : {}),
       correlationId: error.correlationId ?? correlationId,
-      ...(Object.keys(error.meta).length > 0 ? { meta: { ...error.meta } } : {}),
+      ...(Object.keys(error.meta).length > 0 ? { meta: redactedMeta(error) } : {}),
     },
   };
+}
+
+/** Parts of the message, often; with secret shapes taken out as there. */
+function redactedMeta({ meta }: TidemarkError): Record<string, string | number | boolean> {
+  return Object.fromEntries(Object.entries(meta).map(([key, value]) => [key, typeof value === 'string' ? redactText(value) : value]));
 }
 
 /** What fastify itself refuses: malformed JSON, bodies that are too large, unknown media types. */

@@ -1,4 +1,5 @@
 import type { ServerResponse } from 'node:http';
+import { pause } from '../../common/rpc/call';
 import type { SessionStore } from '../catalogue/session-store';
 import type { SessionEngine } from '../jobs/session-engine';
 import { sessionView, taskView } from './views';
@@ -42,9 +43,9 @@ export class SessionFeed {
           break;
         }
         // A reader that does not read gets nothing more until it does: states are kept in the catalogue, not here.
-        if (response.writableNeedDrain) await Promise.race([once(response, 'drain'), aborted(gone)]);
+        if (response.writableNeedDrain) await drained(response, gone);
         else if (!(await within(changed, quietMs))) response.write(': still here\n\n');
-        else await within(aborted(gone), gatherMs);
+        else await pause(gatherMs, gone).catch(() => undefined);
       }
     } finally {
       unwatch();
@@ -58,14 +59,17 @@ function send(response: ServerResponse, id: number, event: string, data: unknown
   response.write(`id: ${id}\nevent: ${event}\ndata: ${JSON.stringify(data)}\n\n`);
 }
 
-function once(response: ServerResponse, event: string): Promise<void> {
-  return new Promise((resolve) => response.once(event, () => resolve()));
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
+/** Leaves nothing behind at a signal that lives as long as the reader. */
+function drained(response: ServerResponse, gone: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener('abort', () => resolve(), { once: true });
+    const end = () => {
+      response.removeListener('drain', end);
+      gone.removeEventListener('abort', end);
+      resolve();
+    };
+    if (gone.aborted) return resolve();
+    response.once('drain', end);
+    gone.addEventListener('abort', end, { once: true });
   });
 }
 

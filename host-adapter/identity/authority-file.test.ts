@@ -45,6 +45,30 @@ describe('CertificateAuthority', () => {
   });
   afterEach(() => fs.rmSync(folder, { recursive: true }));
 
+  it('is rotated once, however many ask at a time', async () => {
+    const authority = await open();
+    const rotations = [1, 2].map(() => authority.rotate(new Date(), 1000));
+    const ends = await Promise.allSettled(rotations);
+    expect(ends.map(({ status }) => status)).toEqual(['fulfilled', 'rejected']);
+    expect(ends[1]).toMatchObject({ reason: { code: 'CA_ROTATION_RUNNING' } });
+    check(authority, 2);
+    expect(trustStateOf(authority.own).issuerFingerprint).toBe(authority.fingerprint);
+  });
+
+  it('goes on with a rotation that broke off at a full disk', async () => {
+    const authority = await open();
+    const replace = jest.spyOn(authority.own, 'replace').mockImplementationOnce(() => {
+      throw Object.assign(new Error('no space left on device'), { code: 'ENOSPC' });
+    });
+    await expect(authority.rotate(new Date(), 1000)).rejects.toThrow('no space');
+    await authority.catchUp();
+    expect(trustStateOf(authority.own)).toMatchObject({ issuerFingerprint: authority.fingerprint });
+    check(authority, 2);
+    const calls = replace.mock.calls.length;
+    await authority.catchUp();
+    expect(replace).toHaveBeenCalledTimes(calls);
+  });
+
   const check = (authority: CertificateAuthority, cas: number) => {
     expect(fingerprintsOf(fs.readFileSync(path.join(folder, 'ca.pem'), 'utf8'))).toEqual(authority.trustedFingerprints);
     expect(authority.trustedFingerprints).toHaveLength(cas);

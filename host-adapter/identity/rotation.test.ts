@@ -109,6 +109,21 @@ describe('Rotation', () => {
     expect((await events()).slice(-2)).toEqual(['CA_ROTATION_STARTED', 'CA_ROTATION_FINISHED']);
   });
 
+  it('signs with no new ticket key just after a start, when it has heard of no mover yet', async () => {
+    for (const id of current.keys()) await follows(id);
+    await rotation.rotateAuthority(30, 'admin');
+    const signer = authority.ticketSigningKey;
+    // As a server that was killed then, and started again.
+    rotation = new Rotation(authority, new IdentityStore(db), store, new EventStore(db), quiet, () => clock.now);
+    await rotation.review();
+    expect(authority.ticketSigningKey).toBe(signer);
+    for (const id of current.keys()) await follows(id);
+    pass(4000);
+    await rotation.review();
+    expect(authority.ticketSigningKey).not.toBe(signer);
+    expect(authority.state.rotation).toBeUndefined();
+  });
+
   it('waits for nobody who enrols at its next start or cannot come back, and names who is missing at the end', async () => {
     for (const id of current.keys()) await follows(id);
     await rotation.rotateAuthority(2, 'admin');

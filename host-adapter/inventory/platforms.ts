@@ -7,6 +7,7 @@ import type { Platform__Output } from '../../proto/gen/tidemark/plugin/v1/Platfo
 import type { ListTargetsResponse__Output } from '../../proto/gen/tidemark/plugin/v1/ListTargetsResponse';
 import type { PlatformStore, PlatformRow } from '../catalogue/platform-store';
 import { HostErrors } from '../errors/host-errors';
+import { isTransient } from '../jobs/task-context';
 import type { PluginClient, PluginConnections } from '../registry/plugin-connections';
 
 export interface PlatformRequest {
@@ -68,7 +69,7 @@ export class Platforms {
     const rows = new Map((await this.store.all()).map((row) => [row.id, row]));
     const found = new Map<string, Platform__Output>();
     for (const client of await this.plugins.usable()) {
-      for (const platform of await platformsOf(client)) {
+      for (const platform of await platformsOf(client).catch(noneWhileAway)) {
         found.set(platform.platformId, platform);
         if (rows.get(platform.platformId)?.pluginId === client.id) continue;
         const taken = [...rows.values()].some((row) => row.name === platform.name && row.id !== platform.platformId);
@@ -140,6 +141,12 @@ export class Platforms {
 
 async function platformsOf(client: PluginClient): Promise<Platform__Output[]> {
   return (await client.platforms.call('ListPlatforms', {}, { deadlineMs: quickMs })).platforms;
+}
+
+/** A plug-in that keeps its lease for now and does not answer: the others' platforms are listed all the same. */
+function noneWhileAway(error: unknown): Platform__Output[] {
+  if (isTransient(error)) return [];
+  throw error;
 }
 
 function present(platform: Platform__Output | null | undefined, reference: string): Platform__Output {

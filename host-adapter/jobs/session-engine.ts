@@ -237,7 +237,10 @@ export class SessionEngine implements Service {
     for (const task of tasks.filter(({ state }) => !isFinal(state))) {
       Object.assign(task, { state: 'failed', step: 'ended', failure: storedFailure(error), waitingReason: null, nextAttemptAt: null });
       task.endedAt = this.now().toISOString();
-      await this.#stored(() => this.store.saveTask(task));
+      // Whatever is wrong with one task: the session must not stay without an end.
+      await this.#stored(() => this.store.saveTask(task)).catch((thrown: unknown) => {
+        this.logger.error('the end of a task could not be stored', { taskId: task.id, error: thrown });
+      });
     }
     await this.#finish(session, 'failed');
   }

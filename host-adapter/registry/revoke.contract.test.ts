@@ -1,5 +1,7 @@
+import { randomUUID } from 'node:crypto';
+import type { PluginRegistryServiceDefinition } from '../../proto/gen/tidemark/host/v1/PluginRegistryService';
 import type { FakePlugin } from '../testing/fake-plugin';
-import { until } from '../testing/fake-process';
+import { enrolStranger, hostClient, until } from '../testing/fake-process';
 import { TestInstallation } from '../testing/test-installation';
 
 describe('cert revoke', () => {
@@ -44,5 +46,45 @@ describe('cert revoke', () => {
     });
     expect(shown.map(({ kind }) => kind)).toContain('ca');
     for (const url of [`/movers/${moverId}`, `/plugins/${plugin.id}`]) expect((await at.api('GET', url)).status).toBe(404);
+  });
+
+  describe('of a plug-in', () => {
+    const quick = { deadlineMs: 5000 };
+    const token = async () => ((await at.api('POST', '/plugins/enrolment-tokens', {})).body as { token: string }).token;
+    const registration = {
+      process: { instanceId: 'an-instance', bootId: 'b', protocols: ['tidemark.plugin.v1'], hostName: 'h', version: '1' },
+      pluginId: 'fake',
+      endpoint: '127.0.0.1:1',
+      workerEndpoint: '127.0.0.1:2',
+      workerEnrolmentEndpoint: '127.0.0.1:3',
+    };
+    const closing: { close(): void }[] = [];
+    const enrolled = async () => {
+      const identity = await enrolStranger(at.endpoints.enrolment, await token());
+      const { control } = at.endpoints;
+      const client = hostClient<PluginRegistryServiceDefinition>('plugin_registry_service', 'PluginRegistryService', control, identity);
+      closing.push(client);
+      return { id: identity.self.id, client };
+    };
+    afterAll(() => closing.forEach((client) => client.close()));
+
+    it('keeps it from enrolling workers, although its certificate is good, and lets it come back under another identity', async () => {
+      const { id, client } = await enrolled();
+      await client.call('RegisterPlugin', registration, quick);
+      const wanted = { requestId: randomUUID(), workerId: randomUUID(), lifetime: { seconds: '60', nanos: 0 } };
+      await client.call('CreateWorkerToken', wanted, quick);
+      expect((await revoke(id)).status).toBe(204);
+      const refused = { code: 'IDENTITY_REVOKED' };
+      await expect(client.call('CreateWorkerToken', { ...wanted, requestId: randomUUID() }, quick)).rejects.toMatchObject(refused);
+      await expect(client.call('CreateProbePaths', {}, quick)).rejects.toMatchObject(refused);
+      await expect(client.call('RevokeWorker', { workerId: wanted.workerId }, quick)).rejects.toMatchObject(refused);
+      const again = await enrolled();
+      expect((await again.client.call('RegisterPlugin', registration, quick)).leaseId).not.toBe('');
+      const stranger = await enrolled();
+      await expect(stranger.client.call('RegisterPlugin', registration, quick)).rejects.toMatchObject({
+        code: 'PLUGIN_INSTANCE_TAKEN',
+        message: expect.stringContaining(`--again ${again.id}`) as string,
+      });
+    });
   });
 });

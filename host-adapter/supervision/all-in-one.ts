@@ -92,7 +92,7 @@ export class AllInOne implements Service {
 
   async #startWorker(): Promise<void> {
     const [plugin, mover] = await Promise.all([this.#children.plugin.ready(), this.#children.mover.ready()]);
-    // The children keep their ports over restarts: whoever knows them finds them again.
+    // The children keep their ports over restarts: whoever knows them finds them again. Without, the worker is of use all the same.
     this.#keepPorts({
       plugin: plugin['endpoint'],
       pluginEnrolment: plugin['enrolmentEndpoint'],
@@ -161,6 +161,10 @@ export class AllInOne implements Service {
       if (typeof endpoint === 'string') ports[name] = splitEndpoint(endpoint).port;
     }
     this.#ports = ports;
-    durableWrite(this.#portFile(), JSON.stringify(ports), 0o600);
+    try {
+      durableWrite(this.#portFile(), JSON.stringify(ports), 0o600);
+    } catch (error) {
+      this.options.logger.error('the ports of the children could not be kept', { error });
+    }
   }
 }

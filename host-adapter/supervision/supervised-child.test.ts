@@ -34,7 +34,7 @@ describe('SupervisedChild', () => {
       maxDelayMs: 50,
     });
   const until = async (what: () => boolean) => {
-    for (const end = Date.now() + 10_000; !what();) {
+    for (const end = Date.now() + 45_000; !what();) {
       if (Date.now() > end) throw new TypeError('did not happen');
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
@@ -72,6 +72,30 @@ describe('SupervisedChild', () => {
     const count = starts().length;
     await new Promise((resolve) => setTimeout(resolve, 150));
     expect(starts().length).toBeLessThanOrEqual(count + 1);
+  });
+
+  it('tries again when the system could not start it', async () => {
+    let starts = 0;
+    const child = new SupervisedChild({
+      name: 'x',
+      script: path.join(folder, 'child.js'),
+      prepare: async () => {
+        starts += 1;
+        const log = path.join(folder, 'log');
+        // A log that cannot be opened first, then a command line that no system takes.
+        if (starts === 1) fs.writeFileSync(log, '');
+        if (starts === 2) fs.rmSync(log);
+        return ['run', path.join(folder, 'starts'), ...(starts === 2 ? ['x'.repeat(3_000_000)] : [])];
+      },
+      logFile: path.join(folder, 'log', 'x.log'),
+      logger: loggerTo(() => undefined),
+      firstDelayMs: 5,
+      maxDelayMs: 10,
+    });
+    await child.start();
+    await expect(child.ready()).resolves.toMatchObject({ ready: 'x' });
+    expect(starts).toBe(3);
+    await child.stop();
   });
 
   it('waits for a child that was not ready yet', async () => {

@@ -52,7 +52,6 @@ export class SupervisedChild implements Service {
   /** Starts it; does not wait until it is ready, since children may need this process to become so. */
   async start(): Promise<void> {
     this.#stopping = false;
-    fs.mkdirSync(path.dirname(this.options.logFile), { recursive: true, mode: 0o700 });
     await this.#launch();
   }
 
@@ -65,7 +64,7 @@ export class SupervisedChild implements Service {
     this.#stopping = true;
     clearTimeout(this.#timer);
     const child = this.#child;
-    if (!child) return;
+    if (child?.pid === undefined) return;
     const exited = new Promise((resolve) => child.once('exit', resolve));
     child.kill('SIGTERM');
     // A runtime may hang at its exit (nodejs/node issue 54918): it has nothing left to save then.
@@ -83,26 +82,46 @@ export class SupervisedChild implements Service {
       return this.#later();
     }
     if (this.#stopping) return;
-    const log = fs.openSync(this.options.logFile, 'a', 0o600);
-    const child = spawn(process.execPath, [this.options.script, ...args], { stdio: ['pipe', 'pipe', log] });
-    fs.closeSync(log);
-    const startedMs = Date.now();
+    let child: ChildProcess;
+    try {
+      child = this.#spawn(args);
+    } catch (error) {
+      this.options.logger.error('child did not start', { child: this.name, error });
+      return this.#later();
+    }
+    const startedMs = performance.now();
     this.#child = child;
     // Writing to a dead child's pipe must not end this process.
     child.stdin?.on('error', () => undefined);
     if (child.stdout) createInterface({ input: child.stdout }).on('line', (line) => this.#onLine(child, line));
-    child.once('error', (error) => this.options.logger.error('child did not start', { child: this.name, error }));
-    child.once('exit', (code, signal) => {
+    const ended = (how: object) => {
       if (this.#child !== child) return;
       this.#child = undefined;
       this.#ready = undefined;
       if (this.#stopping) return;
-      this.options.logger.warn('child ended; it is started again', { child: this.name, code, signal });
-      if (Date.now() - startedMs > healthyAfterMs) this.#delayMs = this.options.firstDelayMs ?? 200;
+      this.options.logger.warn('child ended; it is started again', { child: this.name, ...how });
+      if (performance.now() - startedMs > healthyAfterMs) this.#delayMs = this.options.firstDelayMs ?? 200;
       this.#restarts += 1;
       this.#later();
+    };
+    // A machine without room for one more process: there is no end of one that never began.
+    child.once('error', (error) => {
+      if (child.pid === undefined) ended({ error });
+      else this.options.logger.warn('a signal did not reach a child', { child: this.name, error });
     });
-    this.options.logger.info('child started', { child: this.name, pid: child.pid });
+    child.once('exit', (code, signal) => ended({ code, signal }));
+    if (child.pid !== undefined) this.options.logger.info('child started', { child: this.name, pid: child.pid });
+  }
+
+  /** Throws what the system says. */
+  #spawn(args: readonly string[]): ChildProcess {
+    fs.mkdirSync(path.dirname(this.options.logFile), { recursive: true, mode: 0o700 });
+    const log = fs.openSync(this.options.logFile, 'a', 0o600);
+    try {
+      return spawn(process.execPath, [this.options.script, ...args], { stdio: ['pipe', 'pipe', log] });
+    } finally {
+      fs.closeSync(log);
+    }
   }
 
   #later(): void {

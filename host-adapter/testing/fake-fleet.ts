@@ -55,6 +55,8 @@ export class FakeFleet {
   /** Every PrepareWorkers that came. */
   readonly prepared: { readonly vmIds: readonly string[]; readonly neededAt: Date }[] = [];
   readonly requests: StartWorkerOperationRequest__Output[] = [];
+  /** The next answers to StartWorkerOperation come after this; the operation begins at once. */
+  answered: Promise<void> = Promise.resolve();
   imageVersion: string | undefined = '1.0.0';
   /** What the next self-tests find. */
   selfTest: SelfTest = goodTest;
@@ -70,7 +72,9 @@ export class FakeFleet {
         roles,
         unary: async (request) => {
           if (!this.requests.some(({ operationId }) => operationId === request.operationId)) this.requests.push(request);
-          return begin(request.operationId, request);
+          const begun = begin(request.operationId, request);
+          await this.answered;
+          return begun;
         },
       },
       GetFleetPolicy: {

@@ -95,6 +95,23 @@ describe('workers', () => {
     expect(history[0]).toMatchObject({ id: session.id, subject: 'deploy one' });
   });
 
+  it('is cancelled also when the answer to its start is still awaited: nothing goes on in the engine', async () => {
+    let answer = () => {};
+    plugin.fleet.answered = new Promise((resolve) => (answer = resolve));
+    plugin.at = (moment, operation) =>
+      moment === 'transferring'
+        ? new Promise((resolve) => operation.cancel.signal.addEventListener('abort', () => resolve()))
+        : Promise.resolve();
+    const { id } = (await at.api('POST', '/workers', { cluster: 'fast', name: 'unwanted' })).body as { id: string };
+    await until(() => plugin.running().length === 1);
+    await at.api('POST', `/sessions/${id}/stop`);
+    expect(await at.ended(id)).toMatchObject({ state: 'cancelled' });
+    await until(() => plugin.running().length === 0);
+    expect([...plugin.operations.values()].map(({ cancel }) => cancel.signal.aborted)).toEqual([true]);
+    answer();
+    plugin.fleet.answered = Promise.resolve();
+  });
+
   it.each([
     [{ cluster: 'nowhere' }, 404, 'TARGET_NOT_FOUND'],
     [{ cluster: 'fast', nics: [{ vnicProfile: 'nothing' }] }, 404, 'TARGET_NOT_FOUND'],
