@@ -88,6 +88,29 @@ describe('EngineSession', () => {
     expect(logins).toHaveLength(2);
   });
 
+  it('lets go of who is cancelled while it logs in, and goes on for the others', async () => {
+    const { pool, session } = fixture();
+    let answer: (token: object) => void = () => undefined;
+    const asked = new Promise<void>((resolve) => {
+      pool.intercept({ path: '/ovirt-engine/sso/oauth/token', method: 'POST' }).reply(async () => {
+        resolve();
+        const data = await new Promise<object>((done) => (answer = done));
+        return { statusCode: 200, data, responseOptions: json };
+      });
+    });
+    pool.intercept({ path: '/ovirt-engine/api/vms', method: 'GET' }).reply(200, {}, json);
+    const aborter = new AbortController();
+    const cancelled = expect(session.request({ method: 'GET', path: '/vms', signal: aborter.signal })).rejects.toMatchObject({
+      code: 'CANCELLED',
+    });
+    const other = session.request({ method: 'GET', path: '/vms' });
+    await asked;
+    aborter.abort();
+    await cancelled;
+    answer({ access_token: 't1', exp: '9223372036854775807', token_type: 'bearer' });
+    await expect(other).resolves.toEqual({});
+  });
+
   it('does not log in for ever when the engine refuses its own token', async () => {
     const { pool, session, login } = fixture();
     login('t1');

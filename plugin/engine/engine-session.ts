@@ -166,9 +166,7 @@ export class EngineSession {
     this.#login ??= this.#newToken().finally(() => {
       this.#login = undefined;
     });
-    const token = await this.#login;
-    if (signal?.aborted === true) throw CommonErrors.CANCELLED({ what: 'a request to the engine' });
-    return token;
+    return await unlessAborted(this.#login, signal);
   }
 
   async #newToken(): Promise<Secret> {
@@ -289,6 +287,17 @@ export class EngineSession {
     }
     return EngineErrors.ENGINE_CERTIFICATE_INVALID({ engine: this.#host, problem: code }, { cause });
   }
+}
+
+/** The login is everybody's, and goes on: who is cancelled does not wait for it. */
+function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (!signal) return work;
+  return new Promise((resolve, reject) => {
+    const abort = () => reject(CommonErrors.CANCELLED({ what: 'a request to the engine' }));
+    if (signal.aborted) abort();
+    signal.addEventListener('abort', abort, { once: true });
+    void work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
+  });
 }
 
 /** Some old engines wrap the SSO answer in an array. */

@@ -174,23 +174,27 @@ async function failedToRun(parts: FlowParts, scope: OperationScope, before: Stor
   const error = toTidemarkError(thrown, `starting worker ${name}`);
   scope.phase('cleaning');
   workers.abandon(workerId);
+  let isDown = false;
   try {
     // Without the operation's signal: a cancel must not leave the VM running.
     const vmId = store.find(workerId)?.vmId ?? before.vmId;
-    await shutDown(engines.of(platformId), patience, vmId, { graceMs: Math.min(30_000, limits.shutdownMs), deadlineMs: 120_000 });
+    const options = { graceMs: Math.min(30_000, limits.shutdownMs), deadlineMs: 120_000 };
+    isDown = ['down', 'gone'].includes(await shutDown(engines.of(platformId), patience, vmId, options));
   } catch (problem) {
-    logger.warn('a worker VM that did not come up could not be stopped', { workerId, error: problem });
+    logger.warn('a worker VM that did not come up could not be stopped; it is tried again', { workerId, error: problem });
   }
   if (!store.find(workerId)) return;
   const now = patience.clock.now();
+  // One that may still run is shut down by whoever looks after workers; it is not started before that.
+  const notRunning = (phase: 'stopped' | 'failed') => (isDown ? phase : 'stopping');
   if (notItsFault.includes(error.code)) {
-    await store.update(workerId, { phase: before.phase === 'lost' ? 'lost' : 'stopped', retryAt: now + backOff(1) });
+    await store.update(workerId, { phase: before.phase === 'lost' ? 'lost' : notRunning('stopped'), retryAt: now + backOff(1) });
     return;
   }
   const failures = before.failures + 1;
   const trying = before.phase === 'lost' && failures < mostFailures;
   await store.update(workerId, {
-    phase: trying ? 'lost' : 'failed',
+    phase: trying ? 'lost' : notRunning('failed'),
     failures,
     retryAt: now + backOff(failures),
     problem: failureMessage(error),

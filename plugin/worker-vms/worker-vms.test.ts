@@ -1,5 +1,6 @@
 /** What happens to worker VMs, over an engine in memory: deployment, starts, stops, losses, replacements, removals. */
 import { randomUUID } from 'node:crypto';
+import { EngineErrors } from '../engine/engine-errors';
 import { eventually } from '../testing/eventually';
 import { WorkerWorld, clusterId, platformId, startWorkerBench } from '../testing/worker-bench';
 import type { WorkerBench } from '../testing/worker-bench';
@@ -351,6 +352,26 @@ describe('a deployed worker', () => {
     const operation = await at.run({ kind: 'start', workerId });
     expect(operation.result?.failure).toMatchObject({ code: 'PEER_UNAVAILABLE' });
     expect(at.store.get(workerId)).toMatchObject({ phase: 'stopped', failures: 0 });
+  });
+
+  it('that did not come up is shut down in the end, also when the engine is away at that moment', async () => {
+    using world = new WorkerWorld();
+    await using at = await bench(world);
+    const workerId = await at.deploy();
+    await at.run({ kind: 'stop', workerId, force: false });
+    world.guests.verdict = 'SELF_TEST_VERDICT_FAILED';
+    let refused = 0;
+    world.engine.before = (call) => {
+      if (call !== 'vms.shutdown' || refused > 0) return;
+      refused += 1;
+      throw EngineErrors.ENGINE_UNAVAILABLE({ engine: 'fake', problem: 'it restarts' });
+    };
+    const operation = await at.run({ kind: 'start', workerId });
+    expect(operation.result?.failure).toMatchObject({ code: 'WORKER_SELF_TEST_FAILED' });
+    expect(refused).toBe(1);
+    await eventually('it is down', () => world.engine.vmsById.get(at.store.get(workerId).vmId)?.vm.status === 'down', 10_000);
+    await reachState(at, workerId, 'stopped');
+    expect(at.store.get(workerId)).toMatchObject({ failures: 1, problem: { code: 'WORKER_SELF_TEST_FAILED' } });
   });
 
   it('waits for its tasks before it is stopped, unless it is forced', async () => {
