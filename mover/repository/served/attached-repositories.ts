@@ -192,8 +192,11 @@ export class AttachedRepositories implements Service {
       if (repository?.store.location !== location) return;
       await this.listener.detaching(repository);
       this.byId.delete(repositoryId);
-      this.served.remove(repository.store.location);
-      await repository.close();
+      try {
+        this.served.remove(repository.store.location);
+      } finally {
+        await repository.close();
+      }
     });
   }
 
@@ -225,12 +228,13 @@ export class AttachedRepositories implements Service {
     this.leaseWatches.delete(store.location);
     try {
       await this.listener.attached(repository);
+      this.served.add(store.location, { access: kept.access, key: repository.keys?.slotKey });
     } catch (error) {
-      await repository.close();
+      // Its store is closed now: nobody may work with it, and the next try makes another one.
+      await this.leave(repository);
       throw error;
     }
     this.byId.set(repository.id, repository);
-    this.served.add(store.location, { access: kept.access, key: repository.keys?.slotKey });
     this.logger.info('repository attached', {
       repositoryId: repository.id,
       location: store.location,
@@ -265,12 +269,14 @@ export class AttachedRepositories implements Service {
   private async letGo(repository: Repository): Promise<void> {
     this.logger.warn('the lease on a repository was lost; it is attached again', { repositoryId: repository.id });
     this.byId.delete(repository.id);
-    try {
-      await this.listener.lost(repository);
-      await repository.close();
-    } catch (error) {
-      this.logger.warn('letting go of a repository failed', { repositoryId: repository.id, error });
-    }
+    await this.leave(repository);
+  }
+
+  /** Whatever works with it stops, and it is closed, whatever of that fails. */
+  private async leave(repository: Repository): Promise<void> {
+    const failed = (error: unknown) => this.logger.warn('letting go of a repository failed', { repositoryId: repository.id, error });
+    await this.listener.lost(repository).catch(failed);
+    await repository.close().catch(failed);
   }
 }
 
