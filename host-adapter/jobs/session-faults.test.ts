@@ -55,10 +55,13 @@ describe('sessions of a server with faults', () => {
   });
 
   it('of one job begin once, however many ask at a time', async () => {
-    const answers = await Promise.all([1, 2, 3].map(() => at.api('POST', '/jobs/nightly/run', {})));
-    expect(answers.map(({ status }) => status).sort()).toEqual([202, 409, 409]);
-    const { body } = answers.find(({ status }) => status === 202) ?? { body: {} };
-    expect(await at.ended(body.id)).toMatchObject({ state: 'success' });
+    const { engine } = at.server;
+    const begin = () => engine.startBackup('nightly', { full: false, vms: [] }, 'user');
+    const ends = await Promise.allSettled([begin(), begin(), begin()]);
+    const [first, ...others] = ends;
+    expect(others).toMatchObject([1, 2].map(() => ({ status: 'rejected', reason: { code: 'JOB_ALREADY_RUNNING' } })));
+    if (first.status === 'rejected') throw first.reason;
+    expect(await at.ended(first.value.id)).toMatchObject({ state: 'success' });
   });
 
   it('that wait for a mover are taken up by the next server, and wait on', async () => {

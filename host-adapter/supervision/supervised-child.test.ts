@@ -81,11 +81,8 @@ describe('SupervisedChild', () => {
       script: path.join(folder, 'child.js'),
       prepare: async () => {
         starts += 1;
-        const log = path.join(folder, 'log');
-        // A log that cannot be opened first, then a command line that no system takes.
-        if (starts === 1) fs.writeFileSync(log, '');
-        if (starts === 2) fs.rmSync(log);
-        return ['run', path.join(folder, 'starts'), ...(starts === 2 ? ['x'.repeat(3_000_000)] : [])];
+        // A command line that no system takes.
+        return ['run', path.join(folder, 'starts'), ...(starts < 3 ? ['x'.repeat(3_000_000)] : [])];
       },
       logFile: path.join(folder, 'log', 'x.log'),
       logger: loggerTo(() => undefined),
