@@ -1,4 +1,5 @@
 /** Reads every sealed document of a repository beside packs and manifests: header, keys, settings, sessions, drafts, and what movers tell each other. */
+import type { TidemarkError } from '../../common/errors/tidemark-error';
 import { RepositoryErrors } from '../errors/mover-errors';
 import { announcementName, announcementOf, decodeAnnouncement, JOURNAL_PREFIX, type Announcement } from '../format/announcement';
 import { decodePlan, PLAN_PREFIX, planNumberOf } from '../format/collection-plan';
@@ -11,6 +12,7 @@ import { decodeRoster, ROSTER_PREFIX, rosterName, rosterNumberOf } from '../form
 import { decodeSession, SESSION_PREFIX, sessionIdOf } from '../format/session-record';
 import { decodeSettings, SETTINGS_NAME } from '../format/settings-document';
 import { decodeTombstone, TOMBSTONE_PREFIX, tombstoneOf } from '../format/tombstone';
+import { readAhead } from '../repository/read-ahead';
 import { readDocument, type Decode } from '../repository/read-document';
 import { listAnnouncements } from '../repository/sharing/announcements';
 import { readHeader } from '../repository/repository';
@@ -20,6 +22,14 @@ import { damageOf } from './verify-findings';
 import type { VerifyRun } from './verify-run';
 
 const maxDocumentBytes = 64 * 1024 * 1024;
+
+/** Documents read at the same time. */
+const documentsAtOnce = 8;
+
+interface ObjectProblem {
+  readonly name: string;
+  readonly problem: TidemarkError;
+}
 
 interface DocumentKind {
   readonly prefix: string;
@@ -61,20 +71,23 @@ export class DocumentVerifier {
   /** Throws CANCELLED, REPOSITORY_IO. */
   async verify(): Promise<void> {
     const { store, header, keys } = this.run.repository;
-    await this.guarded(HEADER_NAME, async () => void (await readHeader(store)));
+    this.tell(await this.problemOf(HEADER_NAME, async () => void (await readHeader(store))));
     if (keys && header.encryption) {
       const names = [header.encryption.keys, keysCopyName(header.encryption.keys)];
-      for (const name of names) await this.document(name, (bytes) => decodeKeys(bytes, name), { sealed: false, required: true });
+      for (const name of names) this.tell(await this.document(name, (bytes) => decodeKeys(bytes, name), { sealed: false, required: true }));
     }
-    await this.document(SETTINGS_NAME, (bytes, _name, cipher) => decodeSettings(bytes, cipher), {});
-    for (const { prefix, isOurs, decode } of this.kinds)
-      for await (const name of store.list(prefix)) if (isOurs(name)) await this.document(name, decode, {});
+    this.tell(await this.document(SETTINGS_NAME, (bytes, _name, cipher) => decodeSettings(bytes, cipher)));
+    for (const { prefix, isOurs, decode } of this.kinds) {
+      const names: string[] = [];
+      for await (const name of store.list(prefix)) if (isOurs(name)) names.push(name);
+      for await (const problem of readAhead(names, documentsAtOnce, (name) => this.document(name, decode))) this.tell(problem);
+    }
     await this.verifyNothingIsMissing();
   }
 
-  private async document<T>(name: string, decode: Decode<T>, { sealed = true, required = false }): Promise<void> {
+  private document<T>(name: string, decode: Decode<T>, { sealed = true, required = false } = {}): Promise<ObjectProblem | undefined> {
     const { store, keys } = this.run.repository;
-    await this.guarded(name, async () => {
+    return this.problemOf(name, async () => {
       // One that is not there any more was deleted since it was listed.
       const found = await readDocument(store, sealed ? keys : undefined, name, maxDocumentBytes, decode);
       if (!found && required) throw RepositoryErrors.OBJECT_DAMAGED({ object: name, problem: 'it is missing' });
@@ -121,15 +134,19 @@ export class DocumentVerifier {
     this.run.findings.addObject(object, RepositoryErrors.OBJECT_DAMAGED({ object, problem: MISSING_PROBLEM }));
   }
 
-  private async guarded(name: string, work: () => Promise<void>): Promise<void> {
+  private tell(found: ObjectProblem | undefined): void {
+    if (found) this.run.findings.addObject(found.name, found.problem);
+  }
+
+  private async problemOf(name: string, work: () => Promise<void>): Promise<ObjectProblem | undefined> {
     this.run.assertGoesOn();
     try {
       await work();
+      return undefined;
     } catch (error) {
       // The checks are right and the content is not JSON: written so.
-      if (error instanceof SyntaxError)
-        this.run.findings.addObject(name, RepositoryErrors.OBJECT_DAMAGED({ object: name, problem: 'it is no JSON' }));
-      else this.run.findings.addObject(name, damageOf(error));
+      const isText = error instanceof SyntaxError;
+      return { name, problem: isText ? RepositoryErrors.OBJECT_DAMAGED({ object: name, problem: 'it is no JSON' }) : damageOf(error) };
     }
   }
 }

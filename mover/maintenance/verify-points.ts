@@ -9,12 +9,28 @@ import { BlockErrors } from '../errors/mover-errors';
 import { hexOf, isZero } from '../format/block';
 import { blockCount, levelCount, PAGE_BYTES, pageDigest, PAGE_FAN_OUT, rawLengthOf } from '../format/index-page';
 import type { PointDiskRecord, PointRecord } from '../format/manifest';
+import { readAhead } from '../repository/read-ahead';
 import { DigestSet } from './digest-set';
 import { damageOf, Findings } from './verify-findings';
 import type { VerifyRun } from './verify-run';
 
 /** Digests known to be bad that are remembered, so that they are not read again for each point. */
 const maxBad = 100_000;
+
+/** Pages, or blocks of a point, that are read at the same time. */
+const readsAtOnce = 8;
+
+/** A block, or a page by its number on its level. */
+interface Child {
+  readonly digest: Buffer;
+  readonly number: number;
+}
+
+interface BadBlock {
+  readonly child: Child;
+  readonly problem: TidemarkError;
+  readonly objectName: string;
+}
 
 interface DiskPlace {
   readonly point: PointRecord;
@@ -78,7 +94,7 @@ export class PointVerifier {
   }
 
   /** True when the page and all under it is good. */
-  private async verifyPage(digest: Buffer, level: number, number: number, place: DiskPlace): Promise<boolean> {
+  private async verifyPage(digest: Buffer, level: number, number: number, place: DiskPlace, ahead?: Promise<Buffer>): Promise<boolean> {
     const known = (this.goodPages[level] ??= new DigestSet());
     if (known.has(digest)) return true;
     const firstBlock = number * PAGE_FAN_OUT ** (level + 1);
@@ -86,46 +102,78 @@ export class PointVerifier {
     try {
       const before = this.bad.get(hexOf(digest));
       if (before) throw before.problem;
-      await this.run.mayRead(PAGE_BYTES);
-      page = await this.run.repository.pages.load(digest);
+      page = await (ahead ?? this.load(digest));
     } catch (error) {
       const problem = damageOf(error);
       this.remember(digest, problem, hexOf(digest));
       this.tell(place, firstBlock, 'INDEX_PAGE_DAMAGED', hexOf(digest), problem.message);
       return false;
     }
-    let good = true;
+    const children: Child[] = [];
     for (let position = 0; position < PAGE_FAN_OUT; position++) {
       const child = pageDigest(page, position);
-      if (isZero(child)) continue;
-      const ok =
-        level === 0
-          ? await this.verifyBlock(child, firstBlock + position, place)
-          : await this.verifyPage(child, level - 1, number * PAGE_FAN_OUT + position, place);
-      good &&= ok;
+      if (!isZero(child)) children.push({ digest: child, number: number * PAGE_FAN_OUT + position });
     }
+    const good = await (level === 0 ? this.verifyBlocks(children, place) : this.verifyPages(children, level - 1, place));
     if (good) known.add(digest);
     await this.run.breathe();
     return good;
   }
 
-  private async verifyBlock(digest: Buffer, block: number, place: DiskPlace): Promise<boolean> {
+  private async verifyPages(children: readonly Child[], level: number, place: DiskPlace): Promise<boolean> {
+    let good = true;
+    if (level > 0) {
+      for (const child of children) if (!(await this.verifyPage(child.digest, level, child.number, place))) good = false;
+      return good;
+    }
+    const load = (child: Child) => {
+      if (this.goodPages[level]?.has(child.digest) === true || this.bad.has(hexOf(child.digest))) return Promise.resolve({ child });
+      const page = this.load(child.digest);
+      // What is wrong with it is told by who verifies it.
+      return page.then(
+        () => ({ child, page }),
+        () => ({ child, page }),
+      );
+    };
+    for await (const { child, page } of readAhead<Child, { child: Child; page?: Promise<Buffer> }>(children, readsAtOnce, load))
+      if (!(await this.verifyPage(child.digest, level, child.number, place, page))) good = false;
+    return good;
+  }
+
+  private async load(digest: Buffer): Promise<Buffer> {
+    await this.run.mayRead(PAGE_BYTES);
+    return this.run.repository.pages.load(digest);
+  }
+
+  private async verifyBlocks(children: readonly Child[], place: DiskPlace): Promise<boolean> {
+    let good = true;
+    const tell = (found: BadBlock | undefined) => {
+      if (!found) return;
+      good = false;
+      this.remember(found.child.digest, found.problem, found.objectName);
+      this.tell(place, found.child.number, found.problem.code, found.objectName, found.problem.message);
+    };
+    // Without being read they are looked up only, which nobody waits for.
+    if (!this.readsBlocks) for (const child of children) tell(await this.verifyBlock(child, place));
+    else for await (const found of readAhead(children, readsAtOnce, (child) => this.verifyBlock(child, place))) tell(found);
+    return good;
+  }
+
+  private async verifyBlock(child: Child, place: DiskPlace): Promise<BadBlock | undefined> {
     const { repository, progress } = this.run;
     const { index, blocks } = repository;
+    const { digest } = child;
     if (this.readsBlocks) {
       progress.checkedBlocks++;
-      if (this.goodBlocks.has(digest)) return true;
+      if (this.goodBlocks.has(digest)) return undefined;
     }
+    const before = this.bad.get(hexOf(digest));
+    if (before) return { child, ...before };
     let objectName = hexOf(digest);
     try {
-      const before = this.bad.get(hexOf(digest));
-      if (before) {
-        ({ objectName } = before);
-        throw before.problem;
-      }
       const location = await blocks.locate(digest);
       objectName = index.packNameOf(location);
-      if (location.rawLength !== rawLengthOf(block, place.disk.sizeBytes, place.point.blockSizeBytes))
+      if (location.rawLength !== rawLengthOf(child.number, place.disk.sizeBytes, place.point.blockSizeBytes))
         throw BlockErrors.BLOCK_CORRUPT({ digest: hexOf(digest), problem: `it has ${location.rawLength} bytes` });
       if (this.readsBlocks || index.isQuarantined(index.packs.idOf(location.pack), location.offset)) {
         await this.run.mayRead(location.storedLength);
@@ -134,12 +182,9 @@ export class PointVerifier {
         await this.run.breathe();
       }
       if (this.readsBlocks) this.goodBlocks.add(digest);
-      return true;
+      return undefined;
     } catch (error) {
-      const problem = damageOf(error);
-      this.remember(digest, problem, objectName);
-      this.tell(place, block, problem.code, objectName, problem.message);
-      return false;
+      return { child, problem: damageOf(error), objectName };
     }
   }
 

@@ -1,6 +1,7 @@
 /** Verification of a whole repository, and what becomes of the damage it finds. */
 import fs from 'node:fs';
 import path from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { PACK_HEADER_BYTES } from '../format/pack';
 import { QUARANTINE_PREFIX } from '../format/quarantine';
 import { packName } from '../repository/blocks/pack-table';
@@ -121,6 +122,32 @@ describe.each([
     const again = ledger();
     expect((await verify({ ledger: again, periodMs: day })).progress).toMatchObject({ checkedPacks: 1 });
     again.close();
+  });
+
+  test('asks a store that is far away for several things at once, in a run over everything and of a point', async () => {
+    let point = '';
+    for (let i = 0; i < 3; i++) point = await one.backup(size, blocks(1 + i, 4 + i, 30 + i), point);
+    const { store } = one.repository;
+    const original = { read: store.read.bind(store), readWhole: store.readWhole.bind(store) };
+    let running = 0;
+    let most = 0;
+    const far = async <T>(read: () => Promise<T>): Promise<T> => {
+      most = Math.max(most, ++running);
+      for (let turn = 0; turn < 10; turn++) await setImmediate();
+      return read().finally(() => running--);
+    };
+    for (const pointId of [undefined, point]) {
+      most = 0;
+      store.read = (name, offset, target) => far(() => original.read(name, offset, target));
+      expect((await verify({}, pointId)).findings).toEqual([]);
+      expect(most).toBeGreaterThan(2);
+      Object.assign(store, original);
+    }
+    most = 0;
+    store.readWhole = (name, maxBytes) => far(() => original.readWhole(name, maxBytes));
+    expect((await verify()).findings).toEqual([]);
+    expect(most).toBeGreaterThan(2);
+    Object.assign(store, original);
   });
 
   test('keeps to its rate', async () => {

@@ -1,12 +1,15 @@
 /** What a collection clears away beside blocks: announcements that everybody has read, what ended sessions left, leftovers of writers that are gone. */
 import { announcementName } from '../../format/announcement';
 import { encodeSession, sessionName } from '../../format/session-record';
+import { readAhead } from '../../repository/read-ahead';
 import type { Repository } from '../../repository/repository';
 import { listAnnouncements } from '../../repository/sharing/announcements';
 import { deleteDrafts, listDrafts } from '../../sessions/drafts';
 import type { CollectContext } from './collect-context';
 import type { PlanBook } from './plan-book';
 import { readSession, sessionIds } from './session-records';
+
+const readsAtOnce = 8;
 
 export class Sweeper {
   constructor(
@@ -47,9 +50,8 @@ export class Sweeper {
   private async sweepSessions(isGone: (owner: string) => boolean): Promise<void> {
     const { store, keys } = this.repository;
     const { memory, settings, logger, now } = this.context;
-    for (const id of await sessionIds(this.repository)) {
-      const name = sessionName(id);
-      const found = await readSession(this.repository, name);
+    const read = async (id: string) => ({ id, name: sessionName(id), found: await readSession(this.repository, sessionName(id)) });
+    for await (const { id, name, found } of readAhead(await sessionIds(this.repository), readsAtOnce, read)) {
       if (!found) continue;
       const { state, endedAt, owner, leaseDurationMs } = found.content;
       if (state !== 'open') {
