@@ -65,7 +65,7 @@ export class ServiceManager implements AsyncDisposable {
   async start(unit: string, port: number): Promise<void> {
     this.#units.add(unit);
     await this.#systemctl('restart', unit);
-    const end = Date.now() + 30_000;
+    const end = Date.now() + 120_000;
     while ((await this.shown(port)) === undefined) if (Date.now() > end) throw new Error(`${unit} is not up`);
   }
 
@@ -95,7 +95,7 @@ export class ServiceManager implements AsyncDisposable {
   /** Runs restart-after-rotation with this manager's systemctl. */
   run(map: string, ...options: string[]): Promise<ScriptResult> {
     const script = path.resolve(__dirname, '..', '..', '..', 'scripts', 'certificate', 'restart-after-rotation');
-    const words = ['--map', map, '--state', path.join(this.folder, 'state'), '--settle', '0.05', '--timeout', '4', ...options];
+    const words = ['--map', map, '--state', path.join(this.folder, 'state'), '--settle', '0.05', '--timeout', '60', ...options];
     return new Promise((resolve) => {
       const env = { ...process.env, PATH: `${this.folder}:${process.env['PATH']}` };
       execFile(script, words, { env }, (error, stdout, stderr) => {

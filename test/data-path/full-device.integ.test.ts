@@ -23,7 +23,7 @@ beforeAll(async () => {
   fs.mkdirSync(device);
   execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${deviceMib}m`, 'tmpfs', device]);
   rig = await DataPathRig.start(folder, {}, { limits: { minimumFreeBytes: hardMib * mib } });
-}, 60_000);
+}, 300_000);
 afterAll(async () => {
   await rig.stop();
   execFileSync('umount', ['-l', device]);
@@ -46,7 +46,7 @@ it('a backup that runs while the device falls below the hard mark ends well, and
     { backupDisk: { ...order, readScope: 'READ_SCOPE_ALLOCATED', dataPath, limits: { rateBytesPerSecond: String(10 * mib) } } },
     ({ counters }) => (read = Number(counters?.readBytes)),
   );
-  await eventually('some of it is read', 30_000, () => read > 4 * mib || undefined, 20);
+  await eventually('some of it is read', 120_000, () => read > 4 * mib || undefined, 20);
   // Somebody else takes the rest, but for what the running backup may still need.
   const ballast = path.join(device, 'ballast');
   fs.writeFileSync(ballast, Buffer.alloc(freeBytes() - sizeBytes - 8 * mib));
@@ -64,4 +64,4 @@ it('a backup that runs while the device falls below the hard mark ends well, and
 
   fs.rmSync(ballast);
   await rig.backup(repositoryId, { ...order, basePointId: pointId, baseDiskId: 'd' }, sizeBytes);
-}, 120_000);
+}, 300_000);

@@ -72,7 +72,7 @@ keys = stderr
     const child = spawn(path.join(venv, 'python'), [path.join(venv, 'ovirt-imageio'), '-c', folder], { stdio: ['ignore', log, log] });
     fs.closeSync(log);
     const daemon = new ImageioDaemon(folder, child, port, authority.certificatePem);
-    await eventually('the image service', 30_000, async () => (await daemon.control('GET', '/tickets/none')) === 404 || undefined, 30);
+    await eventually('the image service', 120_000, async () => (await daemon.control('GET', '/tickets/none')) === 404 || undefined, 30);
     return daemon;
   }
 
@@ -98,7 +98,7 @@ keys = stderr
     if (options.write) args.push('--discard=unmap', '--detect-zeroes=unmap');
     const nbd = spawn('qemu-nbd', [...args, image], { stdio: 'ignore' });
     this.exports.add(nbd);
-    await eventually('the NBD export', 10_000, () => fs.existsSync(socket) || undefined, 10);
+    await eventually('the NBD export', 120_000, () => fs.existsSync(socket) || undefined, 10);
     const uuid = randomUUID();
     const status = await this.control('PUT', `/tickets/${uuid}`, {
       uuid,

@@ -24,8 +24,8 @@ const mib = 1024 * 1024;
 const sizeMib = 24;
 const sizeBytes = sizeMib * mib;
 const hourMs = 3_600_000;
-const stepMs = 75_000;
-const testMs = 240_000;
+const stepMs = 150_000;
+const testMs = 420_000;
 const key: RepositoryKey = { kind: 'REPOSITORY_KEY_KIND_KEY_FILE', secret: '5a'.repeat(32) };
 
 const kinds = ['directory', 's3'] as const;
@@ -42,12 +42,12 @@ beforeAll(async () => {
   bucket = await BucketServer.start(file('s3'));
   // Leases that are renewed often: with each renewal movers acknowledge what collections condemn.
   rig = await DataPathRig.start(folder, {}, { lockLeaseMs: 9_000 });
-}, 120_000);
+}, 300_000);
 afterAll(async () => {
   await rig.stop();
   await bucket.stop();
   if (process.env['TIDEMARK_KEEP_SITES'] === undefined) fs.rmSync(folder, { recursive: true, force: true });
-}, 60_000);
+}, 300_000);
 
 /** Objects of a repository below one folder, with their sizes. */
 async function objects(kind: Kind, below: string): Promise<Map<string, number>> {
@@ -158,7 +158,7 @@ describe.each(kinds)(`kill -9 around a repository of kind %s (seed ${seed})`, (k
       await over;
       // It ended with a reason, and the next one must do.
       if (!victim) throw error;
-      await rig.sessions.call('AbortSession', { sessionId }, { deadlineMs: 15_000 });
+      await rig.sessions.call('AbortSession', { sessionId }, { deadlineMs: 60_000 });
       return backup();
     }
     const pointId = randomUUID();
@@ -171,15 +171,15 @@ describe.each(kinds)(`kill -9 around a repository of kind %s (seed ${seed})`, (k
   }
 
   async function remove(pointId: string): Promise<void> {
-    await rig.maintenance.call('RemovePoint', { repositoryId, pointId }, { deadlineMs: 15_000, attempts: 3 });
+    await rig.maintenance.call('RemovePoint', { repositoryId, pointId }, { deadlineMs: 60_000, attempts: 3 });
     points.delete(pointId);
   }
 
   /** Findings of a verification of everything; throws when it could not go on. */
   async function verify(bytesPerSecond = 0): Promise<unknown[]> {
     const request = { requestId: randomUUID(), repositoryId, bytesPerSecond: String(bytesPerSecond) };
-    const { operationId } = await rig.repositories.call('StartVerify', request, { deadlineMs: 10_000 });
-    for await (const { result } of rig.repositories.stream('WatchVerify', { operationId }, { idleTimeoutMs: 30_000 })) {
+    const { operationId } = await rig.repositories.call('StartVerify', request, { deadlineMs: 60_000 });
+    for await (const { result } of rig.repositories.stream('WatchVerify', { operationId }, { idleTimeoutMs: 120_000 })) {
       if (!result) continue;
       // What a server that is away makes unreadable is no damage.
       expect(result.findings).toEqual([]);
@@ -192,8 +192,8 @@ describe.each(kinds)(`kill -9 around a repository of kind %s (seed ${seed})`, (k
   /** Another collection, after the grace time of those before. */
   async function collect(bytesPerSecond = 0) {
     const request = { requestId: randomUUID(), repositoryId, bytesPerSecond: String(bytesPerSecond) };
-    const { operationId } = await rig.maintenance.call('StartCollect', request, { deadlineMs: 10_000 });
-    for await (const { result } of rig.maintenance.stream('WatchCollect', { operationId }, { idleTimeoutMs: 30_000 })) {
+    const { operationId } = await rig.maintenance.call('StartCollect', request, { deadlineMs: 60_000 });
+    for await (const { result } of rig.maintenance.stream('WatchCollect', { operationId }, { idleTimeoutMs: 120_000 })) {
       if (!result) continue;
       if (result.failure) throw failureError(result.failure);
       return result;
@@ -216,7 +216,7 @@ describe.each(kinds)(`kill -9 around a repository of kind %s (seed ${seed})`, (k
     await rig.mover.stop();
     await startMover();
     const request = { requestId: randomUUID(), ...place() };
-    repositoryId = (await rig.repositories.call('CreateRepository', request, { deadlineMs: 30_000 })).repository?.repositoryId ?? '';
+    repositoryId = (await rig.repositories.call('CreateRepository', request, { deadlineMs: 60_000 })).repository?.repositoryId ?? '';
     await attach();
     for (let i = 0; i < 2; i++) {
       change();
@@ -260,7 +260,7 @@ describe.each(kinds)(`kill -9 around a repository of kind %s (seed ${seed})`, (k
           interrupted('collection', async () => collect(await slowly(8))),
         );
         await inTime('the return of what was killed', over);
-        await eventually('a collection that is not disturbed', 60_000, () => inTime('a collection', collect()));
+        await eventually('a collection that is not disturbed', 120_000, () => inTime('a collection', collect()));
         await expectSound();
         change();
         await backup();

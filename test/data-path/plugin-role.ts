@@ -36,6 +36,8 @@ export class PluginRole {
   private onDrained: () => void = () => undefined;
   /** False: the plug-in is silent, as one that hangs. */
   beats = true;
+  /** Agreed with workers that dial from now on. A test that computes answers nobody meanwhile. */
+  heartbeatMs = 5_000;
   /** In the last Hello. */
   reportedCapabilities: string[] = [];
   /** Ids in the last Hello. */
@@ -152,7 +154,7 @@ export class PluginRole {
         this.connected += 1;
         this.reportedTaskIds = message.hello.taskIds;
         this.reportedCapabilities = message.hello.process?.capabilities ?? [];
-        this.say({ welcome: { heartbeatInterval: durationToWire(1_000) } });
+        this.say({ welcome: { heartbeatInterval: durationToWire(this.heartbeatMs) } });
         for (const taskId of message.hello.taskIds) this.know(taskId);
         // A worker that heard nothing for too long (a test that computes answers nobody) comes again, and what was said to its stream before may be lost.
         const unsent = new Set(this.outbox.map(({ startTask }) => startTask?.taskId));

@@ -112,7 +112,7 @@ export class DataPathRig {
         env: { ...bareEnvironment(), ...(aheadMs > 0 && { NODE_OPTIONS: `--require ${clockAhead}`, CLOCK_AHEAD_MS: String(aheadMs) }) },
       },
     );
-    const { controlEndpoint } = await eventually('registration of the mover', 20_000, () => this.host.mover, 20);
+    const { controlEndpoint } = await eventually('registration of the mover', 120_000, () => this.host.mover, 20);
     this.sessions?.close();
     this.repositories?.close();
     this.maintenance?.close();
@@ -141,14 +141,14 @@ export class DataPathRig {
         env: bareEnvironment(),
       },
     );
-    await eventually('the worker’s connection', 20_000, () => this.plugin.connections > before || undefined, 20);
+    await eventually('the worker’s connection', 120_000, () => this.plugin.connections > before || undefined, 20);
   }
 
   /** Makes a repository; answers its id. */
   async createRepository(place: { readonly location: string; readonly access?: StoreAccess }, encrypted = false): Promise<string> {
     const key = { kind: 'REPOSITORY_KEY_KIND_KEY_FILE' as const, secret: randomBytes(32).toString('hex') };
     const request = { requestId: randomUUID(), ...place, ...(encrypted && { key }) };
-    const { repository } = await this.repositories.call('CreateRepository', request, { deadlineMs: 30_000 });
+    const { repository } = await this.repositories.call('CreateRepository', request, { deadlineMs: 60_000 });
     const repositoryId = repository?.repositoryId ?? '';
     const { location } = place;
     await this.repositories.call('AttachRepository', { location, expectedRepositoryId: repositoryId }, { deadlineMs: 60_000 });
@@ -157,8 +157,8 @@ export class DataPathRig {
 
   /** Verifies everything. Throws when there is a finding. */
   async verify(repositoryId: string): Promise<void> {
-    const { operationId } = await this.repositories.call('StartVerify', { requestId: randomUUID(), repositoryId }, { deadlineMs: 10_000 });
-    for await (const { result } of this.repositories.stream('WatchVerify', { operationId }, { idleTimeoutMs: 30_000 })) {
+    const { operationId } = await this.repositories.call('StartVerify', { requestId: randomUUID(), repositoryId }, { deadlineMs: 60_000 });
+    for await (const { result } of this.repositories.stream('WatchVerify', { operationId }, { idleTimeoutMs: 120_000 })) {
       if (!result) continue;
       if (result.failure) throw failureError(result.failure);
       if (result.findingCount !== '0') throw new Error(`the verification found ${JSON.stringify(result.findings)}`);
@@ -169,10 +169,10 @@ export class DataPathRig {
 
   /** Removes points and collects: condemns what only they needed. */
   async collect(repositoryId: string, pointIds: readonly string[]): Promise<CollectResult__Output> {
-    for (const pointId of pointIds) await this.maintenance.call('RemovePoint', { repositoryId, pointId }, { deadlineMs: 15_000 });
+    for (const pointId of pointIds) await this.maintenance.call('RemovePoint', { repositoryId, pointId }, { deadlineMs: 60_000 });
     const request = { requestId: randomUUID(), repositoryId };
-    const { operationId } = await this.maintenance.call('StartCollect', request, { deadlineMs: 10_000 });
-    for await (const { result } of this.maintenance.stream('WatchCollect', { operationId }, { idleTimeoutMs: 30_000 })) {
+    const { operationId } = await this.maintenance.call('StartCollect', request, { deadlineMs: 60_000 });
+    for await (const { result } of this.maintenance.stream('WatchCollect', { operationId }, { idleTimeoutMs: 120_000 })) {
       if (!result) continue;
       if (result.failure) throw failureError(result.failure);
       return result;
@@ -221,7 +221,7 @@ export class DataPathRig {
     const { sessionId, dataPath } = await this.openSession(repositoryId, 'SESSION_KIND_RESTORE', [order.pointId ?? '']);
     const result = await this.plugin.run({ restoreDisk: { ...order, dataPath } }, onProgress).result;
     this.lastResult = result;
-    await this.sessions.call('AbortSession', { sessionId }, { deadlineMs: 15_000 });
+    await this.sessions.call('AbortSession', { sessionId }, { deadlineMs: 60_000 });
     if (result.failure) throw failureError(result.failure);
   }
 
@@ -242,7 +242,7 @@ export class DataPathRig {
     takeOver = false,
   ): Promise<{ sessionId: string; dataPath: DataPath }> {
     const request = { sessionId, repositoryId, kind, pointIds: [...pointIds], leaseDuration: durationToWire(600_000), takeOver };
-    await this.sessions.call('OpenSession', request, { deadlineMs: 15_000 });
+    await this.sessions.call('OpenSession', request, { deadlineMs: 60_000 });
     const rights = kind === 'SESSION_KIND_BACKUP' ? (['write', 'read'] as const) : (['read'] as const);
     const ticket = this.host.ticket(sessionId, repositoryId, rights, pointIds);
     return { sessionId, dataPath: { endpoints: this.host.mover?.dataEndpoints ?? [], ticket, sessionId, repositoryId } };

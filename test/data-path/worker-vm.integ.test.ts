@@ -101,7 +101,7 @@ describe('a plugged disk', () => {
     const { dataPath } = await rig.openBackup(repositoryId);
     const limits = { rateBytesPerSecond: String(5 * mib) };
     const task = rig.plugin.run({ backupDisk: { attachedDisk, diskId: 'd', readScope: 'READ_SCOPE_ALLOCATED', dataPath, limits } });
-    await eventually('it is open', 20_000, () => openers(device).length > 1 || undefined, 20);
+    await eventually('it is open', 120_000, () => openers(device).length > 1 || undefined, 20);
     rig.plugin.cancel(task.taskId);
     expect((await task.result).failure?.code).toBe('CANCELLED');
     expect(openers(device)).toEqual([]);
