@@ -20,7 +20,7 @@ import type { CleanOptions, Settlement } from './settlement';
 import { VmVerifier } from './vm-verifier';
 
 /** A request whose answer was lost, to a time-out or a crash, may still be on its way into the engine. Counted from the first look for it. */
-const intentGraceMs = 30_000;
+const intentGraceMs = 20_000;
 
 /** A transfer that was asked to end shows it in its phase at once; an engine that restarts may forget that it was asked. */
 const endAskAgainMs = 15_000;
