@@ -6,7 +6,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
-import { RepositoryWorld } from './repository-world';
+import { RepositoryWorld } from './world/repository-world';
 import { testKey } from './test-repository';
 
 const stepsPerWorld = 150;
