@@ -20,7 +20,7 @@ export interface MoverClient {
   close(): void;
 }
 
-/** Clients of movers, kept open per endpoint. */
+/** Clients of movers, kept open per endpoint and process. */
 export class MoverConnections {
   readonly #open = new Map<string, { key: string; client: MoverClient }>();
 
@@ -58,9 +58,9 @@ export class MoverConnections {
   #client(mover: RegisteredMover, evenLost = false): MoverClient {
     const { id } = mover.identity;
     if (!mover.registration || !(mover.connected || evenLost)) throw HostErrors.MOVER_LOST({ mover: id });
-    const { controlEndpoint, dataEndpointsJson, instanceId } = mover.registration;
-    // A channel that pauses since the process before was gone would fail calls to the one that is there now.
-    const key = `${controlEndpoint} ${dataEndpointsJson} ${instanceId}`;
+    const { controlEndpoint, dataEndpointsJson } = mover.registration;
+    // A channel that pauses between its attempts, as its process went away, would fail calls to the one that was started since.
+    const key = `${controlEndpoint} ${dataEndpointsJson} ${mover.process?.bootId ?? ''}`;
     const known = this.#open.get(id);
     if (known?.key === key) return known.client;
     known?.client.close();

@@ -32,9 +32,9 @@ const services = {
   janitor: ['janitor_service', 'JanitorService'],
 } as const;
 
-/** Clients of plug-ins, kept open per endpoint. Calls go only to a plug-in that is enabled and whose lease holds. */
+/** Clients of plug-ins, kept open per endpoint and process. Calls go only to a plug-in that is enabled and whose lease holds. */
 export class PluginConnections {
-  readonly #open = new Map<string, { endpoint: string; client: PluginClient }>();
+  readonly #open = new Map<string, { key: string; client: PluginClient }>();
 
   constructor(
     private readonly registry: PluginRegistry,
@@ -73,11 +73,13 @@ export class PluginConnections {
     if (!plugin.enabled) throw HostErrors.PLUGIN_DISABLED({ plugin: id });
     if (!plugin.connected || !plugin.registration) throw HostErrors.PLUGIN_LOST({ plugin: id });
     const { endpoint } = plugin.registration;
+    // As of a mover: a channel to the process before would go on with its pauses.
+    const key = `${endpoint} ${plugin.process?.bootId ?? ''}`;
     const known = this.#open.get(id);
-    if (known?.endpoint === endpoint) return known.client;
+    if (known?.key === key) return known.client;
     known?.client.close();
     const client = this.#connect(id, endpoint);
-    this.#open.set(id, { endpoint, client });
+    this.#open.set(id, { key, client });
     return client;
   }
 
