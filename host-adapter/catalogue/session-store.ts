@@ -186,7 +186,7 @@ export class SessionStore {
     await this.db.deleteFrom('vmLease').where('taskId', '=', taskId).execute();
   }
 
-  /** Drops leases whose task, or session, has ended; for the start of the server. */
+  /** Drops leases whose task, or session, has ended. */
   async releaseEnded(): Promise<void> {
     await this.db
       .deleteFrom('vmLease')

@@ -299,6 +299,8 @@ export class SessionEngine implements Service {
     session.state = state;
     session.endedAt = this.now().toISOString();
     await this.#stored(() => this.store.saveSession(session));
+    // Also of tasks that ended without another try, as after a stop and a restart of the server.
+    await this.store.releaseEnded();
     this.logger.info('session ended', { sessionId: session.id, kind: session.kind, state, code: session.failure?.code });
     for (const listener of this.#endListeners) listener(session);
   }

@@ -1,4 +1,7 @@
 /** What becomes of sessions when the server itself has to do with faults: its catalogue, its own end in the middle of a wait, two at once. */
+import path from 'node:path';
+import { openCatalogue } from '../catalogue/catalogue';
+import { PointStore } from '../catalogue/point-store';
 import { SessionStore } from '../catalogue/session-store';
 import type { FakeMover } from '../testing/fake-mover';
 import type { FakePlugin } from '../testing/fake-plugin';
@@ -77,6 +80,28 @@ describe('sessions of a server with faults', () => {
     expect(await at.ended(id)).toMatchObject({ state: 'success' });
     expect(mover.openSessions()).toEqual([]);
     expect(plugin.running()).toEqual([]);
+  });
+
+  it('that were stopped while the server was killed give the VM free', async () => {
+    const later = { code: 'disk-locked', severity: 'SEVERITY_BLOCKING' as const, message: 'A disk is locked.', advice: '' };
+    plugin.verdicts.set('vm-1', { canBackUp: false, retryLater: true, findings: [later] });
+    const id = await run({ vms: ['web1'] });
+    await until(async () => (await at.api('GET', `/sessions/${id}`)).body.tasks[0]?.waitingReason === 'disk-locked');
+    await at.kill();
+    const db = await openCatalogue(path.join(at.folder, 'catalogue.sqlite'));
+    await db.updateTable('session').set({ stopping: 1 }).where('id', '=', id).execute();
+    await db.destroy();
+    plugin.verdicts.clear();
+    await at.start();
+    expect(await at.ended(id)).toMatchObject({ state: 'cancelled' });
+    expect(await at.ended(await run({ vms: ['web1'] }))).toMatchObject({ state: 'success' });
+  });
+
+  it('keep a point that the catalogue could not take at once', async () => {
+    jest.spyOn(PointStore.prototype, 'put').mockRejectedValueOnce(new TypeError('the catalogue cannot be written'));
+    const session = await at.ended(await run({ vms: ['web1'] }));
+    expect(session).toMatchObject({ state: 'success' });
+    await until(async () => (await at.api('GET', `/points/${session.tasks[0].pointId}`)).status === 200);
   });
 
   it('of maintenance are taken up by the next server', async () => {

@@ -84,7 +84,7 @@ export function keepRegistered<S>(
 }
 
 /** Polls until something holds. */
-export async function until<T>(what: () => Promise<T | undefined | false> | T | undefined | false, timeoutMs = 15_000): Promise<T> {
+export async function until<T>(what: () => Promise<T | undefined | false> | T | undefined | false, timeoutMs = 45_000): Promise<T> {
   for (const end = Date.now() + timeoutMs; ;) {
     const found = await what();
     if (found !== undefined && found !== false) return found;
