@@ -60,10 +60,10 @@ describe(`kill -9 (seed ${seed})`, () => {
     const first = await site.run('prey');
     if (!first.tasks[0]?.pointId) throw new Error(JSON.stringify(first.tasks[0]?.failure));
     oldest = first.tasks[0];
-  }, 180_000);
+  }, 360_000);
   afterAll(async () => {
     await site[Symbol.asyncDispose]();
-  }, 60_000);
+  }, 180_000);
 
   const transfers = () => site.lab.entities<Transfer>('transfers');
 
@@ -72,7 +72,7 @@ describe(`kill -9 (seed ${seed})`, () => {
     if (stage !== 'starting') {
       await eventually(
         `the stage ${stage}`,
-        60_000,
+        120_000,
         async () => {
           const ours = (await transfers()).filter(({ id }) => !earlier.has(id));
           if (stage === 'transferring') return ours.some(({ phase }) => phase === 'transferring');
@@ -114,9 +114,9 @@ describe(`kill -9 (seed ${seed})`, () => {
     if (victim === 'qemu') {
       const status = async () =>
         (await site.lab.entities<{ name: string; status: string }>('vms')).find(({ name }) => name === 'prey')?.status;
-      await eventually('the engine to see that the VM is down', 60_000, async () => (await status()) === 'down' || undefined);
+      await eventually('the engine to see that the VM is down', 120_000, async () => (await status()) === 'down' || undefined);
       // Refused as long as the interrupted backup has its disks.
-      await eventually('the VM to start', 60_000, async () => {
+      await eventually('the VM to start', 120_000, async () => {
         await site.lab.startVm('prey');
         return true;
       });
@@ -126,7 +126,7 @@ describe(`kill -9 (seed ${seed})`, () => {
   async function ended(sessionId: string): Promise<Session> {
     return eventually(
       'the end of the session',
-      150_000,
+      300_000,
       async () => {
         const session = await site.session('session', 'show', sessionId);
         return session.endedAt ? session : undefined;
@@ -141,14 +141,14 @@ describe(`kill -9 (seed ${seed})`, () => {
   }
 
   async function expectSound(what: string): Promise<void> {
-    await engineClean(site.lab, 60_000);
+    await engineClean(site.lab);
     expect([what, await site.pointDifferences(oldest)]).toEqual([what, []]);
     const again = await site.run('prey');
     expect([what, again.tasks[0]?.failure?.message ?? again.state]).toEqual([what, expect.stringMatching(/success|warning/)]);
     for (const task of again.tasks) expect([what, await site.pointDifferences(task)]).toEqual([what, []]);
     const verified = await site.session('repository', 'verify', 'main');
     expect([what, verified.state]).toEqual([what, 'success']);
-    await engineClean(site.lab, 60_000);
+    await engineClean(site.lab);
     expect([what, damagedJournals()]).toEqual([what, []]);
   }
 
@@ -189,7 +189,7 @@ describe(`kill -9 (seed ${seed})`, () => {
       await interrupted(victim, stage, () => site.session('job', 'run', 'prey', '--full', '--no-watch'));
       await expectSound(victim);
     },
-    240_000,
+    420_000,
   );
 
   it.each(atStages(duringRestore))(
@@ -199,7 +199,7 @@ describe(`kill -9 (seed ${seed})`, () => {
       const session = await interrupted(victim, stage, () =>
         site.session('restore', 'vm', oldest.pointId ?? '', '--name', name, '--no-watch'),
       );
-      await engineClean(site.lab, 60_000);
+      await engineClean(site.lab);
       const made = async () => (await site.lab.entities<{ id: string; name: string }>('vms')).filter((vm) => vm.name === name);
       const copies = async () =>
         (await site.lab.entities<{ name: string }>('disks')).filter((disk) => disk.name.startsWith('prey-')).length - diskCount;
@@ -208,12 +208,12 @@ describe(`kill -9 (seed ${seed})`, () => {
         expect([copy?.name, others.length, await copies()]).toEqual([name, 0, diskCount]);
         expect(await restoredDifferences(copy?.id)).toEqual([]);
         await site.lab.api('DELETE', `/vms/${copy?.id}`);
-        await eventually('the copy to be gone', 60_000, async () => (await copies()) === 0 || undefined);
+        await eventually('the copy to be gone', 120_000, async () => (await copies()) === 0 || undefined);
       } else {
         // The session may end before the janitor has removed the last thing; it has a minute.
-        await eventually('no half VM', 60_000, async () => ((await made()).length === 0 && (await copies()) === 0) || undefined);
+        await eventually('no half VM', 120_000, async () => ((await made()).length === 0 && (await copies()) === 0) || undefined);
       }
     },
-    240_000,
+    420_000,
   );
 });

@@ -37,17 +37,17 @@ describe('a lost server', () => {
     const { installation } = site;
     await installation.cli('repository', 'add', 'vault', '--location', vault, '--key-file', keyFile);
     // The hosts may still be coming up.
-    await eventually('a host', 60_000, async () => {
+    await eventually('a host', 120_000, async () => {
       await site.lab.startVm('web');
       return true;
     });
     await site.dirty('web', 'web-a', 8, 24, 1);
     await installation.cli('job', 'create', 'all', '--repository', 'vault', '--vm', '*');
     first = await site.run('all');
-  }, 180_000);
+  }, 360_000);
   afterAll(async () => {
     await site[Symbol.asyncDispose]();
-  }, 60_000);
+  }, 180_000);
 
   const points = async (installation: Installation) => (await installation.json<{ items: Point[] }>('point', 'list')).items;
   const logsOf = (folder: string): string =>
@@ -103,7 +103,7 @@ describe('a lost server', () => {
     const began = new Date().toISOString();
     await installation.start();
     expect(await processes()).toEqual(before);
-    await eventually('everybody', 60_000, async () => {
+    await eventually('everybody', 120_000, async () => {
       const all = [
         ...(await installation.json<{ items: Listed[] }>('plugin', 'list')).items,
         ...(await installation.json<{ items: Listed[] }>('mover', 'list')).items,
@@ -111,7 +111,7 @@ describe('a lost server', () => {
       return all.every(({ state }) => state === 'connected') || undefined;
     });
     const known = first.tasks[0]?.pointId;
-    await eventually('the points', 60_000, async () => (await points(installation)).some(({ id }) => id === known) || undefined);
+    await eventually('the points', 120_000, async () => (await points(installation)).some(({ id }) => id === known) || undefined);
     await eventually('a scheduled run', 120_000, async () => {
       const { items } = await installation.json<{ items: (Session & { trigger: string; startedAt: string })[] }>(
         'session',
@@ -130,7 +130,7 @@ describe('a lost server', () => {
     const session = await site.session('restore', 'disk', known ?? '', disk?.name ?? '', '--to-file', file);
     expect(session.tasks[0]?.failure).toBeNull();
     expect(await imageDifference(site.captureOf(first.id, disk?.diskId ?? ''), file)).toBeUndefined();
-    await engineClean(site.lab, 30_000);
+    await engineClean(site.lab);
   }, 360_000);
 
   it('is not needed: an empty server takes the repository over, and restores to a platform of its own', async () => {
@@ -139,7 +139,7 @@ describe('a lost server', () => {
     try {
       await other.start();
       const { engineUrl, user, passwordFile } = site.lab.access;
-      await eventually('the plug-in', 30_000, async () => {
+      await eventually('the plug-in', 120_000, async () => {
         const { items } = await other.json<{ items: Listed[] }>('plugin', 'list');
         if (items[0]?.state !== 'connected') return undefined;
         await other.cli('plugin', 'enable', items[0].id);
@@ -213,9 +213,9 @@ describe('a lost server', () => {
       };
       expect(verified.tasks[0]?.findings).toContainEqual(expect.objectContaining({ code: 'MANIFEST_DAMAGED', pointId: second }));
       expect(await other.cli('repository', 'show', 'taken')).toMatch(/last verified/);
-      await engineClean(site.lab, 30_000);
+      await engineClean(site.lab);
     } finally {
       await other.stop();
     }
-  }, 300_000);
+  }, 420_000);
 });

@@ -40,7 +40,7 @@ describe('a worker VM with the real image', () => {
   }, 400_000);
   afterAll(async () => {
     await site[Symbol.asyncDispose]();
-  }, 90_000);
+  }, 240_000);
 
   const workers = async (): Promise<readonly Worker[]> => {
     const { items } = await site.installation.json<{ items: Worker[] }>('worker', 'list');
@@ -69,6 +69,8 @@ describe('a worker VM with the real image', () => {
   it('is deployed by one command, boots, enrols and passes its self-test', async () => {
     const session = await site.session('worker', 'deploy', '--cluster', 'East', '--name', 'w1');
     expect([endOf(session), session.tasks.map(({ failure }) => failure)]).toEqual(['success', [null]]);
+    // The lab's guest has less memory than the rule wants, which makes the session a warning and nothing worse.
+    expect([session.state, session.tasks[0]?.notes.map(({ code }) => code)]).toEqual(['warning', expect.arrayContaining(['MEMORY_LOW'])]);
     const [worker] = await workers();
     expect(worker).toMatchObject({ name: 'w1', state: 'connected' });
     const tested = await site.installation.tryCli('worker', 'test', 'w1');
@@ -76,7 +78,7 @@ describe('a worker VM with the real image', () => {
     expect(tested.stdout).toMatch(/host +host-1/);
     const { text } = await site.lab.control<{ text: string }>('GET', `/vms/${worker?.vmId ?? ''}/console`);
     expect(text).toMatch(/root file system is read-only/);
-  }, 300_000);
+  }, 420_000);
 
   it('backs up in full and what changed, and restores', async () => {
     await site.installation.cli('job', 'create', 'web', '--repository', 'main', '--vm', 'web');
@@ -91,7 +93,7 @@ describe('a worker VM with the real image', () => {
     const again = await site.session('restore', 'vm', changed.tasks[0]?.pointId ?? '', '--name', 'web-again', '--mac', 'new');
     await restored(onlyTask(again), changed.tasks[0]!);
     await engineClean(site.lab);
-  }, 180_000);
+  }, 360_000);
 
   it('reads and writes disks that are attached to it', async () => {
     await site.installation.cli('job', 'create', 'plugged', '--repository', 'main', '--vm', 'web', '--transport', 'attachment');
@@ -132,7 +134,7 @@ describe('a worker VM with the real image', () => {
     const again = await site.session('restore', 'vm', point, '--name', 'web-plugged', '--mac', 'new', '--transport', 'attachment');
     await restored(onlyTask(again), session.tasks[0]!, present);
     await engineClean(site.lab);
-  }, 180_000);
+  }, 360_000);
 
   it('goes over to attachment when no image service can be reached, and back, without reading everything again', async () => {
     await site.dirty('web', 'web-a', 20, 2, 3);
@@ -152,7 +154,7 @@ describe('a worker VM with the real image', () => {
     expect(back.tasks[0]?.disks[0]?.mode).toBe('incremental');
     expect(await site.pointDifferences(back.tasks[0]!)).toEqual([]);
     await engineClean(site.lab);
-  }, 120_000);
+  }, 300_000);
 
   it('is removed, and leaves the engine as it was', async () => {
     const vmId = (await workers())[0]?.vmId;
@@ -165,5 +167,5 @@ describe('a worker VM with the real image', () => {
     expect(floating).toEqual([]);
     expect(await site.installation.cli('worker', 'orphans')).toContain('every worker VM belongs');
     await engineClean(site.lab);
-  }, 180_000);
+  }, 360_000);
 });

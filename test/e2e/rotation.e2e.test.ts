@@ -41,17 +41,17 @@ describe('a rotation', () => {
 
   beforeAll(async () => {
     site = await Site.start({ plan, installation: { allInOne: false, address: serverAddress }, roles: startRoles });
-    await eventually('the worker', 30_000, async () => {
+    await eventually('the worker', 120_000, async () => {
       const { items } = await site.installation.json<{ items: { state: string }[] }>('worker', 'list');
       return items.some((worker) => worker.state === 'connected') || undefined;
     });
     await site.lab.startVm('long');
     await site.dirty('long', 'long-a', 0, 256, 5);
     await site.installation.cli('job', 'create', 'long', '--repository', 'main', '--vm', 'long');
-  }, 180_000);
+  }, 360_000);
   afterAll(async () => {
     await site[Symbol.asyncDispose]();
-  }, 60_000);
+  }, 180_000);
 
   const rotateCa = async () => {
     const { code, stdout } = await site.installation.tryCli('cert', 'rotate-ca', '--wait', '--json');
@@ -86,7 +86,7 @@ describe('a rotation', () => {
   it('of the CA passes by a running backup, and no connection from before outlasts it for long', async () => {
     const before = currentCa();
     const running = site.run('long');
-    await eventually('the transfer', 60_000, async () => {
+    await eventually('the transfer', 120_000, async () => {
       const all = await site.lab.entities<{ phase: string }>('transfers');
       return all.some(({ phase }) => phase === 'transferring') || undefined;
     });
@@ -130,7 +130,7 @@ describe('a rotation', () => {
     await site.dirty('long', 'long-a', 400, 2, 6);
     const [task] = (await site.run('long')).tasks;
     expect(task).toMatchObject({ state: 'success', disks: [{ mode: 'incremental' }] });
-  }, 120_000);
+  }, 300_000);
 
   it('waits for a mover that is off, over a kill of the server, and takes it back with its old certificate', async () => {
     await roles.get('mover')?.stop();
@@ -142,19 +142,19 @@ describe('a rotation', () => {
     expect((await standing()).authorities).toEqual(state.authorities);
     const old = serialOf('mover');
     roles.set('mover', site.installation.startRoleAgain('mover'));
-    await eventually('the end of the overlap', 60_000, async () => (await standing()).overlap === null || undefined, 500);
+    await eventually('the end of the overlap', 120_000, async () => (await standing()).overlap === null || undefined, 500);
     expect(serialOf('mover')).not.toBe(old);
     await site.dirty('long', 'long-a', 410, 2, 7);
     const [task] = (await site.run('long')).tasks;
     expect(task).toMatchObject({ state: 'success', disks: [{ mode: 'incremental' }] });
     expect(await site.pointDifferences(task!)).toEqual([]);
     await engineClean(site.lab);
-  }, 180_000);
+  }, 360_000);
 
   const standing = () => site.installation.json<RotationState>('cert', 'status');
   const logOf = (role: 'mover' | 'worker') => fs.readFileSync(path.join(site.installation.folder, role, `${role}.log`), 'utf8');
   const workerIsBack = () =>
-    eventually('the worker', 60_000, async () => {
+    eventually('the worker', 120_000, async () => {
       const { items } = await site.installation.json<{ items: { state: string }[] }>('worker', 'list');
       return items.some((worker) => worker.state === 'connected');
     });
@@ -166,12 +166,12 @@ describe('a rotation', () => {
     expect(code).toBe(3);
     const old = serialOf('worker');
     roles.set('worker', site.installation.startRoleAgain('worker'));
-    await eventually('the end of the overlap', 60_000, async () => (await standing()).overlap === null, 500);
+    await eventually('the end of the overlap', 120_000, async () => (await standing()).overlap === null, 500);
     expect(serialOf('worker')).not.toBe(old);
     await site.dirty('long', 'long-a', 420, 2, 8);
     const [task] = (await site.run('long')).tasks;
     expect(task).toMatchObject({ state: 'success', disks: [{ mode: 'incremental' }] });
-  }, 180_000);
+  }, 360_000);
 
   it('gives up those that were off for longer than the overlap, says so on both sides, and what it says helps', async () => {
     for (const role of ['mover', 'worker']) await roles.get(role)?.stop();
@@ -185,7 +185,7 @@ describe('a rotation', () => {
     fs.writeFileSync(file, JSON.stringify(authority));
     await site.installation.start();
     roles.set('plugin', site.installation.startRoleAgain('plugin'));
-    const gone = await eventually('the end of the overlap', 60_000, async () => {
+    const gone = await eventually('the end of the overlap', 120_000, async () => {
       const { overlap, finished } = await standing();
       return overlap === null ? finished?.missing : undefined;
     });
@@ -193,10 +193,10 @@ describe('a rotation', () => {
     const moverId = gone.find(({ name }) => name.startsWith('mover'))?.id ?? '';
     for (const role of ['mover', 'worker'] as const) {
       roles.set(role, site.installation.startRoleAgain(role));
-      await eventually(`the refusal of the ${role}`, 60_000, () => logOf(role).includes('CERTIFICATE_NOT_ACCEPTED'));
+      await eventually(`the refusal of the ${role}`, 120_000, () => logOf(role).includes('CERTIFICATE_NOT_ACCEPTED'));
       expect(logOf(role)).toContain(`tidemark ${role} enrol`);
     }
-    await eventually('the refusals, as the server tells them', 60_000, async () => {
+    await eventually('the refusals, as the server tells them', 120_000, async () => {
       const { items } = await site.installation.json<{ items: { code: string; message: string }[] }>('event', 'list');
       const refused = items.filter(({ code }) => code === 'PEER_REFUSED').map(({ message }) => message);
       return refused.some((message) => message.includes(`tidemark mover enrol --again ${moverId}`));
@@ -217,7 +217,7 @@ describe('a rotation', () => {
     expect(task).toMatchObject({ state: 'success', disks: [{ mode: 'incremental' }] });
     expect(await site.pointDifferences(task!)).toEqual([]);
     await engineClean(site.lab);
-  }, 240_000);
+  }, 420_000);
 
   it('leaves nothing but certificates with days left, those of engine and hosts too', async () => {
     const { items } = await site.installation.json<{ items: { kind: string; state: string; daysLeft: number | null }[] }>(

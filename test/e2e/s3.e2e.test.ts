@@ -39,11 +39,11 @@ describe('a repository in a bucket', () => {
     fs.writeFileSync(passphraseFile, `${passphrase}\n`, { mode: 0o600 });
     await site.lab.startVm('small');
     await site.dirty('small', 'small-a', 4, 40, 5);
-  }, 240_000);
+  }, 420_000);
   afterAll(async () => {
     await site[Symbol.asyncDispose]();
     await bucket.stop();
-  }, 60_000);
+  }, 180_000);
 
   const refused = async (...args: string[]) => {
     const result = await site.installation.tryCli('repository', 'add', 'cloud', '--no-encryption', ...args, '--json');
@@ -81,11 +81,11 @@ describe('a repository in a bucket', () => {
     expect(incremental!.disks[0]!.counters.storedBytes).toBeLessThan(6 * 1024 * 1024);
     for (const task of [full, incremental!]) expect(await readOffline(task)).toBeUndefined();
     await engineClean(site.lab);
-  }, 120_000);
+  }, 300_000);
 
   it('is served again after a restart of the mover, verifies, and shows no key anywhere', async () => {
     site.installation.kill('mover');
-    const verified = await eventually('verify', 60_000, async () => {
+    const verified = await eventually('verify', 120_000, async () => {
       const session: Session = await site.session('repository', 'verify', 'cloud');
       return session.state === 'success' ? session : undefined;
     });
@@ -99,7 +99,7 @@ describe('a repository in a bucket', () => {
       const content = fs.readFileSync(file);
       expect([name, content.includes(access.secretAccessKey), content.includes(passphrase)]).toEqual([name, false, false]);
     }
-  }, 120_000);
+  }, 300_000);
 
   it('goes over to another access key while a backup runs, and gets its first gateway', async () => {
     const edit = (...args: string[]) => site.installation.tryCli('repository', 'edit', 'cloud', ...args, '--json');
@@ -107,7 +107,7 @@ describe('a repository in a bucket', () => {
     const second = await bucket.addKey();
     await site.dirty('small', 'small-a', 0, 100, 7);
     const { id } = await site.run('cloud', '--full', '--no-watch');
-    await eventually('some of the disk to be read', 60_000, async () => {
+    await eventually('some of the disk to be read', 120_000, async () => {
       const [task] = (await site.session('session', 'show', id)).tasks;
       return (task?.state === 'transferring' && task.disks.length > 0) || undefined;
     });
@@ -142,5 +142,5 @@ describe('a repository in a bucket', () => {
     keyFile = second;
     expect(await readOffline(session.tasks[0]!)).toBeUndefined();
     await engineClean(site.lab);
-  }, 240_000);
+  }, 420_000);
 });

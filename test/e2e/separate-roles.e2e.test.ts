@@ -47,14 +47,14 @@ describe('roles on machines of their own', () => {
 
   beforeAll(async () => {
     site = await Site.start({ plan, installation: { allInOne: false, address: '127.0.0.2' }, roles: startRoles });
-    await eventually('the worker', 30_000, async () => {
+    await eventually('the worker', 120_000, async () => {
       const { items } = await site.installation.json<{ items: { state: string }[] }>('worker', 'list');
       return items.some((worker) => worker.state === 'connected') || undefined;
     });
-  }, 180_000);
+  }, 360_000);
   afterAll(async () => {
     await site[Symbol.asyncDispose]();
-  }, 60_000);
+  }, 180_000);
 
   it('back up, and back up what changed', async () => {
     await site.lab.startVm('small');
@@ -69,7 +69,7 @@ describe('roles on machines of their own', () => {
       await site.dirty('small', 'small-a', 30, 2, 6);
     }
     await engineClean(site.lab);
-  }, 120_000);
+  }, 300_000);
 
   it('know a new server that is made from a copy of the configuration, and restore a VM with it', async () => {
     const { installation } = site;
@@ -90,12 +90,12 @@ describe('roles on machines of their own', () => {
     // It listens where the old one did, as the same address and ports of a configuration make it.
     fs.writeFileSync(endpointsFile, endpoints);
     await installation.start();
-    await eventually('everybody', 60_000, async () => {
+    await eventually('everybody', 120_000, async () => {
       const now = await everybody();
       return now.every(({ state }) => state === 'connected') || undefined;
     });
     expect(await everybody()).toEqual(before);
-    await eventually('the points', 60_000, async () => (await pointIds()).includes(known) || undefined);
+    await eventually('the points', 120_000, async () => (await pointIds()).includes(known) || undefined);
 
     const doctor = JSON.parse((await installation.tryCli('doctor', '--json')).stdout) as { checks: { check: string; passed: boolean }[] };
     expect(doctor.checks.filter(({ passed }) => !passed)).toEqual([]);
@@ -109,8 +109,8 @@ describe('roles on machines of their own', () => {
     const file = path.join(site.folder, 'copy.raw');
     await site.lab.control('POST', `/disks/${copy?.diskId}/dump`, { file });
     expect(await imageDifference(site.captureOf(lastSessionId, task!.disks[0]!.diskId), file)).toBeUndefined();
-    await engineClean(site.lab, 30_000);
-  }, 240_000);
+    await engineClean(site.lab);
+  }, 420_000);
 
   it('keep nothing of one role in the folder of another', () => {
     const identities = ['plugin', 'mover', 'worker'].map((role) => {

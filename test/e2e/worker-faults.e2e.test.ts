@@ -88,10 +88,10 @@ describe(`worker VMs in trouble (seed ${seed})`, () => {
     const first = await site.run('prey');
     if (!first.tasks[0]?.pointId) throw new Error(JSON.stringify(first.tasks[0]?.failure));
     oldest = first.tasks[0];
-  }, 180_000);
+  }, 360_000);
   afterAll(async () => {
     await site[Symbol.asyncDispose]();
-  }, 60_000);
+  }, 180_000);
 
   const vm = async (name: string) => (await site.lab.entities<Vm>('vms')).find((one) => one.name === name);
   const names = async () => (await site.lab.entities<Vm>('vms')).map(({ name }) => name).sort();
@@ -99,13 +99,13 @@ describe(`worker VMs in trouble (seed ${seed})`, () => {
   const transfers = () => site.lab.entities<Transfer>('transfers');
   const stateOf = async (name: string) => (await site.installation.json<{ state: string }>('worker', 'show', name)).state;
   const ready = () =>
-    eventually('the worker to be back', 90_000, async () => ((await stateOf('east-a')) === 'connected' ? true : undefined), 300);
+    eventually('the worker to be back', 120_000, async () => ((await stateOf('east-a')) === 'connected' ? true : undefined), 300);
 
   /** The first transfer of those that were not there before, and a moment of it. */
   async function midTransfer(earlier: ReadonlySet<string>, withinMs: number): Promise<Transfer> {
     const found = await eventually(
       'a transfer',
-      60_000,
+      120_000,
       async () => (await transfers()).find(({ id, phase }) => !earlier.has(id) && phase === 'transferring'),
       20,
     );
@@ -116,7 +116,7 @@ describe(`worker VMs in trouble (seed ${seed})`, () => {
   function ended(id: string): Promise<Session> {
     return eventually(
       'the end of the session',
-      150_000,
+      300_000,
       async () => {
         const session = await site.session('session', 'show', id);
         return session.endedAt ? session : undefined;
@@ -139,7 +139,7 @@ describe(`worker VMs in trouble (seed ${seed})`, () => {
 
   /** Nothing left, nothing lost; and what was taken is what the disk held. */
   async function expectSound(session: Session): Promise<void> {
-    await engineClean(site.lab, 60_000);
+    await engineClean(site.lab);
     expect(await site.pointDifferences(oldest)).toEqual([]);
     const [task] = session.tasks;
     expect([task?.state, task?.failure ?? null]).toEqual([expect.stringMatching(/success|warning/), null]);
@@ -160,7 +160,7 @@ describe(`worker VMs in trouble (seed ${seed})`, () => {
       await ready();
       expect((await vm('east-a'))?.status).toBe('up');
     },
-    240_000,
+    420_000,
   );
 
   /** A file system of its own, in memory, for the time of `work`. */
@@ -170,7 +170,7 @@ describe(`worker VMs in trouble (seed ${seed})`, () => {
     try {
       return await work();
     } finally {
-      await eventually('unmount', 10_000, () => {
+      await eventually('unmount', 120_000, () => {
         execFileSync('umount', [folder], { stdio: 'ignore' });
         return true;
       });
@@ -196,18 +196,18 @@ describe(`worker VMs in trouble (seed ${seed})`, () => {
         const [task] = (await site.session('session', 'show', id)).tasks;
         return task?.waitingReason === 'repo-full';
       });
-      await engineClean(site.lab, 60_000);
+      await engineClean(site.lab);
       expect(await site.pointDifferences(older as Task, repository)).toEqual([]);
       fs.rmSync(ballast);
       const again = await ended(id);
       expect(again.tasks[0]?.failure).toBeNull();
       for (const task of [older, again.tasks[0]]) expect(await site.pointDifferences(task as Task, repository)).toEqual([]);
       expect((await site.session('repository', 'verify', 'tight')).state).toBe('success');
-      await engineClean(site.lab, 60_000);
+      await engineClean(site.lab);
       await site.installation.cli('job', 'remove', 'tight');
       await site.installation.cli('repository', 'remove', 'tight');
     });
-  }, 240_000);
+  }, 420_000);
 
   /** A deployment into the other cluster that goes wrong by `what`, in the middle of the upload of another image. */
   async function deployWith(name: string, version: string, what: (upload: Transfer) => Promise<unknown>): Promise<Session> {
@@ -223,7 +223,7 @@ describe(`worker VMs in trouble (seed ${seed})`, () => {
 
   /** As it was before: no VM of the failed one, and no disk but images that are complete. */
   async function expectNoHalfWorker(): Promise<void> {
-    await engineClean(site.lab, 60_000);
+    await engineClean(site.lab);
     expect(await names()).toEqual(['east-a', 'prey']);
     const strange = (await disks()).filter(
       ({ name, description = '' }) => !/^(prey-|east-a)/.test(name) && !description.endsWith('state=complete'),
@@ -242,7 +242,7 @@ describe(`worker VMs in trouble (seed ${seed})`, () => {
     if (endOf(session) === 'success') await site.installation.cli('worker', 'remove', 'west-a');
     else expect(task?.failure).toMatchObject({ code: expect.stringMatching(/^WORKER_|^ENGINE_/), message: expect.stringMatching(/\w{3}/) });
     await expectNoHalfWorker();
-  }, 120_000);
+  }, 300_000);
 
   it('storage that is full before the disk is made leaves nothing half', async () => {
     const fill = (freeBytes?: number) =>
@@ -256,7 +256,7 @@ describe(`worker VMs in trouble (seed ${seed})`, () => {
     expect(session.state).toBe('failed');
     expect(session.tasks[0]?.failure?.message).toMatch(/space|free|storage/i);
     await expectNoHalfWorker();
-  }, 120_000);
+  }, 300_000);
 
   it('a clock that is off by an hour fails the self-test or the enrolment, and says so', async () => {
     const offset = seed % 2 === 1 ? 3600 : -3600;
@@ -276,7 +276,7 @@ describe(`worker VMs in trouble (seed ${seed})`, () => {
     await ready();
     expect((await vm('east-a'))?.id).toBe(before?.id);
     await expectNoHalfWorker();
-  }, 150_000);
+  }, 360_000);
 
   it('a token that was used, or is too old, enrols nobody', async () => {
     const known = await vm('east-a');
@@ -309,7 +309,7 @@ describe(`worker VMs in trouble (seed ${seed})`, () => {
     expect(items.filter(({ name }) => name === 'east-a')).toHaveLength(1);
     expect(items).toHaveLength(2);
     expect(await stateOf('east-a')).toBe('connected');
-  }, 120_000);
+  }, 300_000);
 
   it('a worker VM that comes up when its token is good no more is started again with another one', async () => {
     await site.lab.control('POST', '/worker-vms', { bootDelaySeconds: 14 + Math.floor(next() * 4) });
@@ -319,7 +319,7 @@ describe(`worker VMs in trouble (seed ${seed})`, () => {
       if (vmId === undefined) return '';
       return (await site.lab.control<{ text: string }>('GET', `/vms/${vmId}/console`)).text;
     };
-    await eventually('the refusal', 90_000, async () => /ENROLMENT_TOKEN_INVALID/.test(await consoleText()) || undefined, 50);
+    await eventually('the refusal', 120_000, async () => /ENROLMENT_TOKEN_INVALID/.test(await consoleText()) || undefined, 50);
     const session = await ended(id);
     expect([endOf(session), session.tasks[0]?.failure ?? null]).toEqual(['success', null]);
     expect(await stateOf('west-d')).toBe('connected');
@@ -329,7 +329,7 @@ describe(`worker VMs in trouble (seed ${seed})`, () => {
     expect(items.filter(({ name }) => name === 'west-d')).toHaveLength(1);
     expect((await site.session('worker', 'remove', 'west-d')).state).toBe('success');
     await expectNoHalfWorker();
-  }, 120_000);
+  }, 300_000);
 
   it('memory that a worker writes to and that is full stops no backup, and is told', async () => {
     const scratch = path.join(site.lab.access.dataDir, 'hosts', 'vms', (await vm('east-a'))?.id ?? '', 'worker');
@@ -346,15 +346,15 @@ describe(`worker VMs in trouble (seed ${seed})`, () => {
       expect(await overlap()).not.toBeNull();
       expect(await stateOf('east-a')).toBe('connected');
     });
-    await eventually('the worker to follow', 90_000, async () => (await overlap()) === null || undefined, 500);
+    await eventually('the worker to follow', 120_000, async () => (await overlap()) === null || undefined, 500);
     expect(await stateOf('east-a')).toBe('connected');
-  }, 240_000);
+  }, 420_000);
 
   it('a new CA while a backup runs interrupts nothing', async () => {
     const session = await during(() => site.installation.cli('cert', 'rotate-ca'));
     await expectSound(session);
     expect(session.tasks[0]?.notes.filter(({ code }) => code === 'worker-lost')).toEqual([]);
-    await eventually('the old CA to be gone', 60_000, async () => {
+    await eventually('the old CA to be gone', 120_000, async () => {
       const { overlap } = await site.installation.json<{ overlap: object | null }>('cert', 'status');
       return overlap === null || undefined;
     });
@@ -362,5 +362,5 @@ describe(`worker VMs in trouble (seed ${seed})`, () => {
     const after = await site.run('prey');
     await expectSound(after);
     expect((await site.session('repository', 'verify', 'main')).state).toBe('success');
-  }, 180_000);
+  }, 360_000);
 });

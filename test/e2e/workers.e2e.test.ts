@@ -52,6 +52,9 @@ interface Vm {
   readonly deleteProtected?: boolean;
 }
 
+/** A busy machine may be a slow one, which is a warning (docs/operations/workers.md). */
+const passed = /^(passed|warning)$/;
+
 describe('worker VMs', () => {
   let site: Site;
 
@@ -63,10 +66,10 @@ describe('worker VMs', () => {
       await site.installation.cli('job', 'create', vm, '--repository', 'main', '--vm', vm);
     }
     await site.installation.cli('worker', 'policy', '--idle-minutes', '1');
-  }, 180_000);
+  }, 360_000);
   afterAll(async () => {
     await site[Symbol.asyncDispose]();
-  }, 60_000);
+  }, 180_000);
 
   const workers = async () => (await site.installation.json<{ items: Worker[] }>('worker', 'list')).items;
   const worker = (name: string) => site.installation.json<Worker>('worker', 'show', name);
@@ -105,14 +108,15 @@ describe('worker VMs', () => {
     expect(found.imageVersion).toBe('0.0.1');
     expect(found.addresses).toHaveLength(1);
     expect(found.certificateDaysLeft).toBeLessThan(7);
-    expect(found.selfTest?.verdict).toBe('passed');
+    expect(found.selfTest?.verdict).toMatch(passed);
     expect(found.selfTest?.cells.filter(({ check }) => check === 'host').map(({ targetName }) => targetName)).toEqual(['east-1']);
     expect(await workerVms()).toMatchObject([{ name: 'east-a', status: 'up', deleteProtected: true }]);
     const tested = await site.installation.tryCli('worker', 'test', 'east-a');
-    expect([tested.code, tested.stdout]).toEqual([0, expect.stringMatching(/^ok +mover .*\n(.*\n)*self-test of .*: passed/m)]);
+    expect(tested.stdout).toMatch(/^ok +mover .*\n(.*\n)*self-test of .*: (passed|warning)/m);
+    expect(tested.code).toBe(/: warning\s*$/.test(tested.stdout) ? 3 : 0);
     const history = await site.installation.cli('session', 'list', '--kind', 'worker');
-    expect(history).toMatch(/worker +deploy east-a +success/);
-  }, 90_000);
+    expect(history).toMatch(/worker +deploy east-a +(success|warning)/);
+  }, 240_000);
 
   it('get a config drive that cloud-init reads alike, and that it has nothing to say against', async () => {
     const { id: workerId, vmId } = await worker('east-a');
@@ -125,7 +129,7 @@ describe('worker VMs', () => {
     expect(file).toBe('/etc/tidemark/worker.json');
     // The worker enrolled as the one that cloud-init would have made of it.
     expect(JSON.parse(Buffer.from(content, 'base64').toString())).toMatchObject({ workerId, hostName: 'east-a', taskSlots: 4 });
-  }, 60_000);
+  }, 180_000);
 
   it('are never backed up themselves', async () => {
     expect(await site.installation.cli('vm', 'list')).not.toContain('east-a');
@@ -139,7 +143,7 @@ describe('worker VMs', () => {
     expect(await westName()).toMatch(/^tidemark-worker-west-\d\d$/);
     await policy('--deploy-automatically', 'off');
     await engineClean(site.lab);
-  }, 120_000);
+  }, 300_000);
 
   it('stand in for each other as far as the rules go, and the session says why', async () => {
     const west = await westName();
@@ -154,14 +158,14 @@ describe('worker VMs', () => {
     expect(noteOf(beside, 'worker-hop')).toMatch(/beside the server/);
     expect(await site.installation.cli('worker', 'resume', west)).toContain('connected');
     expect((await backUp('pear')).disks[0]?.workerHop).toBe('same-cluster');
-  }, 120_000);
+  }, 300_000);
 
   it('are started when work comes to one that was stopped', async () => {
     await done('stop', 'east-a');
     expect((await worker('east-a')).state).toBe('stopped');
     expect((await vms()).find(({ name }) => name === 'east-a')?.status).toBe('down');
     expect(hops(await backUp('apple'))).toEqual([['east-a', 'same-cluster', 'direct', 'image-transfer']]);
-  }, 90_000);
+  }, 240_000);
 
   it('are made anew with other settings, the old VM kept until the new one passed its test', async () => {
     const before = await worker('east-a');
@@ -178,10 +182,10 @@ describe('worker VMs', () => {
       const made = mine.some(({ id, status }) => id !== edited.vmId && status === 'up');
       seen.add([kept && 'old', made && 'new'].filter(Boolean).join('+'));
     }
-    expect((await redeploying).state).toBe('success');
+    expect(endOf(await redeploying)).toBe('success');
     expect([...seen]).toEqual(['old', 'old+new', 'new']);
     expect((await workerVms()).filter(({ name }) => name.startsWith('east-a'))).toHaveLength(1);
-  }, 90_000);
+  }, 240_000);
 
   it('say why a cluster has no room, and leave nothing there', async () => {
     const disks = async () => (await site.lab.entities<{ id: string }>('disks')).map(({ id }) => id).sort();
@@ -194,12 +198,12 @@ describe('worker VMs', () => {
     expect((await deploy()).tasks[0]?.failure).toMatchObject({ code: 'WORKER_NO_STORAGE' });
     for (const domain of ['data-1', 'data-2']) await site.lab.control('POST', `/storagedomains/${domain}/space`, {});
     await site.lab.control('POST', '/hosts/full-1/kill');
-    await eventually('a host that is not up', 60_000, async () => {
+    await eventually('a host that is not up', 120_000, async () => {
       const failure = (await deploy()).tasks[0]?.failure;
       return failure?.code === 'WORKER_NO_HOST' || undefined;
     });
     expect([await workerVms(), await disks()]).toEqual(before);
-  }, 120_000);
+  }, 300_000);
 
   it('of a lost server are listed and removed; those of this one cannot be removed that way', async () => {
     const { lab } = site;
@@ -218,7 +222,7 @@ describe('worker VMs', () => {
     await done('orphans', 'remove', 'tidemark-worker-lost-01');
     expect((await vms()).map(({ name }) => name)).not.toContain('tidemark-worker-lost-01');
     expect(await site.installation.cli('worker', 'orphans')).toContain('every worker VM belongs to a worker here');
-  }, 60_000);
+  }, 180_000);
 
   it('are shut down when idle, and replaced by themselves when another image is installed', async () => {
     const west = await westName();
@@ -227,16 +231,16 @@ describe('worker VMs', () => {
     expect(await site.installation.cli('worker', 'image')).toContain('0.0.2');
     const replaced = await eventually(
       'the replacement',
-      90_000,
+      120_000,
       async () => {
         const found = await worker(west);
         return found.imageVersion === '0.0.2' && found.state === 'connected' ? found : undefined;
       },
       500,
     );
-    expect(replaced).toMatchObject({ outdated: false, problem: null, selfTest: { verdict: 'passed' } });
+    expect(replaced).toMatchObject({ outdated: false, problem: null, selfTest: { verdict: expect.stringMatching(passed) } });
     expect(hops(await backUp('pear'))).toEqual([[west, 'same-cluster', 'direct', 'image-transfer']]);
-  }, 240_000);
+  }, 420_000);
 
   it('are removed without a trace', async () => {
     for (const { name, vmId } of await workers()) if (vmId !== null) await done('remove', name);
@@ -244,5 +248,5 @@ describe('worker VMs', () => {
     const disks = await site.lab.entities<{ name: string }>('disks');
     expect(disks.map(({ name }) => name).filter((name) => !/^(apple|pear)-a$|^tidemark-worker-image-/.test(name))).toEqual([]);
     await engineClean(site.lab);
-  }, 60_000);
+  }, 180_000);
 });
