@@ -90,7 +90,7 @@ export class Cleaner {
   async endTransfer(entry: JournalEntry, how: 'finalize' | 'cancel', options: CleanOptions): Promise<Settlement & { phase: string }> {
     const engine = this.engines.of(entry.platformId);
     const { signal } = options;
-    let transfer = await this.patience.whileAway(signal, () => this.#findTransfer(engine, entry), options.deadlineMs);
+    let transfer = await this.patience.whileAway(signal, () => this.#findTransfer(engine, entry, signal), options.deadlineMs);
     if (!transfer) {
       if (this.#mayStillCome(entry)) return { ...pending(entry, 'Looked for, not there so far.', false), phase: '' };
       await this.journal.removed(entry.entryId);
@@ -214,12 +214,12 @@ export class Cleaner {
    * By id; else, as the engine tells neither mark nor backup of a transfer, by disk and direction while the disk is ours alone, or, of a
    * volume of our snapshot, while that volume is locked and by the time-out that we chose for it.
    */
-  async #findTransfer(engine: EngineApi, entry: JournalEntry): Promise<ImageTransfer | undefined> {
-    if (entry.objectId !== undefined) return await engine.transfers.find(entry.objectId);
+  async #findTransfer(engine: EngineApi, entry: JournalEntry, signal: AbortSignal | undefined): Promise<ImageTransfer | undefined> {
+    if (entry.objectId !== undefined) return await engine.transfers.find(entry.objectId, { signal });
     const { diskId = '', direction, backupId, volumeId, inactivityTimeout } = entry.details;
-    if (volumeId !== undefined && !(await isLocked(engine, diskId, volumeId))) return undefined;
+    if (volumeId !== undefined && !(await isLocked(engine, diskId, volumeId, signal))) return undefined;
     const known = new Set(this.journal.openEntries().flatMap((e) => (e.kind === 'image-transfer' && e.objectId ? [e.objectId] : [])));
-    const found = (await engine.transfers.list()).find(
+    const found = (await engine.transfers.list({ signal })).find(
       (t) =>
         t.diskId === diskId &&
         (t.direction ?? direction) === direction &&
@@ -229,7 +229,7 @@ export class Cleaner {
     );
     if (!found || backupId === undefined || backupId === '') return found;
     // While our backup is unfinished the engine refuses every other transfer of its disks; afterwards it could be anybody's.
-    const backup = await engine.backups.find(entry.vmId, backupId);
+    const backup = await engine.backups.find(entry.vmId, backupId, { signal });
     return backup && !finalBackup.includes(backup.phase) ? found : undefined;
   }
 
@@ -283,9 +283,9 @@ export class Cleaner {
 }
 
 /** A transfer of a volume locks it (engine REST API §6.3). */
-async function isLocked(engine: EngineApi, diskId: string, volumeId: string): Promise<boolean> {
+async function isLocked(engine: EngineApi, diskId: string, volumeId: string, signal: AbortSignal | undefined): Promise<boolean> {
   try {
-    return (await engine.disks.volumes(diskId)).some(({ id, status }) => id === volumeId && status === 'locked');
+    return (await engine.disks.volumes(diskId, { signal })).some(({ id, status }) => id === volumeId && status === 'locked');
   } catch (error) {
     if (hasCode(error, 'ENGINE_NOT_FOUND')) return false;
     throw error;

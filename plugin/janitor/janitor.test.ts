@@ -1,3 +1,4 @@
+import { CommonErrors } from '../../common/errors/common-errors';
 import { eventually } from '../testing/eventually';
 import { EngineErrors } from '../engine/engine-errors';
 import { engineBackupSnapshot } from '../engine/snapshots';
@@ -5,6 +6,9 @@ import { MemoryJournalFile } from '../testing/memory-journal-file';
 import { Mortal } from '../testing/mortal';
 import { backupOf, newEngine, platformId, quick, runBackup, startBench } from '../testing/protection-bench';
 import type { Bench } from '../testing/protection-bench';
+import { quietLogger } from '../testing/quiet-logger';
+import type { Cleaner } from './cleaner';
+import { Janitor, defaultJanitorPace } from './janitor';
 
 /** Runs a backup until it transfers, then kills the process. */
 async function killedWhileTransferring(
@@ -93,6 +97,34 @@ describe('the janitor', () => {
       'its end',
       () => at.journal.openEntries().length === 0 && engine.transfersById.get(late.id)?.phase === 'finished_failure',
     );
+  });
+
+  it('does not wait for an engine that takes requests and never answers', async () => {
+    await using at = await startBench();
+    const entry = { vmId: 'v', kind: 'backup' as const, mark: '', objectId: 'b' };
+    for (const [operationId, platform] of [
+      ['hung', 'p-hung'],
+      ['other', 'p-other'],
+    ] as const)
+      await at.journal.intend({ ...entry, operationId, platformId: platform });
+    const settle: Cleaner['settle'] = async (operationId, { signal }) => {
+      if (operationId === 'hung')
+        return await new Promise((_, reject) =>
+          signal?.addEventListener('abort', () => reject(CommonErrors.CANCELLED({ what: operationId }))),
+        );
+      for (const one of at.journal.openEntries(operationId)) await at.journal.removed(one.entryId);
+      return [];
+    };
+    const { logger } = quietLogger();
+    const pace = { ...defaultJanitorPace, busyMs: 1, lookMs: 50 };
+    const events = { report: () => undefined };
+    const janitor = new Janitor(at.journal, at.registry, { settle } as Cleaner, events, quick, logger, pace);
+    janitor.start();
+    await eventually('the other one', () => at.journal.openEntries('other').length === 0);
+    await at.journal.intend({ ...entry, operationId: 'later', platformId: 'p-other' });
+    await eventually('a later one', () => at.journal.openEntries('later').length === 0);
+    expect(at.journal.openEntries('hung')).toHaveLength(1);
+    await janitor.stop();
   });
 
   it('leaves running operations and strangers alone', async () => {

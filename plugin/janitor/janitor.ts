@@ -48,7 +48,7 @@ export const defaultJanitorPace: JanitorPace = {
   keepMs: 24 * 3_600_000,
 };
 
-/** Operations whose leftovers are worked on at the same time. */
+/** Operations of one platform whose leftovers are worked on at the same time. */
 const parallel = 4;
 const maxSettled = 2000;
 
@@ -133,11 +133,13 @@ export class Janitor {
   }
 
   async #sweepAll(): Promise<void> {
-    const operations = [...this.#orphans()];
-    const lane = async () => {
-      for (let id = operations.shift(); id !== undefined && !this.#stop.signal.aborted; id = operations.shift()) await this.#settle(id);
-    };
-    await Promise.all(Array.from({ length: parallel }, lane));
+    const lanes = [...this.#orphansByPlatform().values()].flatMap((operations) => {
+      const lane = async () => {
+        for (let id = operations.shift(); id !== undefined && !this.#stop.signal.aborted; id = operations.shift()) await this.#settle(id);
+      };
+      return Array.from({ length: Math.min(parallel, operations.length) }, lane);
+    });
+    await Promise.all(lanes);
     this.#lastSweepAt = this.clock.now();
   }
 
@@ -148,16 +150,29 @@ export class Janitor {
     return ids;
   }
 
+  #orphansByPlatform(): Map<string, string[]> {
+    const platforms = new Map<string, string[]>();
+    for (const id of this.#orphans()) {
+      const platformId = this.journal.openEntries(id)[0]?.platformId ?? '';
+      platforms.set(platformId, [...(platforms.get(platformId) ?? []), id]);
+    }
+    return platforms;
+  }
+
   async #settle(operationId: string): Promise<void> {
     const before = new Map(this.journal.openEntries(operationId).map((entry) => [entry.entryId, entry]));
+    // An engine that takes requests and does not answer must not keep us from what is left in the others.
+    const late = AbortSignal.timeout(2 * this.pace.lookMs);
+    const signal = AbortSignal.any([this.#stop.signal, late]);
     try {
       const settled = await withCorrelation({ correlationId: `tidemark-janitor-${randomUUID().slice(0, 8)}`, operationId }, () =>
-        this.cleaner.settle(operationId, { signal: this.#stop.signal, deadlineMs: this.pace.lookMs }),
+        this.cleaner.settle(operationId, { signal, deadlineMs: this.pace.lookMs }),
       );
       for (const settlement of settled) this.#record(settlement, before.get(settlement.entry.entryId) ?? settlement.entry);
     } catch (error) {
-      // Only the stop ends a settle early; the next start goes on with it.
-      if (!this.#stop.signal.aborted) this.logger.error('sweep failed', { operationId, error });
+      // The next look, or the next start, goes on with it.
+      if (late.aborted) this.logger.warn('a look at what an operation left took too long', { operationId, platforms: platformsOf(before) });
+      else if (!this.#stop.signal.aborted) this.logger.error('sweep failed', { operationId, error });
     }
   }
 
@@ -221,4 +236,8 @@ export class Janitor {
     const settled = [...this.#leftovers].filter(([, leftover]) => leftover.settledAt !== undefined);
     for (const [key] of settled.slice(0, Math.max(0, settled.length - maxSettled))) this.#leftovers.delete(key);
   }
+}
+
+function platformsOf(entries: ReadonlyMap<string, JournalEntry>): string[] {
+  return [...new Set([...entries.values()].map(({ platformId }) => platformId))];
 }

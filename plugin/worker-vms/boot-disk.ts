@@ -76,6 +76,8 @@ export class BootDisks {
     for (const { disk, mark } of await this.#ours(engine, signal)) {
       if (mark.state === 'complete' && (current === undefined || mark.version === current)) continue;
       const key = lockKey(platformId, disk.storageDomainId ?? '');
+      // An upload takes minutes; whoever tidies has others to look after, and comes again.
+      if (this.#lock.isTaken(key)) continue;
       await this.#lock.run(key, async () => {
         if (!this.#isJournalled(disk.id)) await this.#remove(engine, disk.id);
       });
@@ -90,8 +92,10 @@ export class BootDisks {
   /** The id of the domain's kept image, uploaded now when it is not there. Two that want it at the same time upload it once. */
   #kept(engine: WorkerEngine, scope: OperationScope, domain: StorageDomain, image: WorkerImage): Promise<string> {
     const { signal } = scope;
-    return this.#lock.run(lockKey(scope.header.platformId, domain.id), async () => {
-      signal.throwIfAborted();
+    const key = lockKey(scope.header.platformId, domain.id);
+    if (this.#lock.isTaken(key)) scope.waiting('worker-image');
+    const find = async () => {
+      scope.waiting('');
       const here = (await this.#ours(engine, signal)).filter(
         ({ disk }) => disk.storageDomainId === domain.id && !this.#isJournalled(disk.id),
       );
@@ -113,7 +117,8 @@ export class BootDisks {
       );
       await this.journal.kept(entry.entryId);
       return diskId;
-    });
+    };
+    return this.#lock.run(key, find, signal);
   }
 
   /** Undefined when this engine does not know how. */

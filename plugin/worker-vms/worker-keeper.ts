@@ -16,6 +16,8 @@ const lookMs = 5_000;
 /** Between looks for another image and for disks that nobody needs. */
 const tidyMs = 10 * 60_000;
 const imageLookMs = 30_000;
+/** One look at an engine. */
+const engineLookMs = 20_000;
 /** A worker that was just started is about to get the work that it was started for. */
 const settleMs = 60_000;
 
@@ -92,7 +94,7 @@ export class WorkerKeeper {
     const { engines, store } = this.operations.parts;
     for (const platformId of new Set(store.workers().map((worker) => worker.platformId))) {
       try {
-        for await (const page of engines.of(platformId).vms.pages({ search: 'tag=tidemark-worker', signal: this.#stop.signal })) {
+        for await (const page of engines.of(platformId).vms.pages({ search: 'tag=tidemark-worker', signal: this.#briefly(engineLookMs) })) {
           for (const vm of page) {
             if (vm.hostId === undefined) this.operations.hostIds.delete(vm.id);
             else if (store.hasVm(platformId, vm.id)) this.operations.hostIds.set(vm.id, vm.hostId);
@@ -153,7 +155,7 @@ export class WorkerKeeper {
     if (silentMs < Math.min(suspiciousMs, limits.lostMs)) return;
     let status: string | undefined;
     try {
-      const vm = await engines.of(worker.platformId).vms.find(worker.vmId, { signal: this.#stop.signal });
+      const vm = await engines.of(worker.platformId).vms.find(worker.vmId, { signal: this.#briefly(engineLookMs) });
       status = vm ? (vm.status ?? 'unknown') : 'gone';
     } catch (error) {
       // The engine is away, and nothing could be started now.
@@ -235,7 +237,7 @@ export class WorkerKeeper {
         worker,
         { ...worker.settings, name: worker.name },
         new Set(),
-        this.#stop.signal,
+        this.#briefly(3 * engineLookMs),
       );
       const why = `image ${image.version} is installed`;
       const operation = await this.operations.replace(workerId, { plan, force: false, onlyIfIdle: true, why });
@@ -257,12 +259,17 @@ export class WorkerKeeper {
     for (const platformId of engines.platformIds()) {
       try {
         if (!images.latest && store.workers().length === 0) continue;
-        await disks.tidy(engines.of(platformId), platformId, images.latest?.version, this.#stop.signal);
+        await disks.tidy(engines.of(platformId), platformId, images.latest?.version, this.#briefly(3 * engineLookMs));
       } catch (error) {
         // An engine that is away is looked at the next time.
         if (!isTidemarkError(error)) throw error;
       }
     }
+  }
+
+  /** An engine that hangs must not keep us from the workers of the others. */
+  #briefly(timeoutMs: number): AbortSignal {
+    return AbortSignal.any([this.#stop.signal, AbortSignal.timeout(timeoutMs)]);
   }
 
   #now(): number {
