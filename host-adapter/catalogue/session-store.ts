@@ -201,6 +201,22 @@ export class SessionStore {
       .execute();
   }
 
+  /** Forgets sessions that ended and began before a time, with their tasks; so many at most, the oldest first. Restore points are none of theirs. */
+  async trim(before: Date, most: number): Promise<void> {
+    await this.db
+      .deleteFrom('session')
+      .where('id', 'in', (e) =>
+        e
+          .selectFrom('session')
+          .select('id')
+          .where('startedAt', '<', before.toISOString())
+          .where('endedAt', 'is not', null)
+          .orderBy('startedAt')
+          .limit(most),
+      )
+      .execute();
+  }
+
   async #next(tx: Kysely<Tables>, sessionId: string): Promise<number> {
     const row = await tx
       .updateTable('session')

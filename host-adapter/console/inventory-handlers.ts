@@ -2,7 +2,7 @@ import { timestampFromWire } from '../../common/rpc/bytes';
 import type { PointStore } from '../catalogue/point-store';
 import type { SessionStore } from '../catalogue/session-store';
 import type { Platforms } from '../inventory/platforms';
-import type { VirtualMachines } from '../inventory/virtual-machines';
+import { VirtualMachines } from '../inventory/virtual-machines';
 import { selectVms } from '../jobs/selector';
 import type { Handlers } from './handler-types';
 import { platformView, verdictView, vmView } from './views';
@@ -75,8 +75,9 @@ export function inventoryHandlers(parts: {
     },
     vmPreflight: async ({ body }) => {
       const byPlatform = new Map<string, string[]>();
+      const all = await vms.list(body.platform);
       for (const reference of body.vms) {
-        const vm = await vms.find(reference, body.platform);
+        const vm = VirtualMachines.pick(all, reference);
         byPlatform.set(vm.platformId, [...(byPlatform.get(vm.platformId) ?? []), vm.vmId]);
       }
       const items = [];

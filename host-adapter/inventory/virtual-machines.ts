@@ -26,7 +26,11 @@ export class VirtualMachines {
 
   /** One VM by id or name. Throws VM_UNKNOWN, VM_AMBIGUOUS. */
   async find(reference: string, platform?: string): Promise<Vm__Output> {
-    const all = await this.list(platform);
+    return VirtualMachines.pick(await this.list(platform), reference);
+  }
+
+  /** The same of VMs that were listed. Throws VM_UNKNOWN, VM_AMBIGUOUS. */
+  static pick(all: readonly Vm__Output[], reference: string): Vm__Output {
     const exact = all.filter((vm) => vm.vmId === reference);
     const matching = exact.length > 0 ? exact : all.filter((vm) => vm.name === reference);
     if (matching.length > 1) throw HostErrors.VM_AMBIGUOUS({ vm: reference, count: matching.length });

@@ -32,9 +32,18 @@ describe('selector', () => {
     [['web*', 'db'], ['tag:prod'], ['web2']],
     [['platform:south'], [], ['a.b']],
     [['a?b'], [], ['a.b']],
+    [['*b*1', '?b'], [], ['web1', 'db']],
+    [['**'], [], ['web1', 'web2', 'db', 'a.b']],
+    [['web1?', '?web1', 'web'], [], []],
     [['axb'], [], []],
     [['status:down'], [], ['db']],
   ])('%j without %j is %j', (include, exclude, expected) => expect(select(include, exclude)).toEqual(expected));
+
+  it('answers at once, however many stars there are', () => {
+    const long = [vm('a'.repeat(250))];
+    expect(selectVms(long, { include: [`${'*a'.repeat(200)}*b`], exclude: [] })).toEqual([]);
+    expect(selectVms(long, { include: [`${'*a'.repeat(200)}*`], exclude: [] })).toHaveLength(1);
+  });
 
   it('takes each VM once and lets an exclude win', () => {
     expect(select(['web1', 'web*', '*'], ['name:web2'])).toEqual(['web1', 'db', 'a.b']);

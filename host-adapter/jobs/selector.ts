@@ -62,13 +62,32 @@ function parseTerm(term: string, expression: string, platformIds: ReadonlyMap<st
   return (vm) => values(vm).some(matches);
 }
 
+/** `*`: anything, `?`: one character. Not by a regular expression: one of many `*` can take for ever to say no. */
 function glob(pattern: string): (text: string) => boolean {
-  const source = pattern
-    .replace(/[.+^${}()|[\]\\]/g, '\\$&')
-    .replace(/\*+/g, '.*')
-    .replaceAll('?', '.');
-  const expression = new RegExp(`^${source}$`, 'is');
-  return (text) => expression.test(text);
+  const wanted = pattern.toLowerCase();
+  return (text) => globMatches(wanted, text.toLowerCase());
+}
+
+/** At most length of the pattern times length of the text: a later `*` never makes an earlier one be tried again. */
+function globMatches(wanted: string, text: string): boolean {
+  let [at, from] = [0, 0];
+  /** Behind the last `*`, and what it has swallowed up to. */
+  let star: { at: number; from: number } | undefined;
+  while (from < text.length) {
+    if (wanted[at] === '*') {
+      at += 1;
+      star = { at, from };
+    } else if (wanted[at] === '?' || wanted[at] === text[from]) {
+      at += 1;
+      from += 1;
+    } else if (star) {
+      star.from += 1;
+      at = star.at;
+      from = star.from;
+    } else return false;
+  }
+  while (wanted[at] === '*') at += 1;
+  return at === wanted.length;
 }
 
 /** VMs that one include matches and no exclude; each once, in the order given. */

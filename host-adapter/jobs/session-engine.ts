@@ -26,6 +26,9 @@ import type { TaskRunner } from './task-runner';
 import type { WorkerOrder } from '../workers/worker-order';
 import type { WorkerPreparation } from '../workers/worker-preparation';
 
+/** Thirteen months: a year can be compared with the one before. docs/operations/events.md */
+const keptMs = 400 * 86_400_000;
+
 interface Running {
   readonly session: SessionRecord;
   readonly tasks: TaskRecord[];
@@ -299,9 +302,17 @@ export class SessionEngine implements Service {
     session.state = state;
     session.endedAt = this.now().toISOString();
     await this.#stored(() => this.store.saveSession(session));
-    // Also of tasks that ended without another try, as after a stop and a restart of the server.
-    await this.store.releaseEnded();
     this.logger.info('session ended', { sessionId: session.id, kind: session.kind, state, code: session.failure?.code });
     for (const listener of this.#endListeners) listener(session);
+    await this.#tidy().catch((error: unknown) =>
+      this.logger.warn('the catalogue could not be tidied; it is with the next session', { error }),
+    );
+  }
+
+  async #tidy(): Promise<void> {
+    // Also of tasks that ended without another try, as after a stop and a restart of the server.
+    await this.store.releaseEnded();
+    // A few with each that ends: the catalogue does not grow for ever, and nobody waits for a night's worth of them.
+    await this.store.trim(new Date(this.now().getTime() - keptMs), 10);
   }
 }

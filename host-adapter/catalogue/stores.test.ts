@@ -5,6 +5,8 @@ import { IdentityStore } from './identity-store';
 import { JobStore } from './job-store';
 import type { StoredJob } from './job-store';
 import { ProcessStore } from './process-store';
+import { SessionStore } from './session-store';
+import { newSession, taskOf } from '../jobs/session-beginning';
 import { PluginRegistry } from '../registry/plugin-registry';
 
 const job = (id: string, name: string): StoredJob => ({
@@ -69,5 +71,27 @@ describe('two writers at once', () => {
     expect(ends).toEqual([2, 3]);
     const kept = (await events.events(10, undefined, undefined)).map(({ code }) => code);
     expect(kept.sort()).toEqual(['EVENT_1', 'EVENT_2', 'EVENT_3']);
+  });
+});
+
+describe('old sessions', () => {
+  it('are forgotten with their tasks, the oldest first, and none that has not ended', async () => {
+    const db = await openCatalogue(':memory:');
+    const store = new SessionStore(db);
+    const made = [2027, 2026, 2028, 2029].map((year) => {
+      const at = { jobId: null, jobName: '', repositoryId: 'r', repositoryName: 'main' };
+      const session = newSession({ kind: 'collect', dryRun: false, bytesPerSecond: 0 }, at, 'user', new Date(`${year}-06-01T00:00:00Z`));
+      if (year !== 2028) session.endedAt = session.startedAt;
+      return session;
+    });
+    for (const session of made)
+      await store.add(session, [taskOf(session, { platformId: '', vmId: '', vmName: '', clusterId: undefined }, 0, null)]);
+    const kept = async () => (await store.list(10, undefined, {})).map(({ startedAt }) => startedAt.slice(0, 4));
+    await store.trim(new Date('2029-01-01T00:00:00Z'), 1);
+    expect(await kept()).toEqual(['2029', '2028', '2027']);
+    await store.trim(new Date('2029-01-01T00:00:00Z'), 10);
+    expect(await kept()).toEqual(['2029', '2028']);
+    expect(await db.selectFrom('task').select('sessionId').execute()).toHaveLength(2);
+    await db.destroy();
   });
 });
