@@ -180,6 +180,34 @@ describe.each([
     expect((await one.read(point)).equals(imageOf(content))).toBe(true);
   });
 
+  test('of a removed point with a damaged page all the rest can be taken back', async () => {
+    await using one = await open();
+    const { collect, maintenance, clock } = maintainer();
+    const leaf = 256;
+    const leaves = 200;
+    const large = leaves * leaf * block;
+    // What the last page holds lies in a pack of another point.
+    const first = await one.backup(large, new Map([[0, sampleBlock(leaves - 1, block)]]));
+    const second = await one.backup(large, new Map(Array.from({ length: leaves }, (_, i) => [i * leaf, sampleBlock(i, block)] as const)));
+    const tree = one.repository.tree((await one.repository.points.readDisk(second, 'disk')).disk);
+    const { index } = one.repository;
+    const place = index.find(await tree.pageDigest(0, 0)) ?? { pack: -1, offset: 0 };
+    await maintenance.removePoint(one.repository, first);
+    await maintenance.removePoint(one.repository, second);
+    expect(await collect(one)).toMatchObject({ condemnedPacks: 2 });
+    await maintenance.undoRemovePoint(one.repository, second);
+    await maintenance.removePoint(one.repository, second);
+    const file = path.join(scratch.folder, 'repository', packName(index.packs.idOf(place.pack)));
+    const bytes = fs.readFileSync(file);
+    bytes[place.offset + 20] = (bytes[place.offset + 20] as number) ^ 1;
+    fs.writeFileSync(file, bytes);
+    clock.aheadMs += 48 * hour;
+    expect(await collect(one)).toMatchObject({ deletedPacks: 0, deletedPoints: 1 });
+    await maintenance.undoRemovePoint(one.repository, second);
+    const { raw } = await one.repository.blocks.readChecked(await tree.blockDigest((leaves - 1) * leaf));
+    expect(raw.equals(sampleBlock(leaves - 1, block))).toBe(true);
+  });
+
   test('nothing is deleted before every mover that lives has acknowledged it', async () => {
     await using one = await open();
     await using two = await open('two');

@@ -1,6 +1,6 @@
 /** Follows everything that has to stay from its roots to its blocks, each distinct index page once, and marks where it lies. */
 import { CommonErrors } from '../../../common/errors/common-errors';
-import { hasCode, isTidemarkError } from '../../../common/errors/tidemark-error';
+import { isTidemarkError } from '../../../common/errors/tidemark-error';
 import type { RateLimit } from '../../../common/flow/rate-limit';
 import { MaintenanceErrors } from '../../errors/maintenance-errors';
 import { isZero } from '../../format/block';
@@ -47,11 +47,7 @@ export class Marker {
   /** The same for a removed point, after all that has to stay was marked. One that is damaged is marked as far as it can be read. */
   async markUndoable(root: Root): Promise<void> {
     this.target = this.undoable;
-    try {
-      await this.follow(root);
-    } catch (error) {
-      if (!hasCode(error, 'REPOSITORY_DAMAGED')) throw error;
-    }
+    await this.follow(root);
   }
 
   private async follow(root: Root): Promise<void> {
@@ -70,6 +66,7 @@ export class Marker {
       seen.add(place);
     }
     const page = await this.load(digest);
+    if (!page) return;
     const children: Buffer[] = [];
     for (let position = 0; position < PAGE_FAN_OUT; position++) {
       const child = pageDigest(page, position);
@@ -83,12 +80,14 @@ export class Marker {
     }
   }
 
-  private async load(digest: Buffer): Promise<Buffer> {
+  /** Undefined for a page of a removed point that cannot be read: what others of its pages hold stays all the same. */
+  private async load(digest: Buffer): Promise<Buffer | undefined> {
     await this.rate.take(PAGE_BYTES, this.signal);
     try {
       return await this.repository.pages.load(digest);
     } catch (error) {
       if (!isTidemarkError(error) || error.code !== 'INDEX_PAGE_DAMAGED') throw error;
+      if (this.target === this.undoable) return undefined;
       throw MaintenanceErrors.REPOSITORY_DAMAGED({ pointId: this.owner, problem: error.message }, { cause: error });
     }
   }
