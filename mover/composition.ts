@@ -92,6 +92,7 @@ export function composeMover(
       dataFolder: config.dataFolder,
       instanceId: info.instanceId,
       lockLeaseMs: config.lockLeaseMs,
+      sharePatienceMs: config.shares.patienceMs,
       retryIntervalMs: Math.min(10_000, config.lockLeaseMs / 3),
     };
     return new AttachedRepositories(options, listener, logger);

@@ -52,6 +52,12 @@ export const moverConfigSchema = z.strictObject({
       minimumFreeBytes: z.int().min(0).default(268_435_456),
     })
     .prefault({}),
+  shares: z
+    .strictObject({
+      /** How long calls on a share that the mover mounts wait for a server that does not answer, before they fail. */
+      patienceMs: z.int().min(3_000).max(600_000).default(60_000),
+    })
+    .prefault({}),
   /** How long a repository stays locked after its mover vanished with its machine. */
   lockLeaseMs: z.int().min(1000).default(30_000),
   logLevel: z.enum(['error', 'warn', 'info', 'debug']).default('info'),

@@ -30,7 +30,7 @@ export function main(argv: readonly string[]): Promise<number> {
     role: 'mover',
     usage,
     schema: moverConfigSchema,
-    environment: /^TIDEMARK_(DATA_FOLDER|LISTEN__|ADDRESSES|ADVERTISE__|GATEWAY|HOST__|LIMITS__|LOCK_|LOG_)/,
+    environment: /^TIDEMARK_(DATA_FOLDER|LISTEN__|ADDRESSES|ADVERTISE__|GATEWAY|HOST__|LIMITS__|SHARES__|LOCK_|LOG_)/,
     enrolmentSection: 'host',
     compose: async (config) => {
       const logger = moverLogger(config);

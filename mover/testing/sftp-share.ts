@@ -47,6 +47,18 @@ export class SftpShare {
     execFileSync('umount', ['-l', point]);
   }
 
+  /** Kills the client of a mount: whatever is asked of it fails (ENOTCONN), until it is unmounted. */
+  breakMount(point: string): void {
+    for (const pid of fs.readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+      try {
+        const words = fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+        if (words[0] === 'sshfs' && words.includes(point)) process.kill(Number(pid), 'SIGKILL');
+      } catch {
+        // It ended while we looked.
+      }
+    }
+  }
+
   /** A program with the command line of mount(8) that mounts this share, whatever the kernel knows; it writes down how it was called. */
   mountProgram(record: string): string {
     const program = path.join(this.folder, 'mount');

@@ -37,6 +37,8 @@ export interface AttachedRepositoriesOptions {
   readonly dataFolder: string;
   readonly instanceId: string;
   readonly lockLeaseMs: number;
+  /** How long calls on shares that are mounted here wait for a server; absent: a minute. */
+  readonly sharePatienceMs?: number;
   readonly retryIntervalMs: number;
 }
 
@@ -63,7 +65,7 @@ export class AttachedRepositories implements Service {
     private readonly logger: Logger,
   ) {
     this.served = new ServedLocations(options.dataFolder);
-    this.mounter = new Mounter(options.dataFolder);
+    this.mounter = new Mounter(options.dataFolder, options.sharePatienceMs === undefined ? {} : { patienceMs: options.sharePatienceMs });
   }
 
   /** Attaches what was attached before. One that cannot be attached now is tried again and does not keep the mover from starting. */

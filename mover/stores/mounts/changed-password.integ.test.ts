@@ -22,7 +22,7 @@ test('another password is tried beside the mount that is in use, which stays as 
     '',
   ];
   fs.writeFileSync(mount, refusing.join('\n'), { mode: 0o755 });
-  const mounter = new Mounter(path.join(scratch.folder, 'data'), { mount, umount: 'umount' });
+  const mounter = new Mounter(path.join(scratch.folder, 'data'), { mount });
   const mounts = () => fs.readdirSync(path.join(scratch.folder, 'data', 'mounts'));
   const called = () => fs.readFileSync(record, 'utf8').match(/^-t cifs/gm)?.length;
 
@@ -32,6 +32,11 @@ test('another password is tried beside the mount that is in use, which stays as 
   expect([called(), mounts()]).toEqual([1, [path.basename(first.folder)]]);
   const second = await mounter.mount(location, access('two'));
   expect([called(), mounts(), second.folder]).toEqual([2, [path.basename(first.folder)], first.folder]);
+  // On a connection of its own: the server has to be asked.
+  expect(fs.readFileSync(record, 'utf8').match(/^-t cifs .*$/gm)).toEqual([
+    expect.not.stringContaining('nosharesock'),
+    expect.stringMatching(/^-t cifs -o \S*,nosharesock /),
+  ]);
   // It is known now, and not tried again.
   const third = await mounter.mount(location, access('two'));
   expect(called()).toBe(2);

@@ -31,6 +31,13 @@ export async function currentMountOf(folder: string): Promise<MountEntry | undef
   return mountOf(real, await fs.readFile('/proc/self/mountinfo', 'utf8'));
 }
 
+/** What is mounted at exactly this folder, whose parent is there. What is mounted is not touched: its server may be away. */
+export async function mountAt(point: string): Promise<MountEntry | undefined> {
+  const real = path.join(await fs.realpath(path.dirname(point)), path.basename(point));
+  const found = mountOf(real, await fs.readFile('/proc/self/mountinfo', 'utf8'));
+  return found?.mountPoint === real ? found : undefined;
+}
+
 function isBelow(folder: string, mountPoint: string): boolean {
   return folder === mountPoint || folder.startsWith(mountPoint === path.sep ? mountPoint : `${mountPoint}${path.sep}`);
 }

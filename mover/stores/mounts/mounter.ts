@@ -4,12 +4,13 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isTidemarkError } from '../../../common/errors/tidemark-error';
+import { SerialQueues } from '../../../common/flow/serial-queue';
 import { RepositoryErrors } from '../../errors/mover-errors';
 import type { S3Access } from '../s3/bucket';
 import { fileErrorCode } from '../file-errors';
 import { makeFolder } from '../make-folder';
 import { MountHelper, type MountResult } from './mount-helper';
-import { currentMountOf } from './mount-table';
+import { mountAt } from './mount-table';
 import { isShare } from './mounted-share';
 import { formatShareLocation, type RemoteShare } from './share-location';
 
@@ -26,21 +27,33 @@ export interface Mount {
   release(): Promise<void>;
 }
 
-export interface MountPrograms {
+export interface MounterSettings {
+  /** How long a call on a share waits for a server that does not answer before it fails, milliseconds. */
+  readonly patienceMs: number;
+  /** The programs. */
   readonly mount: string;
   readonly umount: string;
 }
 
+const usual: MounterSettings = { patienceMs: 60_000, mount: 'mount', umount: 'umount' };
+/** Mounts on top of each other at one folder. Nothing here makes more than one. */
+const maxStacked = 8;
+
 export class Mounter {
   private readonly used = new Map<string, { users: number; ready: Promise<void>; access: S3Access | undefined }>();
 
+  /** By folder: an unmount that is under way must not hit the mount that comes after it. */
+  private readonly steps = new SerialQueues();
   private readonly helper = new MountHelper();
+  private readonly settings: MounterSettings;
   private ended = false;
 
   constructor(
     private readonly dataFolder: string,
-    private readonly programs: MountPrograms = { mount: 'mount', umount: 'umount' },
-  ) {}
+    settings: Partial<MounterSettings> = {},
+  ) {
+    this.settings = { ...usual, ...settings };
+  }
 
   /**
    * A share that is mounted already stays as it is; another user or password than it was mounted with is tried beside it.
@@ -64,7 +77,11 @@ export class Mounter {
       await this.tryAccess(share, `${point}-${randomUUID().slice(0, 8)}`, access);
       known.access = access;
     }
-    const entry = this.used.get(point) ?? { users: 0, ready: this.makeMounted(share, point, access), access };
+    const entry = this.used.get(point) ?? {
+      users: 0,
+      ready: this.steps.run(point, () => this.makeMounted(share, point, access, [])),
+      access,
+    };
     entry.users += 1;
     this.used.set(point, entry);
     let released = false;
@@ -74,7 +91,7 @@ export class Mounter {
       entry.users -= 1;
       if (entry.users > 0 || this.used.get(point) !== entry) return;
       this.used.delete(point);
-      await this.unmount(point);
+      await this.steps.run(point, () => this.unmount(point));
     };
     try {
       await entry.ready;
@@ -87,33 +104,36 @@ export class Mounter {
     return { folder: path.join(point, share.subfolder), release };
   }
 
-  private async makeMounted(share: RemoteShare, point: string, access: S3Access | undefined): Promise<void> {
+  /** Leaves nothing mounted when it fails. */
+  private async makeMounted(share: RemoteShare, point: string, access: S3Access | undefined, more: readonly string[]): Promise<void> {
+    await makeFolder(path.dirname(point));
+    // A mover that was killed left it mounted: with the password of then, and perhaps to a server that is away or has other handles now.
+    await this.unmount(point);
     await makeFolder(point);
-    // A mover that was killed left it mounted.
-    const before = await currentMountOf(point).catch(() => undefined);
-    if (before?.mountPoint === (await fs.realpath(point))) {
-      if (isShare(share.kind, before) && before.source === share.source) return;
-      await this.unmount(point);
-      await makeFolder(point);
-    }
     const credentials = access && share.kind === 'smb' ? await writeCredentials(`${point}.credentials`, access, share) : undefined;
     try {
+      const { patienceMs, mount } = this.settings;
       const type = share.kind === 'nfs' ? 'nfs' : 'cifs';
-      const options = optionsOf(share, credentials).join(',');
-      const result = await this.helper.run(mountTimeoutMs, this.programs.mount, '-t', type, '-o', options, share.source, point);
+      const options = [...optionsOf(share, patienceMs, credentials), ...more].join(',');
+      const result = await this.helper.run(mountTimeoutMs, mount, '-t', type, '-o', options, share.source, point);
       if (result.code !== 0) throw mountError(result, share);
+      if (!isShare(share.kind, await mountAt(point)))
+        throw RepositoryErrors.REPOSITORY_IO({ what: formatShareLocation(share), reason: 'mount succeeded and nothing is mounted' });
+    } catch (error) {
+      // One that was killed, for it took too long, may have come through all the same.
+      await this.unmount(point);
+      throw error;
     } finally {
       // The kernel keeps what it needs to connect again.
       if (credentials !== undefined) await fs.rm(credentials, { force: true });
     }
-    if (isShare(share.kind, await currentMountOf(point).catch(() => undefined))) return;
-    throw RepositoryErrors.REPOSITORY_IO({ what: formatShareLocation(share), reason: 'mount succeeded and nothing is mounted' });
   }
 
   private async tryAccess(share: RemoteShare, point: string, access: S3Access): Promise<void> {
     if (share.kind !== 'smb') return;
     try {
-      await this.makeMounted(share, point, access);
+      // A connection of its own: on one that is there the kernel goes on with a session of the same user and password, which the server may refuse by now.
+      await this.makeMounted(share, point, access, ['nosharesock']);
     } finally {
       await this.unmount(point);
     }
@@ -128,7 +148,7 @@ export class Mounter {
       points.map(async (point) => {
         // Says EBUSY, mostly, and has ended the calls all the same (umount2(2), MNT_FORCE); who gets an error closes its files, which are calls again.
         for (let attempt = 0; attempt < 10; attempt++) {
-          if ((await this.helper.run(mountTimeoutMs, this.programs.umount, '-f', point)).code === 0) break;
+          if ((await this.helper.run(mountTimeoutMs, this.settings.umount, '-f', point)).code === 0) break;
           await sleep(300);
         }
         await this.unmount(point);
@@ -136,9 +156,10 @@ export class Mounter {
     );
   }
 
-  /** Lazily: a server that is away must not keep the mover from ending. */
+  /** Lazily: a server that is away must not keep the mover from ending. Nothing happens where nothing is mounted. */
   private async unmount(point: string): Promise<void> {
-    await this.helper.run(mountTimeoutMs, this.programs.umount, '-l', point);
+    for (let left = maxStacked; left > 0 && (await mountAt(point)) !== undefined; left--)
+      if ((await this.helper.run(mountTimeoutMs, this.settings.umount, '-l', point)).code !== 0) break;
     // Fails while it is still mounted, which is right.
     await fs.rmdir(point).catch(() => undefined);
   }
@@ -149,20 +170,30 @@ function isSameAccess(a: S3Access, b: S3Access | undefined): boolean {
 }
 
 /**
- * nfs(5): a call that the server does not answer for a minute (20 s, and twice 20 s more) fails with ETIMEDOUT. A `hard` mount would hold the thread that
- * asked until the server is back, and with it the end of the process. What failed counts as not written, as docs/formats/directory.md has it: the data
- * loss that soft mounts are known for is that of programs which do not look at what fsync says.
+ * nfs(5): a call fails with ETIMEDOUT when the server does not answer for three times `timeo` (tenths of a second; a minute, unless told). A `hard` mount would
+ * hold the thread that asked until the server is back, and with it the end of the process. What failed counts as not written, as docs/formats/directory.md
+ * has it: the data loss that soft mounts are known for is that of programs which do not look at what fsync says.
  */
-const nfsPatience = ['softerr', 'timeo=200', 'retrans=2'];
+function nfsPatience(patienceMs: number): string[] {
+  return ['softerr', `timeo=${Math.ceil(patienceMs / 300)}`, 'retrans=2'];
+}
 
-function optionsOf(share: RemoteShare, credentials: string | undefined): string[] {
+/**
+ * mount.cifs(8): a server from which nothing came for three times `echo_interval` (seconds) counts as gone. The kernel's own 60 s make that three minutes, in
+ * which calls on a server that fell silent without closing its connections just wait.
+ */
+function smbPatience(patienceMs: number): string[] {
+  // The client tries to connect anew for 10 s.
+  return ['soft', `echo_interval=${Math.ceil(patienceMs / 3000)}`];
+}
+
+function optionsOf(share: RemoteShare, patienceMs: number, credentials: string | undefined): string[] {
   const own =
     share.kind === 'nfs'
       ? // A remembered "no such file" would hide for a minute what other movers announce.
-        [...nfsPatience, 'lookupcache=positive', 'retry=0']
+        [...nfsPatience(patienceMs), 'lookupcache=positive', 'retry=0']
       : [
-          // The client tries to connect anew for 10 s.
-          'soft',
+          ...smbPatience(patienceMs),
           'cache=strict',
           `uid=${process.getuid?.() ?? 0}`,
           `gid=${process.getgid?.() ?? 0}`,

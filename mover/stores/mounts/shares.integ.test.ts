@@ -102,7 +102,7 @@ describe('a share', () => {
 
     test('is mounted once for all who use it, with a file of credentials that is gone afterwards', async () => {
       const [folder, record] = [data(), path.join(scratch.folder, randomUUID())];
-      const mounter = new Mounter(folder, { mount: share.mountProgram(record), umount: 'umount' });
+      const mounter = new Mounter(folder, { mount: share.mountProgram(record) });
       fs.mkdirSync(path.join(share.exported, 'sub'), { recursive: true });
       const mounts = await Promise.all([
         mounter.mount(remote('smb://nas/share/sub?version=3.1.1'), access),
@@ -111,7 +111,7 @@ describe('a share', () => {
       ]);
       const called = fs.readFileSync(record, 'utf8').split('\n');
       expect(called[0]).toMatch(
-        /^-t cifs -o nosuid,nodev,noexec,.*soft,.*file_mode=0600,dir_mode=0700,credentials=\S+,vers=3.1.1 \/\/nas\/share \S+$/,
+        /^-t cifs -o nosuid,nodev,noexec,.*soft,echo_interval=20,.*file_mode=0600,dir_mode=0700,credentials=\S+,vers=3.1.1 \/\/nas\/share \S+$/,
       );
       expect(called.slice(1)).toEqual(['600', 'username=backup', 'password=a secret, with comma', 'domain=DOMAIN', '']);
       expect(fs.readdirSync(path.join(folder, 'mounts'))).toHaveLength(1);
@@ -126,10 +126,9 @@ describe('a share', () => {
       expect(fs.readdirSync(path.join(folder, 'mounts'))).toEqual([]);
     });
 
-    test('and that a mover which was killed left mounted is mounted anew when it is another one', async () => {
+    test('and that a mover which was killed left mounted is mounted anew', async () => {
       const [folder, record] = [data(), path.join(scratch.folder, randomUUID())];
-      const mount = () =>
-        new Mounter(folder, { mount: share.mountProgram(record), umount: 'umount' }).mount(remote('nfs:nas:/export'), undefined);
+      const mount = () => new Mounter(folder, { mount: share.mountProgram(record) }).mount(remote('nfs:nas:/export'), undefined);
       await mount();
       const again = await mount();
       expect(fs.readFileSync(record, 'utf8').trim().split('\n')).toEqual([
@@ -138,6 +137,60 @@ describe('a share', () => {
       ]);
       await again.release();
       expect(fs.readFileSync('/proc/self/mountinfo', 'utf8')).not.toContain(folder);
+    });
+
+    test('the same where nobody gets an answer from what was left mounted', async () => {
+      const folder = data();
+      const mounting = () =>
+        new Mounter(folder, { mount: share.mountProgram(path.join(scratch.folder, randomUUID())) }).mount(
+          remote('nfs:nas:/export'),
+          undefined,
+        );
+      const left = await mounting();
+      share.breakMount(left.folder);
+      expect(() => fs.statSync(left.folder)).toThrow();
+      const again = await mounting();
+      fs.writeFileSync(path.join(again.folder, 'after'), 'x');
+      await again.release();
+      expect(fs.readFileSync('/proc/self/mountinfo', 'utf8')).not.toContain(folder);
+    });
+
+    test('leaves nothing mounted where mount fails after all, as when it took too long', async () => {
+      const [folder, late] = [data(), path.join(scratch.folder, randomUUID())];
+      fs.writeFileSync(late, `#!/bin/sh\n'${share.mountProgram(path.join(scratch.folder, randomUUID()))}' "$@"\nexit 137\n`, {
+        mode: 0o755,
+      });
+      const mounter = new Mounter(folder, { mount: late });
+      for (let attempt = 0; attempt < 2; attempt++)
+        await expect(mounter.mount(remote('nfs:nas:/export'), undefined)).rejects.toMatchObject({ code: 'REPOSITORY_IO' });
+      expect(fs.readFileSync('/proc/self/mountinfo', 'utf8')).not.toContain(folder);
+      expect(fs.readdirSync(path.join(folder, 'mounts'))).toEqual([]);
+    });
+
+    test('that somebody mounts while the last user lets go stays mounted for the new one', async () => {
+      const [folder, umount] = [data(), path.join(scratch.folder, randomUUID())];
+      fs.writeFileSync(umount, '#!/bin/sh\nif mkdir "$0.slow" 2> /dev/null; then sleep 1; fi\nexec umount "$@"\n', { mode: 0o755 });
+      const mounter = new Mounter(folder, { mount: share.mountProgram(path.join(scratch.folder, randomUUID())), umount });
+      const before = await mounter.mount(remote('nfs:nas:/export'), undefined);
+      const [, after] = await Promise.all([before.release(), mounter.mount(remote('nfs:nas:/export'), undefined)]);
+      fs.writeFileSync(path.join(after.folder, 'of-the-second'), 'x');
+      expect(fs.existsSync(path.join(share.exported, 'of-the-second'))).toBe(true);
+      await after.release();
+      expect(fs.readFileSync('/proc/self/mountinfo', 'utf8')).not.toContain(folder);
+    });
+
+    test.each([
+      [3_000, 'timeo=10,', 'echo_interval=1,'],
+      [60_000, 'timeo=200,', 'echo_interval=20,'],
+    ])('waits for a server that does not answer as long as it is told: %d ms', async (patienceMs, nfs, smb) => {
+      const record = path.join(scratch.folder, randomUUID());
+      const mounter = new Mounter(data(), { patienceMs, mount: share.mountProgram(record) });
+      for (const location of ['nfs:nas:/export', 'smb://nas/share']) await (await mounter.mount(remote(location), access)).release();
+      const called = fs
+        .readFileSync(record, 'utf8')
+        .split('\n')
+        .filter((line) => line.startsWith('-t '));
+      expect(called).toEqual([expect.stringContaining(nfs), expect.stringContaining(smb)]);
     });
 
     test.each([
@@ -153,7 +206,7 @@ describe('a share', () => {
         },
       );
       const folder = data();
-      const mounting = new Mounter(folder, { mount: failing, umount: 'umount' }).mount(remote(location), access);
+      const mounting = new Mounter(folder, { mount: failing }).mount(remote(location), access);
       await expect(mounting).rejects.toMatchObject({
         ...expected,
         message: expect.stringMatching(/install it, or mount it yourself/) as unknown,
@@ -172,7 +225,7 @@ describe('a share', () => {
     ])('"%s" becomes %s', async (said, code) => {
       const failing = path.join(scratch.folder, randomUUID());
       fs.writeFileSync(failing, `#!/bin/sh\necho "${said}" >&2\nexit 32\n`, { mode: 0o755 });
-      const mounting = new Mounter(data(), { mount: failing, umount: 'umount' }).mount(remote('smb://nas/share'), access);
+      const mounting = new Mounter(data(), { mount: failing }).mount(remote('smb://nas/share'), access);
       await expect(mounting).rejects.toMatchObject({ code });
     });
   });
