@@ -1,18 +1,16 @@
 /**
- * What a mover's store does on a folder, for tests that look at real shares from where they are mounted. Prints one JSON object.
- * `node share-writer.js contend FOLDER WRITER COUNT`: makes COUNT names unless another writer has, and raises one counter COUNT times.
- * `node share-writer.js fill FOLDER`: writes large objects until one fails, removes them, and writes again.
+ * What movers' stores do, for tests that look at real shares from where they are mounted: `node share-writer.js COUNT FOLDER,FOLDER ...`, each pair the same
+ * folder of a share by two mounts, which stand for two machines. Both make COUNT names unless the other one has, and raise one counter COUNT times; then
+ * the first writes large objects until one fails, removes them, and writes again. Prints what was found for each pair.
  */
 import { alignedBuffer } from '../stores/aligned-buffer';
 import { DirectoryStore } from '../stores/directory-store';
 import { STORE_PIECE_BYTES, type Store } from '../stores/store';
 
-const [mode, folder = '', writer = 'writer', count = '0'] = process.argv.slice(2);
-
-async function contend(store: Store): Promise<object> {
+async function contend(store: Store, writer: string, count: number): Promise<{ won: readonly string[] }> {
   const won: string[] = [];
   await store.putNew('writers/counter', Buffer.from('0'));
-  for (let i = 0; i < Number(count); i++) {
+  for (let i = 0; i < count; i++) {
     if (await store.putNew(`writers/name-${i}`, Buffer.from(writer))) won.push(`name-${i}`);
     for (let raised = false; !raised;) {
       const before = await store.readWhole('writers/counter', 99);
@@ -29,7 +27,7 @@ async function fill(store: Store): Promise<object> {
   while (failure.code === undefined) {
     const object = await store.create(`packs/aa/${whole}`);
     try {
-      for (let i = 0; i < 4; i++) await object.append(piece);
+      for (let i = 0; i < 2; i++) await object.append(piece);
       await object.finish(alignedBuffer(STORE_PIECE_BYTES), 5000);
       whole += 1;
     } catch (error) {
@@ -44,11 +42,18 @@ async function fill(store: Store): Promise<object> {
   return { whole, listed: listed.length, code: failure.code, message: failure.message };
 }
 
-async function run(): Promise<void> {
-  const store = new DirectoryStore(folder, { writer });
-  const found = await (mode === 'fill' ? fill(store) : contend(store));
-  await store.close();
+/** All that a pair of folders, which are the same one by two mounts, is tried with. */
+async function tryPair(folders: readonly string[], count: number): Promise<object> {
+  const stores = folders.map((folder, index) => new DirectoryStore(folder, { writer: `writer-${index}` }));
+  const contended = await Promise.all(stores.map((store, index) => contend(store, `writer-${index}`, count)));
+  const filled = await fill(stores[0]!);
+  for (const store of stores) await store.close();
+  return { contended, filled };
+}
+
+async function run([count, ...pairs]: readonly string[]): Promise<void> {
+  const found = await Promise.all(pairs.map((pair) => tryPair(pair.split(','), Number(count))));
   process.stdout.write(`${JSON.stringify(found)}\n`);
 }
 
-void run();
+void run(process.argv.slice(2));

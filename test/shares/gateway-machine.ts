@@ -41,7 +41,7 @@ export class GatewayMachine {
     return JSON.parse(execFileSync('python3', [build], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] })) as Parts;
   }
 
-  /** Ten seconds. */
+  /** Ten seconds on a quiet machine. */
   static async boot(folder: string): Promise<GatewayMachine> {
     const { kernel, initrd, programs } = GatewayMachine.parts();
     fs.mkdirSync(folder, { recursive: true });
@@ -61,7 +61,9 @@ export class GatewayMachine {
       path.join(folder, 'qemu.log'),
     );
     const machine = new GatewayMachine(folder, qemu, ...ports);
-    await eventually('the guest', 90_000, () => fs.existsSync(console) && fs.readFileSync(console, 'utf8').includes('machine: up'));
+    await eventually('the guest', 180_000, () => fs.existsSync(console) && fs.readFileSync(console, 'utf8').includes('machine: up'), 200);
+    // It is said before anybody listens.
+    await eventually('the shell of the guest', 60_000, async () => (await machine.run('true')).code === 0, 200);
     return machine;
   }
 
@@ -95,25 +97,36 @@ export class GatewayMachine {
     );
   }
 
-  /** As an administrator does it on a gateway; then the mover runs. */
-  async enrol(server: { readonly control: string; readonly enrolment: string; readonly token: string }): Promise<void> {
+  /**
+   * What `tidemark mover enrol` makes on a gateway, made here, for Node.js takes ten seconds to start in there; then the mover, which enrols by itself. `settings`
+   * go into its configuration. When it resolves the mover is up.
+   */
+  async enrol(
+    cli: (...words: string[]) => Promise<string>,
+    server: { readonly control: string; readonly enrolment: string; readonly token: string },
+    settings: object,
+  ): Promise<void> {
     const there = (endpoint: string) => `${hostAddress}:${/\d+$/.exec(endpoint)?.[0]}`;
-    await this.write('/root/token', server.token);
-    await this.must(
-      `node ${program} mover enrol --server ${there(server.control)} --enrolment ${there(server.enrolment)} --token-file /root/token \
-        --gateway --address 127.0.0.1 < /dev/null`,
-      120_000,
+    const [given, made] = ['token', 'mover.json'].map((name) => path.join(this.folder, name)) as [string, string];
+    fs.writeFileSync(given, server.token, { mode: 0o600 });
+    await cli(
+      ...['mover', 'enrol', '--server', there(server.control), '--enrolment', there(server.enrolment), '--token-file', given],
+      ...['--gateway', '--address', '127.0.0.1', '--config', made, '--data-folder', '/var/lib/tidemark/mover'],
     );
-    const config = JSON.parse(await this.must('cat /etc/tidemark/mover.json')) as object;
+    const config = JSON.parse(fs.readFileSync(made, 'utf8')) as { host: object };
+    const host = { ...config.host, enrolmentTokenFile: '/etc/tidemark/mover-token' };
     // From outside it is reached by the forwarded ports.
     const advertise = { endpoint: `127.0.0.1:${this.controlPort}`, dataEndpoints: [`127.0.0.1:${this.dataPort}`] };
-    await this.write('/etc/tidemark/mover.json', JSON.stringify({ ...config, advertise }));
+    await this.write(host.enrolmentTokenFile, server.token);
+    await this.write('/etc/tidemark/mover.json', JSON.stringify({ ...config, ...settings, host, advertise }));
     await this.startMover();
   }
 
-  async startMover(): Promise<void> {
+  private async startMover(): Promise<void> {
     await this.must(
-      `setsid node ${program} mover --config /etc/tidemark/mover.json >> /root/mover.log 2>&1 < /dev/null & echo $! > /root/mover.pid`,
+      `setsid node ${program} mover --config /etc/tidemark/mover.json >> /root/mover.log 2>&1 < /dev/null & echo $! > /root/mover.pid
+      until grep -q '"ready":"mover"' /root/mover.log; do sleep 1; kill -0 "$(cat /root/mover.pid)" || { cat /root/mover.log; exit 1; }; done`,
+      240_000,
     );
   }
 

@@ -34,6 +34,11 @@ export abstract class ShareServer {
     await eventually(`port ${this.port}`, 30_000, () => accepts(this.port));
   }
 
+  /** SIGSTOP: its connections stay, and nothing comes from it any more. Until it is killed. */
+  freeze(): void {
+    if (this.child) signal([this.child.pid, ...childrenOf(this.child.pid, '')], 'SIGSTOP');
+  }
+
   /** SIGKILL, with what it started. */
   async kill(): Promise<void> {
     const { child } = this;
@@ -41,13 +46,7 @@ export abstract class ShareServer {
     this.child = undefined;
     const below = childrenOf(child.pid, '');
     await child.kill();
-    for (const pid of below) {
-      try {
-        process.kill(pid, 'SIGKILL');
-      } catch {
-        // It ended by itself.
-      }
-    }
+    signal(below, 'SIGKILL');
     await eventually('the end of the server', 10_000, async () => !(await accepts(this.port)));
   }
 }
@@ -102,16 +101,31 @@ export class SmbServer extends ShareServer {
         '',
       ].join('\n'),
     );
-    const password = `${SmbServer.password}\n`;
-    execFileSync('smbpasswd', ['-c', config, '-s', '-a', SmbServer.user], {
-      input: password + password,
+    const server = new SmbServer(folder, shares, port, ['smbd', '-F', '--no-process-group', '-s', config]);
+    server.setPassword(SmbServer.password);
+    return server;
+  }
+
+  /** From the next log-on; sessions that are there go on. */
+  setPassword(password: string): void {
+    execFileSync('smbpasswd', ['-c', path.join(this.folder, 'smb.conf'), '-s', '-a', SmbServer.user], {
+      input: `${password}\n${password}\n`,
       stdio: ['pipe', 'ignore', 'pipe'],
     });
-    return new SmbServer(folder, shares, port, ['smbd', '-F', '--no-process-group', '-s', config]);
   }
 
   location(share: string): string {
     return `smb://${hostAddress}/${share}?version=3.1.1&port=${this.port}`;
+  }
+}
+
+function signal(pids: readonly number[], name: NodeJS.Signals): void {
+  for (const pid of pids) {
+    try {
+      process.kill(pid, name);
+    } catch {
+      // It ended by itself.
+    }
   }
 }
 
