@@ -46,7 +46,7 @@ describe('a repository', () => {
     TestRepository.open(scratch.folder, { store, lock: { instanceId: 'test', leaseDurationMs: 600_000, waitMs: 0 } });
   const store = () => new FailingStore(path.join(scratch.folder, 'repository'), { writer: 'test' });
 
-  test.each(['quarantine/', 'packs/'])('that cannot be opened (%s) leaves no file open, and no lease', async (failing) => {
+  test.each(['quarantine/', 'packs'])('that cannot be opened (%s) leaves no file open, and no lease', async (failing) => {
     for (let i = 0; i < 2; i++) {
       await using test = await open(store());
       await test.backup(4 * block, new Map([[0, randomBytes(block)]]));

@@ -19,7 +19,8 @@ describe('repositories', () => {
       lost: (repository: Repository) => Promise.resolve(void lost.push(repository)),
       ...listener,
     };
-    const options = { dataFolder: path.join(scratch.folder, 'data'), instanceId: 'one', lockLeaseMs: 600_000, retryIntervalMs: 600_000 };
+    const times = { lockLeaseMs: 600_000, retryIntervalMs: 600_000, sharePatienceMs: 1_000 };
+    const options = { dataFolder: path.join(scratch.folder, 'data'), instanceId: 'one', ...times };
     fs.mkdirSync(options.dataFolder, { recursive: true });
     return { repositories: new AttachedRepositories(options, told, quiet), lost };
   };
