@@ -39,6 +39,20 @@ describe('following a session', () => {
     expect(asked).toEqual([undefined, '7']);
   });
 
+  it('asks for the result until the server that was just started again can answer', async () => {
+    let tries = 0;
+    answer = (_request, response) => {
+      tries += 1;
+      if (tries < 4) return void busy(response);
+      response.writeHead(tries === 4 ? 200 : 404, { 'content-type': 'application/json' }).end('{"id":"s"}');
+    };
+    const api = new RestClient({ server: url, caPem: '' }, 60_000, 1);
+    const { signal } = new AbortController();
+    expect(await api.getPatiently('/sessions/s', signal)).toEqual({ id: 's' });
+    await expect(api.getPatiently('/sessions/s', signal)).rejects.toMatchObject({ exitCode: 4 });
+    await api.close();
+  });
+
   it('ends when the server stays away, with the code for that', async () => {
     answer = (_request, response) => void busy(response);
     await expect(follow(50)).rejects.toMatchObject({ code: 'SERVER_UNREACHABLE' });

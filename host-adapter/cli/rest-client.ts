@@ -40,6 +40,19 @@ export class RestClient {
     return this.#send<T>('GET', path, undefined, query);
   }
 
+  /** The same at the end of something that was followed: a server that is just being started again is waited for, until the signal. */
+  async getPatiently<T>(path: string, signal: AbortSignal): Promise<T> {
+    for (const began = performance.now(); ;) {
+      try {
+        return await this.get<T>(path);
+      } catch (error) {
+        const isAway = error instanceof CliFailure && error.exitCode === ExitCode.unreachable;
+        if (!isAway || signal.aborted || performance.now() - began > this.awayMs) throw error;
+      }
+      await pause(this.againMs, signal).catch(() => undefined);
+    }
+  }
+
   post<T>(path: string, body: unknown = {}, query: Query = {}): Promise<T> {
     return this.#send<T>('POST', path, body, query);
   }

@@ -41,7 +41,7 @@ export async function followSession(context: CommandContext, sessionId: string):
     view.end();
     process.removeListener('SIGINT', interrupt);
   }
-  return api.get<SessionDetail>(`/sessions/${sessionId}`);
+  return api.getPatiently<SessionDetail>(`/sessions/${sessionId}`, stop.signal);
 }
 
 /** Bytes looked at so far: what was read or is known to be zero or present. */
