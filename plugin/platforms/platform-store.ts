@@ -19,6 +19,8 @@ export interface StoredPlatform {
   readonly engineVersion: string;
   /** Tells engines apart whatever their address. */
   readonly instanceId?: string | undefined;
+  /** Why it does not answer, as it was told last; absent while it answers. Over a restart too, so that its return is told. */
+  readonly lostCode?: string | undefined;
 }
 
 const fileFormat = z.object({
@@ -34,6 +36,7 @@ const fileFormat = z.object({
       internalCaPem: z.string(),
       engineVersion: z.string(),
       instanceId: z.string().optional(),
+      lostCode: z.string().optional(),
     }),
   ),
 });
@@ -72,9 +75,10 @@ export class PlatformStore {
   save(platforms: readonly StoredPlatform[]): void {
     const content: z.infer<typeof fileFormat> = {
       version: 1,
-      platforms: platforms.map(({ password, instanceId, ...rest }) => ({
+      platforms: platforms.map(({ password, instanceId, lostCode, ...rest }) => ({
         ...rest,
         ...(instanceId === undefined ? {} : { instanceId }),
+        ...(lostCode === undefined ? {} : { lostCode }),
         sealedPassword: this.#box.seal(password, rest.platformId),
       })),
     };

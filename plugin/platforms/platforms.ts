@@ -84,9 +84,16 @@ export class Platforms implements Engines {
   note(platformId: string, error: TidemarkError | undefined): boolean {
     const connected = this.#connected.get(platformId);
     if (!connected) return false;
-    const changed = (connected.unavailable?.code ?? '') !== (error?.code ?? '');
     connected.unavailable = error;
-    return changed;
+    if (connected.stored.lostCode === error?.code) return false;
+    connected.stored = { ...connected.stored, lostCode: error?.code };
+    try {
+      this.store.save(this.#others(''));
+    } catch (thrown) {
+      // It is told now, and after a restart perhaps once more, or not that it is back.
+      this.logger.warn('whether an engine answers could not be kept', { platformId, error: thrown });
+    }
+    return true;
   }
 
   /** Throws PLATFORM_URL_INVALID, ENGINE_UNAVAILABLE. */
@@ -129,6 +136,7 @@ export class Platforms implements Engines {
           internalCaPem: inspection.internalCaPem,
           engineVersion: info.fullVersion,
           ...(info.instanceId === undefined ? {} : { instanceId: info.instanceId }),
+          ...(known?.stored.lostCode === undefined ? {} : { lostCode: known.stored.lostCode }),
         };
         this.store.save([...this.#others(request.platformId), stored]);
         return view(await this.#keep(stored, session, known));
