@@ -48,7 +48,7 @@ describe('linux guest', () => {
       20_000,
     );
     await fleet.thaw(vm.vmId);
-    await waitUntil('writes go on', async () => (await cycles()) > frozenAt, 20_000);
+    await waitUntil('writes go on', async () => (await cycles()) > frozenAt, 45_000);
 
     const backup = async (backupId: string, toCheckpointId: string, fromCheckpointId?: string): Promise<number> => {
       const mode = fromCheckpointId === undefined ? 'full' : 'incremental';
@@ -81,7 +81,7 @@ describe('linux guest', () => {
     await fleet.dumpDisk(disk, join(directory, 'state'));
     await fleet.thaw(vm.vmId);
     const held = await cycles();
-    await waitUntil('the guest goes on', async () => (await cycles()) > held + 2, 20_000);
+    await waitUntil('the guest goes on', async () => (await cycles()) > held + 2, 45_000);
     const ticket = ticketFor(await fleet.liveBackupExport('frozen', disk.diskId));
     await fleet.putTicket(hostId, ticket);
     await client.download(`${host}/images/${ticket.uuid}`, 'dirty', join(directory, 'copy'));
@@ -95,7 +95,7 @@ describe('linux guest', () => {
     await fleet.hotunplugDisk(vm.vmId, plugged.diskId);
 
     const seen = await cycles();
-    await waitUntil('the guest has written again', async () => (await cycles()) > seen + 2, 20_000);
+    await waitUntil('the guest has written again', async () => (await cycles()) > seen + 2, 45_000);
     const changedBytes = await backup('incremental', 'two', 'one');
     expect(changedBytes).toBeGreaterThan(64 * 1024);
     expect(changedBytes).toBeLessThan(fullBytes);
@@ -113,7 +113,7 @@ describe('linux guest', () => {
     await fleet.detach();
     const next = harness.reopen();
     const atRestart = (await next.consoleText(vm.vmId)).length;
-    await waitUntil('the guest goes on', async () => (await next.consoleText(vm.vmId)).length > atRestart + 20, 20_000);
+    await waitUntil('the guest goes on', async () => (await next.consoleText(vm.vmId)).length > atRestart + 20, 45_000);
     await next.stopVm(vm.vmId, true);
     expect((await next.listBitmaps(disk)).map(({ name }) => name)).toEqual(['one', 'two']);
   }, 120_000);

@@ -41,7 +41,7 @@ describe('worker VM as a process', () => {
     const disk = await makeDisk(fleet, 'cow', 4 * mib);
     const vm = { ...vmOf([disk]), guest: 'process' as const, configDrive: { 'openstack/latest/user_data': '#cloud-config\n' }, ...change };
     await fleet.startVm(hostId, vm);
-    await waitUntil('the program started', () => Promise.resolve(existsSync(join(folderOf(vm), 'worker', 'beat'))), 20_000);
+    await waitUntil('the program started', () => Promise.resolve(existsSync(join(folderOf(vm), 'worker', 'beat'))), 45_000);
     return vm;
   };
   const folderOf = (vm: VmSpec): string => join(directory, 'data', 'vms', vm.vmId);
@@ -72,9 +72,9 @@ describe('worker VM as a process', () => {
     const exits: string[] = [];
     fleet.onVmExit((vmId) => exits.push(vmId));
     process.kill(pidOf(vm), 'SIGTERM');
-    await waitUntil('the VM went off', async () => (await fleet.vmState(vm.vmId)) === 'ended', 20_000);
+    await waitUntil('the VM went off', async () => (await fleet.vmState(vm.vmId)) === 'ended', 45_000);
     expect(exits).toEqual([vm.vmId]);
-    await waitUntil('the drive is gone', () => Promise.resolve(!existsSync(join(folderOf(vm), 'config-drive'))), 5_000);
+    await waitUntil('the drive is gone', () => Promise.resolve(!existsSync(join(folderOf(vm), 'config-drive'))), 45_000);
     expect(await fleet.guestInterfaces(vm.vmId)).toBeUndefined();
   });
 
@@ -86,7 +86,7 @@ describe('worker VM as a process', () => {
     await new Promise((resume) => setTimeout(resume, 200));
     expect(beatOf(vm)).toBe(stood);
     await fleet.stallVm(vm.vmId, false);
-    await waitUntil('it goes on', () => Promise.resolve(beatOf(vm) !== stood), 5_000);
+    await waitUntil('it goes on', () => Promise.resolve(beatOf(vm) !== stood), 45_000);
     const pid = pidOf(vm);
     await fleet.stopVm(vm.vmId, false);
     expect(runs(pid)).toBe(false);
@@ -99,7 +99,7 @@ describe('worker VM as a process', () => {
     ) as { pid: number };
     const program = pidOf(other);
     process.kill(qemu, 'SIGKILL');
-    await waitUntil('the program died with its qemu', () => Promise.resolve(!runs(program)), 10_000);
+    await waitUntil('the program died with its qemu', () => Promise.resolve(!runs(program)), 45_000);
     expect(await fleet.vmState(other.vmId)).toBe('crashed');
   });
 
@@ -111,6 +111,6 @@ describe('worker VM as a process', () => {
     const next = open();
     expect(await next.vmState(vm.vmId)).toBe('up');
     process.kill(pidOf(vm), 'SIGTERM');
-    await waitUntil('noticed', async () => (await next.vmState(vm.vmId)) === 'ended', 10_000);
+    await waitUntil('noticed', async () => (await next.vmState(vm.vmId)) === 'ended', 45_000);
   });
 });

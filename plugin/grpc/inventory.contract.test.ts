@@ -145,7 +145,7 @@ describe('InventoryService', () => {
     const platform = await at.plugin.platform();
     await at.client.call('RescanPlatform', { platformId: at.platformId }, settings);
     await at.engine.stop();
-    await eventually('lost', () => at.plugin.events.some((event) => event.code === 'PLATFORM_LOST'), 30_000);
+    await eventually('lost', () => at.plugin.events.some((event) => event.code === 'PLATFORM_LOST'));
     const [lost] = (await platform.call('ListPlatforms', {}, settings)).platforms;
     expect(lost?.unavailable).toMatchObject({ code: 'ENGINE_UNAVAILABLE' });
     expect((await at.client.call('ListVms', { platformId: at.platformId }, settings)).vms).toHaveLength(2);
@@ -153,7 +153,7 @@ describe('InventoryService', () => {
       code: 'ENGINE_UNAVAILABLE',
     });
     await at.engine.restart();
-    await eventually('back', () => at.plugin.events.some((event) => event.code === 'PLATFORM_BACK'), 30_000);
+    await eventually('back', () => at.plugin.events.some((event) => event.code === 'PLATFORM_BACK'));
     expect((await platform.call('ListPlatforms', {}, settings)).platforms[0]?.unavailable).toBeNull();
   });
 

@@ -27,7 +27,7 @@ async function fixture(world: WorkerWorld) {
       const operationId = randomUUID();
       await start(action, operationId);
       const operation = bench.registry.get(operationId);
-      await eventually('the end', () => operation.result !== undefined, 20_000);
+      await eventually('the end', () => operation.result !== undefined);
       return operation;
     },
     refused: (action: Omit<StartWorkerOperationRequest, 'operationId'>, operationId?: string) =>
@@ -64,7 +64,7 @@ describe('WorkerFleetService', () => {
     const operation = at.bench.registry.get(operationId);
     const busy = await at.refused({ stop: { workerId } });
     expect(busy).toMatchObject({ code: 'WORKER_BUSY', status: 'ABORTED', retryDelayMs: 15_000 });
-    await eventually('the end', () => operation.result !== undefined, 10_000);
+    await eventually('the end', () => operation.result !== undefined);
     expect(operation.result).toMatchObject({ outcome: 'success', createdId: workerId });
     const list = async () => (await at.client.call('ListWorkers', {}, { deadlineMs })).workers ?? [];
     expect(await list()).toMatchObject([
@@ -237,7 +237,7 @@ describe('WorkerFleetService', () => {
       { platformId, vmIds: [vm.vm.id], neededAt: { seconds: String(Math.floor(Date.now() / 1000)), nanos: 0 } },
       { deadlineMs },
     );
-    await eventually('a worker', () => at.bench.workerVms.list().some((one) => one.state === 'connected'), 10_000);
+    await eventually('a worker', () => at.bench.workerVms.list().some((one) => one.state === 'connected'));
     const removed = await at.run({ removeOrphan: { platformId, vmId: orphan.vm.id } });
     expect(removed.outcome).toBe('success');
     expect((await at.client.call('ListOrphanWorkers', {}, { deadlineMs })).orphans).toEqual([]);

@@ -72,7 +72,7 @@ async function runUntilDead(
 
 async function expectRecovered(at: Bench, operationId: string, died: boolean): Promise<void> {
   at.janitor.start();
-  await eventually('a clean engine', () => at.engine.leftovers().length === 0 && at.journal.openEntries().length === 0, 10_000);
+  await eventually('a clean engine', () => at.engine.leftovers().length === 0 && at.journal.openEntries().length === 0);
   const operation = at.registry.find(operationId);
   if (died && operation) expect(operation.result).toBeDefined();
 }

@@ -110,7 +110,7 @@ describe('the janitor', () => {
     };
     await using at = await restart();
     at.janitor.start();
-    await eventually('stuck', () => at.janitor.report().some((one) => one.state === 'stuck' && one.kind === 'attachment'), 10_000);
+    await eventually('stuck', () => at.janitor.report().some((one) => one.state === 'stuck' && one.kind === 'attachment'));
     expect(at.janitor.report().find((one) => one.kind === 'attachment')?.message).toContain(worker.vm.id);
     expect(engine.calls).not.toContain('snapshots.remove');
     engine.before = () => undefined;

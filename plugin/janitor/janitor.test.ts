@@ -162,7 +162,7 @@ describe('the janitor', () => {
     engine.ticketsStuck = true;
     await using at = await startBench({ engine, file });
     at.janitor.start();
-    await eventually('stuck', () => at.janitor.report().some((l) => l.state === 'stuck' && l.kind === 'image-transfer'), 10_000);
+    await eventually('stuck', () => at.janitor.report().some((l) => l.state === 'stuck' && l.kind === 'image-transfer'));
     expect(at.reported.find((e) => e.code === 'LEFTOVER_STUCK')).toMatchObject({ severity: 'error' });
     engine.ticketsStuck = false;
     await eventually('a clean engine', () => engine.leftovers().length === 0 && at.journal.openEntries().length === 0);
@@ -175,7 +175,7 @@ describe('the janitor', () => {
     Object.defineProperty(disk, 'status', { get: () => 'locked', set: () => undefined, configurable: true });
     await using at = await startBench({ engine, file });
     at.janitor.start();
-    await eventually('stuck', () => at.janitor.report().some((l) => l.state === 'stuck' && l.kind === 'disk-lock'), 10_000);
+    await eventually('stuck', () => at.janitor.report().some((l) => l.state === 'stuck' && l.kind === 'disk-lock'));
     expect(at.janitor.report().find((l) => l.kind === 'disk-lock')).toMatchObject({
       id: disk!.id,
       message: expect.stringContaining('unlock_entity.sh'),

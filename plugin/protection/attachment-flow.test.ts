@@ -132,7 +132,7 @@ describe('a backup by attachment', () => {
     at.worker.answer = async (task) => {
       const result = await answer(task);
       // The first ones read until there are enough of them at the same time.
-      await eventually('more of them', () => watch.most() > 4, 20_000);
+      await eventually('more of them', () => watch.most() > 4);
       return result;
     };
     const many = Array.from({ length: 12 }, () => ({}));

@@ -143,7 +143,7 @@ it('leaves nothing after a kill while disks hang on the worker, nor after a canc
     const dead = await bench(file);
     dead.worker.answer = () => 'hang';
     await dead.protection.startBackup(order(undefined), 'f');
-    await eventually('the tasks', () => dead.worker.tasks.length === 2, 30_000);
+    await eventually('the tasks', () => dead.worker.tasks.length === 2);
     expect(await onWorker()).toHaveLength(2);
     dead.mortal.kill();
     await dead[Symbol.asyncDispose]();
@@ -160,7 +160,7 @@ it('leaves nothing after a kill while disks hang on the worker, nor after a canc
   const cancelled = await runBackup(at, request, {
     each: async (event) => {
       if (event.type !== 'state' || event.phase !== 'transferring') return;
-      await eventually('a task', () => at.worker.tasks.length > before, 30_000);
+      await eventually('a task', () => at.worker.tasks.length > before);
       at.protection.cancel(request.operationId);
     },
   });

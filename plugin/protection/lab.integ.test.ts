@@ -97,7 +97,7 @@ it.each(['hybrid', 'live'])(
       const dead = await bench(file, new Mortal());
       dead.worker.answer = () => 'hang';
       await dead.protection.startBackup(order(vmId, second), 'f');
-      await eventually('the tasks', () => dead.worker.tasks.length === 3, 30_000);
+      await eventually('the tasks', () => dead.worker.tasks.length === 3);
       dead.mortal.kill();
       await dead[Symbol.asyncDispose]();
       expect((await lab.leftovers()).length).toBeGreaterThan(0);

@@ -134,7 +134,7 @@ it('says whose the lock is when the image service never lets go of its transfer'
   expect(run.phases).toContain('transferring(image-transfer-ending)');
   at.engine.ticketsStuck = false;
   at.janitor.start();
-  await eventually('a clean engine', () => at.journal.openEntries().length === 0, 15_000);
+  await eventually('a clean engine', () => at.journal.openEntries().length === 0);
   expectClean(at);
 });
 
@@ -145,9 +145,9 @@ it('can be cancelled while the image service does not let go of its transfer', a
   };
   const request = plugged(at);
   await at.protection.startBackup(request, 'f');
-  await eventually('a wait', () => at.engine.calls.includes('diskAttachments.add'), 10_000);
+  await eventually('a wait', () => at.engine.calls.includes('diskAttachments.add'));
   at.protection.cancel(request.operationId);
-  await eventually('the end', () => at.registry.find(request.operationId)?.result !== undefined, 10_000);
+  await eventually('the end', () => at.registry.find(request.operationId)?.result !== undefined);
   const { result } = at.registry.get(request.operationId);
   expect(result).toMatchObject({
     outcome: 'cancelled',
@@ -155,7 +155,7 @@ it('can be cancelled while the image service does not let go of its transfer', a
   });
   at.engine.ticketsStuck = false;
   at.janitor.start();
-  await eventually('a clean engine', () => at.journal.openEntries().length === 0, 15_000);
+  await eventually('a clean engine', () => at.journal.openEntries().length === 0);
   expectClean(at);
 });
 
@@ -173,7 +173,7 @@ it('ends its transfer when the run is cancelled while it asks', async () => {
   await asking;
   expect(at.engine.leftovers().filter((left) => left.startsWith('transfer'))).not.toEqual([]);
   at.protection.cancel(request.operationId);
-  await eventually('the end', () => at.registry.find(request.operationId)?.result !== undefined, 10_000);
+  await eventually('the end', () => at.registry.find(request.operationId)?.result !== undefined);
   expect(at.registry.find(request.operationId)?.result?.outcome).toBe('cancelled');
   expect(at.worker.tasks).toEqual([]);
   expectClean(at);
@@ -196,12 +196,12 @@ it("is found again after a kill whose answer was lost, and nobody else's transfe
     mortal.kill();
   };
   await dead.protection.startBackup({ ...plugged(dead), diskParallel: 1 }, 'f');
-  await eventually('death', () => mortal.dead, 10_000);
+  await eventually('death', () => mortal.dead);
   await dead[Symbol.asyncDispose]();
   expect(foreign).toHaveLength(1);
   await using at = await bench({ engine, file, workerVms });
   at.janitor.start();
-  await eventually('a clean journal', () => at.journal.openEntries().length === 0, 15_000);
+  await eventually('a clean journal', () => at.journal.openEntries().length === 0);
   expect(engine.leftovers()).toEqual([expect.stringMatching(/^transfer .* transferring$/)]);
   expect(engine.transfersById.get(foreign[0]!)?.phase).toBe('transferring');
 });

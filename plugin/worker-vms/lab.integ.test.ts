@@ -137,7 +137,7 @@ it('deploys, stops, starts, replaces and removes a worker; a kill leaves nothing
     expect((await names()).vms).toEqual(['tidemark-worker-Default-01', 'web']);
 
     expect((await at.run({ kind: 'remove', workerId, force: false })).result?.failure).toBeUndefined();
-    await eventually('nothing left', async () => (await names()).disks.length === 1, 30_000);
+    await eventually('nothing left', async () => (await names()).disks.length === 1);
     expect(await names()).toEqual({ vms: ['web'], disks: ['system'] });
     expect(await lab.leftovers()).toEqual([]);
   } finally {

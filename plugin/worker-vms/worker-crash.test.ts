@@ -30,7 +30,7 @@ async function runUntilDead({ world }: Scene, action: WorkerAction, fatalStep: n
   const at = await startWorkerBench(world, { mortal, kept: false });
   let operationId = '';
   void at.start(action).then((id) => (operationId = id));
-  await eventually('end or death', () => mortal.dead || at.registry.find(operationId)?.result !== undefined, 10_000);
+  await eventually('end or death', () => mortal.dead || at.registry.find(operationId)?.result !== undefined);
   const died = mortal.dead;
   mortal.kill();
   await at[Symbol.asyncDispose]();
@@ -58,7 +58,7 @@ function isTidy(at: WorkerBench): boolean {
 
 async function expectRecovered({ world }: Scene, again: (workers: readonly string[]) => WorkerAction): Promise<void> {
   await using at = await startWorkerBench(world);
-  await eventually('a tidy engine', () => isTidy(at) && at.registry.runningIds().length === 0, 15_000);
+  await eventually('a tidy engine', () => isTidy(at) && at.registry.runningIds().length === 0);
   await eventually(
     'workers that settled',
     () =>
@@ -71,7 +71,7 @@ async function expectRecovered({ world }: Scene, again: (workers: readonly strin
   const operation = await at.run(action);
   expect(operation.result?.failure).toBeUndefined();
   expect(operation.outcome).toBe('success');
-  await eventually('a tidy engine again', () => isTidy(at), 15_000);
+  await eventually('a tidy engine again', () => isTidy(at));
 }
 
 const deployment = (): WorkerAction => ({ kind: 'deploy', workerId: randomUUID(), platformId, clusterId, settings: defaultSettings });

@@ -16,7 +16,7 @@ async function bench(world: WorkerWorld, kept = true): Promise<WorkerBench> {
 
 const state = (at: WorkerBench, workerId: string) => at.workerVms.list().find((one) => one.workerId === workerId)?.state;
 const reachState = (at: WorkerBench, workerId: string, wanted: string) =>
-  eventually(`state ${wanted}`, () => state(at, workerId) === wanted, 10_000);
+  eventually(`state ${wanted}`, () => state(at, workerId) === wanted);
 
 describe('a deployment', () => {
   it('makes a VM as the design says, starts it with a token, tests it, and owns it', async () => {
@@ -320,7 +320,7 @@ describe('a deployed worker', () => {
     const workerId = await at.deploy();
     const { vmId } = at.store.get(workerId);
     harm(world, vmId);
-    await eventually(event, () => at.reported.some((one) => one.code === event), 10_000);
+    await eventually(event, () => at.reported.some((one) => one.code === event));
     expect(at.reported.map((one) => one.code)).toEqual(['WORKER_DEPLOYED', 'WORKER_VM_LOST', event]);
     await reachState(at, workerId, 'connected');
     expect(world.vms).toEqual(['tidemark-worker-Default-01']);
@@ -369,7 +369,7 @@ describe('a deployed worker', () => {
     const operation = await at.run({ kind: 'start', workerId });
     expect(operation.result?.failure).toMatchObject({ code: 'WORKER_SELF_TEST_FAILED' });
     expect(refused).toBe(1);
-    await eventually('it is down', () => world.engine.vmsById.get(at.store.get(workerId).vmId)?.vm.status === 'down', 10_000);
+    await eventually('it is down', () => world.engine.vmsById.get(at.store.get(workerId).vmId)?.vm.status === 'down');
     await reachState(at, workerId, 'stopped');
     expect(at.store.get(workerId)).toMatchObject({ failures: 1, problem: { code: 'WORKER_SELF_TEST_FAILED' } });
   });
@@ -475,7 +475,7 @@ describe('a replacement', () => {
     );
     expect(together).toBe(1);
     expect(world.vms).toEqual(['tidemark-worker-Default-01', 'tidemark-worker-Default-02']);
-    await eventually('the old image gone', () => !world.disks.includes('tidemark-worker-image-1.0.0'), 10_000);
+    await eventually('the old image gone', () => !world.disks.includes('tidemark-worker-image-1.0.0'));
   });
 });
 
@@ -485,7 +485,7 @@ describe('the supply', () => {
     await using at = await bench(world);
     expect(at.workerVms.supply.want(placement)).toEqual({ kind: 'coming', reason: 'worker-deploying' });
     expect(at.workerVms.supply.want(placement)).toEqual({ kind: 'coming', reason: 'worker-deploying' });
-    await eventually('a worker', () => at.workerVms.list()[0]?.state === 'connected', 10_000);
+    await eventually('a worker', () => at.workerVms.list()[0]?.state === 'connected');
     expect(world.vms).toHaveLength(1);
     expect([...world.engine.vmsById.values()][0]?.vm.description).toContain('as a task needed it');
   });
@@ -537,7 +537,7 @@ describe('the supply', () => {
     at.workerVms.prepare(platformId, [vm.vm.id, 'nobody'], clock.now() + 20 * minute);
     await clock.sleep(5 * minute);
     expect(world.vms).toEqual(['web']);
-    await eventually('a worker', () => at.workerVms.list()[0]?.state === 'connected', 10_000);
+    await eventually('a worker', () => at.workerVms.list()[0]?.state === 'connected');
     // Idle for longer than the rule allows, but needed.
     await clock.sleep(5 * minute);
     expect(at.workerVms.list()[0]?.state).toBe('connected');

@@ -63,7 +63,7 @@ async function startWorker(settings: Record<string, unknown> = {}) {
 }
 
 async function eventually(what: string, condition: () => boolean): Promise<void> {
-  for (const until = Date.now() + 15_000; !condition();) {
+  for (const until = Date.now() + 50_000; !condition();) {
     if (Date.now() > until) throw new Error(`${what} never came true`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }

@@ -64,7 +64,7 @@ export class PluginDouble {
 
   /** The first message, from now on or before, for which `pick` gives something. */
   async hear<T>(what: string, pick: (message: ConnectRequest__Output) => T | undefined | null | false): Promise<T> {
-    for (const until = Date.now() + 15_000; ;) {
+    for (const until = Date.now() + 50_000; ;) {
       for (const message of this.heard) {
         const found = pick(message);
         if (found !== undefined && found !== null && found !== false) return found;
