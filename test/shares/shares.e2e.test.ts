@@ -29,8 +29,8 @@ const plan = {
     disks: [{ name: `${name}-a`, sizeMib: 64, format: 'cow' }],
   })),
 };
-/** Shorter than an administrator would have it, so that outages are over sooner. */
-const gatewaySettings = { lockLeaseMs: 20_000, shares: { patienceMs: 12_000 } };
+/** Shorter than an administrator would have it, so that an outage is noticed sooner. */
+const gatewaySettings = { shares: { patienceMs: 12_000 } };
 
 /** Why it cannot be shown here. */
 const notHere =
@@ -58,7 +58,7 @@ if (notHere !== undefined) console.warn(`shares of real servers are not tested: 
   const show = (id: string): Promise<Session> => site.session('session', 'show', id);
   const dirty = (kind: Kind, offsetMib: number, lengthMib: number, seed: number) =>
     site.dirty(vms[kind], `${vms[kind]}-a`, offsetMib, lengthMib, seed);
-  const startRun = async (kind: Kind, ...options: string[]) => (await site.run(kind, '--no-watch', ...options)).id;
+  const startRun = async (kind: Kind) => (await site.run(kind, '--no-watch')).id;
   /** The task of a session that ended well, once it has. */
   const endedWell = async (id: string): Promise<Task> => good(await site.session('session', 'watch', id));
   const good = (session: Session): Task => {
@@ -91,7 +91,7 @@ if (notHere !== undefined) console.warn(`shares of real servers are not tested: 
   };
 
   beforeAll(async () => {
-    GatewayMachine.parts();
+    const parts = GatewayMachine.parts();
     const made = (name: string) => {
       const to = path.join(folder, name);
       fs.mkdirSync(to, { recursive: true });
@@ -106,12 +106,14 @@ if (notHere !== undefined) console.warn(`shares of real servers are not tested: 
       execFileSync('mount', ['-o', 'loop', `${small[kind]}.img`, small[kind]]);
     }
     const installation = { furtherAddresses: [hostAddress] };
-    [site, machine, servers.nfs, servers.smb] = await Promise.all([
-      Site.start({ plan, settings: { retryDelaysMs: [500, 1000] }, installation }),
-      GatewayMachine.boot(made('machine')),
-      NfsServer.make(made('nfs-server'), { backup: made('nfs'), small: small.nfs }),
-      SmbServer.make(made('smb-server'), { backup: made('smb'), small: small.smb }),
+    // What is up is ended in the end, also when something else did not come up.
+    const ends = await Promise.allSettled([
+      Site.start({ plan, settings: { retryDelaysMs: [500, 1000] }, installation }).then((started) => (site = started)),
+      GatewayMachine.boot(made('machine'), parts).then((booted) => (machine = booted)),
+      NfsServer.make(made('nfs-server'), { backup: made('nfs'), small: small.nfs }).then((server) => (servers.nfs = server)),
+      SmbServer.make(made('smb-server'), { backup: made('smb'), small: small.smb }).then((server) => (servers.smb = server)),
     ]);
+    for (const end of ends) if (end.status === 'rejected') throw end.reason as Error;
     const invitation = await site.installation.inviteGateway();
     gateway = invitation.moverId;
     // The machine has other work until it is needed.
