@@ -119,7 +119,8 @@ export class DataPortServer implements Service {
       this.shownFingerprint = this.identity.certificate.fingerprint256;
       this.renewedAt = this.context.now();
     });
-    this.watch = setInterval(() => this.lookAfter(), watchIntervalMs);
+    // After what has arrived was read: a mover that was busy or asleep must not take its own silence for that of its peers.
+    this.watch = setInterval(() => setImmediate(() => this.lookAfter()), watchIntervalMs);
     this.watch.unref();
   }
 

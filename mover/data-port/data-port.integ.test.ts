@@ -215,6 +215,14 @@ describe('limits of the data port', () => {
     expect(lanes.map((l) => l.farewell?.code)).toEqual(['CONNECTION_IDLE', 'CONNECTION_IDLE']);
     await busy.ping();
     clearInterval(asking);
+    // Who said something while the mover could not listen was not silent.
+    await busy.ping();
+    // Long enough for a look at the connections; then where timers come before what has arrived.
+    await sleep(700);
+    await new Promise((resolve) => setImmediate(resolve));
+    const heard = busy.ping();
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2_000);
+    await heard;
     busy.close();
   });
 });
