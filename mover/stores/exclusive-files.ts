@@ -138,8 +138,8 @@ export class ExclusiveFiles {
     await this.files.ensureFolder(TEMPORARY_FOLDER);
     const prepared = await this.files.temporaryPath();
     try {
-      // Flushed: a power cut must not leave the name without the content either.
-      await fs.writeFile(prepared, content, { flag: 'wx', mode: 0o600, flush: true });
+      // Not flushed: after a power cut it may be empty, and somebody waits once; a sync for each lock would be paid by everybody, always.
+      await fs.writeFile(prepared, content, { flag: 'wx', mode: 0o600 });
       let watched: { text: string; since: number } | undefined;
       // Whoever waits breaks a dead lock at a time of its own, so that two seldom do it together.
       const patienceMs = this.deadLockMs * (1 + Math.random() / 4);
