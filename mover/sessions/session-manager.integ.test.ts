@@ -152,6 +152,22 @@ describe('sessions', () => {
     }
   });
 
+  test('a mover that slept past all leases waits for renewals before it ends anything', async () => {
+    await using test = await TestRepository.open(scratch.folder, { store });
+    const session = await test.openSession();
+    test.sessions.start();
+    const awake = performance.now.bind(performance);
+    const clock = jest.spyOn(performance, 'now').mockImplementation(() => awake() + 600_000);
+    try {
+      await sleep(2_500);
+      expect(session.state).toBe('open');
+      session.renew(60_000);
+      expect(session.isExpired).toBe(false);
+    } finally {
+      clock.mockRestore();
+    }
+  });
+
   test('one whose record is damaged ends, instead of failing for ever', async () => {
     await using test = await TestRepository.open(scratch.folder, { store });
     const session = await test.openSession();

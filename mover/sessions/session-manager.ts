@@ -15,6 +15,8 @@ import type { SessionSurroundings } from './session-disks';
 /** Ended sessions answer repeated calls for this long. */
 const keepEndedMs = 24 * 60 * 60 * 1000;
 const sweepIntervalMs = 1_000;
+/** From here on between two sweeps the mover was stopped, or its machine. */
+const asleepFromMs = 5_000;
 /** Between two writings of what a disk has; so much may be read again after a mover died. */
 const draftIntervalMs = 5_000;
 /** Sessions known to be another mover's; what is forgotten is looked up in the store. */
@@ -47,6 +49,7 @@ export class SessionManager {
   private readonly elsewhere = new Set<string>();
   private readonly around: SessionSurroundings;
   private timer: NodeJS.Timeout | undefined;
+  private sweptAt = 0;
   /** Sessions that are being aborted, because their lease ran out. */
   private readonly ending = new Set<Session>();
 
@@ -68,6 +71,7 @@ export class SessionManager {
 
   /** Begins to expire leases, and to write down what sessions have. */
   start(): void {
+    this.sweptAt = performance.now();
     this.timer = setInterval(() => this.sweep(), sweepIntervalMs);
     this.timer.unref();
   }
@@ -250,7 +254,12 @@ export class SessionManager {
 
   /** Waits for nothing: the storage of one session may not answer, and those of other repositories must not wait with it. */
   private sweep(): void {
+    // While this mover slept nobody could renew anything, and what was sent meanwhile is still to be read.
+    const sinceMs = performance.now() - this.sweptAt;
+    const asleepMs = sinceMs > asleepFromMs ? sinceMs : 0;
+    this.sweptAt += sinceMs;
     for (const session of [...this.sessions.values()]) {
+      session.excuse(asleepMs);
       void session.keep();
       if (session.isElsewhere) {
         this.sessions.delete(session.id);

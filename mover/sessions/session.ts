@@ -111,6 +111,11 @@ export class Session {
     this.leaseEndsAt = this.around.ticks() + leaseDurationMs;
   }
 
+  /** The mover could not have heard of a renewal for so long. */
+  excuse(asleepMs: number): void {
+    this.leaseEndsAt += asleepMs;
+  }
+
   /** Throws SESSION_ENDED. */
   attach(lane: Lane): void {
     this.assertOpen();
