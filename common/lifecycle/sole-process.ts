@@ -26,11 +26,11 @@ export async function becomeSoleProcess(dataFolder: string, options: SoleProcess
   fs.mkdirSync(dataFolder, { recursive: true, mode: 0o700 });
   const { dev, ino } = fs.statSync(dataFolder, { bigint: true });
   const name = `\0tidemark-${createHash('sha256').update(`${dev}:${ino}`).digest('hex')}`;
-  const until = Date.now() + (options.waitMs ?? 30_000);
+  const until = performance.now() + (options.waitMs ?? 30_000);
   for (let attempt = 0; ; attempt += 1) {
     const held = await listenOn(name);
     if (held) return () => new Promise((resolve) => held.close(() => resolve()));
-    if (Date.now() >= until) throw CommonErrors.DATA_FOLDER_IN_USE({ folder: path.resolve(dataFolder) });
+    if (performance.now() >= until) throw CommonErrors.DATA_FOLDER_IN_USE({ folder: path.resolve(dataFolder) });
     if (attempt === 0) options.waiting?.();
     await new Promise((resolve) => setTimeout(resolve, lookEveryMs));
   }

@@ -80,15 +80,15 @@ export class LeaseKeeper {
   /** Heartbeats at a third of the lease. Rejects when the lease is lost, or when no heartbeat got through for its length. */
   async #beat(firstLeaseMs: number, signal: AbortSignal): Promise<void> {
     let leaseMs = firstLeaseMs;
-    let until = Date.now() + leaseMs;
+    let until = performance.now() + leaseMs;
     while (!signal.aborted) {
       this.#sooner = new AbortController();
       await pause(Math.max(leaseMs / 3, 100), AbortSignal.any([signal, this.#sooner.signal])).catch(() => signal.throwIfAborted());
       try {
         leaseMs = (await this.holder.beat(signal)) ?? leaseMs;
-        until = Date.now() + leaseMs;
+        until = performance.now() + leaseMs;
       } catch (error) {
-        if (!hasCode(error, 'PEER_UNAVAILABLE', 'DEADLINE_EXCEEDED') || Date.now() >= until) throw error;
+        if (!hasCode(error, 'PEER_UNAVAILABLE', 'DEADLINE_EXCEEDED') || performance.now() >= until) throw error;
         // One lost heartbeat is why the lease is three times as long.
         this.logger.debug('a heartbeat did not get through', { code: error.code });
       }

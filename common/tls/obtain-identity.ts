@@ -54,7 +54,7 @@ export async function obtainIdentity(options: ObtainIdentityOptions): Promise<Pr
     throw CommonErrors.CONFIGURATION_INVALID({ problems: `- ${field}.enrolmentEndpoint: is needed until this process is enrolled` });
   }
   const token = readToken(settings, field);
-  const until = Date.now() + settings.enrolmentPatienceMs;
+  const until = performance.now() + settings.enrolmentPatienceMs;
   for (let attempt = 0; ; attempt += 1) {
     try {
       const identity = await enrol({
@@ -72,7 +72,7 @@ export async function obtainIdentity(options: ObtainIdentityOptions): Promise<Pr
       // The server may still be starting, or the plug-in may be waiting for its host.
       if (
         !hasCode(error, 'PEER_UNAVAILABLE', 'HOST_UNREACHABLE', 'HOST_NOT_READY', 'ENROLMENT_THROTTLED', 'DEADLINE_EXCEEDED') ||
-        Date.now() >= until
+        performance.now() >= until
       )
         throw error;
       if (attempt === 0) logger.info('waiting for the server to enrol', { endpoint, code: error.code });
