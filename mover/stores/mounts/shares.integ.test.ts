@@ -168,11 +168,23 @@ describe('a share', () => {
     });
 
     test('that somebody mounts while the last user lets go stays mounted for the new one', async () => {
-      const [folder, umount] = [data(), path.join(scratch.folder, randomUUID())];
-      fs.writeFileSync(umount, '#!/bin/sh\nif mkdir "$0.slow" 2> /dev/null; then sleep 1; fi\nexec umount "$@"\n', { mode: 0o755 });
-      const mounter = new Mounter(folder, { mount: share.mountProgram(path.join(scratch.folder, randomUUID())), umount });
+      const [folder, mount, umount, done] = [data(), ...Array.from({ length: 3 }, () => path.join(scratch.folder, randomUUID()))] as const;
+      const script = (file: string, ...lines: string[]) => fs.writeFileSync(file, ['#!/bin/sh', ...lines, ''].join('\n'), { mode: 0o755 });
+      script(mount!, `'${share.mountProgram(path.join(scratch.folder, randomUUID()))}' "$@" && echo done >> '${done}'`);
+      // The first one unmounts when somebody has mounted after it, unless nobody does for two seconds.
+      script(
+        umount!,
+        'if mkdir "$0.first" 2> /dev/null; then',
+        `  for i in $(seq 20); do if [ "$(wc -l < '${done}')" -ge 2 ]; then break; fi; sleep 0.1; done`,
+        'fi',
+        'exec umount "$@"',
+      );
+      const mounter = new Mounter(folder, { mount: mount!, umount: umount! });
       const before = await mounter.mount(remote('nfs:nas:/export'), undefined);
-      const [, after] = await Promise.all([before.release(), mounter.mount(remote('nfs:nas:/export'), undefined)]);
+      const released = before.release();
+      while (!fs.existsSync(`${umount!}.first`)) await new Promise((resolve) => setTimeout(resolve, 10));
+      const after = await mounter.mount(remote('nfs:nas:/export'), undefined);
+      await released;
       fs.writeFileSync(path.join(after.folder, 'of-the-second'), 'x');
       expect(fs.existsSync(path.join(share.exported, 'of-the-second'))).toBe(true);
       await after.release();
