@@ -46,7 +46,8 @@ export class BackupCommit {
       }
       try {
         const content = { point: describedPoint(context, event), configuration: event.configuration };
-        const made = await this.moverSessions.commit(task.path?.moverId ?? '', task.moverSessionId ?? '', content, context.shutdown);
+        const at = { sessionId: task.moverSessionId ?? '', repositoryId: session.repositoryId };
+        const made = await this.moverSessions.commit(task.path?.moverId ?? '', at, content, context.shutdown);
         // From here on the point is there, whatever the catalogue can take.
         task.pointId = made.pointId;
         task.step = 'committed';
@@ -121,7 +122,8 @@ export class BackupCommit {
   /** Asks the session's mover; when that is gone, whether the repository has the point. */
   async #isCommitted({ task, session }: TaskContext, moverSessionId: string): Promise<boolean> {
     try {
-      return await this.moverSessions.isCommitted(task.path?.moverId ?? '', moverSessionId);
+      const at = { sessionId: moverSessionId, repositoryId: session.repositoryId };
+      return await this.moverSessions.isCommitted(task.path?.moverId ?? '', at);
     } catch (error) {
       if (!isTransient(error)) throw error;
       return (await this.repositories.pointsOf(session.repositoryId, task.vmId)).some(({ id }) => id === task.pointId);

@@ -24,11 +24,14 @@ export interface SessionTerms {
   readonly pointIds: readonly string[];
 }
 
+/** Which session, and of which repository. */
+export type SessionPlace = Pick<SessionTerms, 'sessionId' | 'repositoryId'>;
+
 /** Sessions on movers, and the tickets for them. */
 export class MoverSessions {
   constructor(
-    private readonly repositories: Repositories,
-    private readonly movers: MoverConnections,
+    private readonly repositories: Pick<Repositories, 'at'>,
+    private readonly movers: Pick<MoverConnections, 'of' | 'lastKnown'>,
     /** Changes when the CA does. */
     private readonly ticketKey: () => KeyObject,
     private readonly now: () => Date,
@@ -62,37 +65,34 @@ export class MoverSessions {
   }
 
   /** Asks also a mover that lost its lease: it may have been the server that was away. Throws SESSION_NOT_FOUND, SESSION_ENDED, SESSION_ELSEWHERE … */
-  async renew(moverId: string, { sessionId, repositoryId }: Pick<SessionTerms, 'sessionId' | 'repositoryId'>): Promise<void> {
+  async renew(moverId: string, at: SessionPlace): Promise<void> {
     const mover = await this.movers.lastKnown(moverId);
-    const request = { sessionId, leaseDuration: durationToWire(moverLeaseMs) };
-    try {
-      await mover.sessions.call('RenewSession', request, { deadlineMs: 5_000 });
-    } catch (error) {
-      if (!hasCode(error, 'SESSION_NOT_FOUND')) throw error;
-      // A mover that was restarted while the store was away knows its sessions once it has the repository again.
-      await this.repositories.at(repositoryId, moverId);
-      await mover.sessions.call('RenewSession', request, { deadlineMs: 5_000 });
-    }
+    const request = { sessionId: at.sessionId, leaseDuration: durationToWire(moverLeaseMs) };
+    await this.#ask(mover, at, () => mover.sessions.call('RenewSession', request, { deadlineMs: 5_000 }));
   }
 
   /** Makes the point visible; can be repeated. */
   async commit(
     moverId: string,
-    sessionId: string,
+    at: SessionPlace,
     content: { readonly point: Point; readonly configuration: string },
     signal: AbortSignal,
   ): Promise<Point__Output> {
     const mover = await this.movers.of(moverId);
-    const reply = await mover.sessions.call('CommitSession', { sessionId, ...content }, { deadlineMs: 120_000, signal });
+    const { sessionId } = at;
+    const request = { sessionId, ...content };
+    const reply = await this.#ask(mover, at, () => mover.sessions.call('CommitSession', request, { deadlineMs: 120_000, signal }));
     if (!reply.point) throw HostErrors.MOVER_SESSION_LOST({ sessionId });
     return reply.point;
   }
 
   /** True when the session is committed. */
-  async isCommitted(moverId: string, sessionId: string): Promise<boolean> {
+  async isCommitted(moverId: string, at: SessionPlace): Promise<boolean> {
     const mover = await this.movers.of(moverId);
+    const request = { sessionId: at.sessionId };
     try {
-      return (await mover.sessions.call('GetSession', { sessionId }, { deadlineMs: 5_000 })).state === 'SESSION_STATE_COMMITTED';
+      const { state } = await this.#ask(mover, at, () => mover.sessions.call('GetSession', request, { deadlineMs: 5_000 }));
+      return state === 'SESSION_STATE_COMMITTED';
     } catch (error) {
       if (hasCode(error, 'SESSION_NOT_FOUND')) return false;
       throw error;
@@ -106,6 +106,17 @@ export class MoverSessions {
       await mover.sessions.call('AbortSession', { sessionId }, { deadlineMs: 15_000, attempts: 2 });
     } catch (error) {
       if (!hasCode(error, 'SESSION_ENDED', 'SESSION_NOT_FOUND', 'SESSION_ELSEWHERE')) throw error;
+    }
+  }
+
+  /** A mover that lost its lease on the repository, or was restarted while the store was away, knows its sessions once it has the repository again. */
+  async #ask<T>({ id }: MoverClient, { repositoryId }: SessionPlace, ask: () => Promise<T>): Promise<T> {
+    try {
+      return await ask();
+    } catch (error) {
+      if (!hasCode(error, 'SESSION_NOT_FOUND')) throw error;
+      await this.repositories.at(repositoryId, id);
+      return ask();
     }
   }
 
