@@ -70,7 +70,9 @@ test('what a thread cannot do fails, what comes next is done, and what runs when
       code: 'VERIFICATION_CRASHED',
     });
     expect((await comparer.compare(damagedPiece(randomUUID(), undefined))).problems[4]?.code).toBe('BLOCK_CORRUPT');
-    const running = comparer.compare(damagedPiece(randomUUID(), undefined));
+    // Enough to be under way still when all is closed.
+    const piece = damagedPiece(randomUUID(), undefined);
+    const running = comparer.compare({ ...piece, entries: Array.from({ length: 2000 }, () => piece.entries).flat() });
     const closed = expect(running).rejects.toMatchObject({ code: 'VERIFICATION_CRASHED' });
     await comparer.close();
     await closed;
