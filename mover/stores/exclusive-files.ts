@@ -5,8 +5,8 @@
  *
  * Who wants to change `name` creates `tmp/<hash of name>.lock`, looks, changes by rename, and removes the lock: the file is there, whole, at any
  * moment. The lock is linked into place with its content, so that one who is killed leaves no empty lock, of which nobody could tell whose it is; only
- * where there are no hard links it is created first and written then. A lock whose holder died is broken when its content did not change for 30 s by the watcher's own clock (a holder lets go after 10 s at
- * most), or at once when it was left by an earlier process of the same writer.
+ * where there are no hard links it is created first and written then. A lock whose holder died is broken when its content did not change for 30 s by
+ * the watcher's own clock (a holder lets go after 10 s at most), or at once when it was left by an earlier process of the same writer.
  */
 import { createHash, randomUUID } from 'node:crypto';
 import fs from 'node:fs/promises';
