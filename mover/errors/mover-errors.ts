@@ -49,7 +49,7 @@ export const RepositoryErrors = defineErrors({
     retry: 'after-delay',
     status: 'ABORTED',
     message: (m: { holder: string }) =>
-      `A mover with the same data folder is at work on ${m.holder}. If that folder was copied, empty the copy and enrol it as a mover of its own; if the other one is gone, its lease ends by itself.`,
+      `A mover with the same data folder is at work on ${m.holder}, or was a moment ago: this one before an outage of its storage, say. Its lease ends by itself within a minute. If the data folder was copied, empty the copy and enrol it as a mover of its own.`,
   },
   REPOSITORY_LOCK_LOST: {
     kind: 'operational',
