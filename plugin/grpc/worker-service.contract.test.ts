@@ -167,6 +167,27 @@ describe('WorkerService', () => {
     expect((await first.outcome).failure).toBeUndefined();
   });
 
+  it('begins a task that comes in a short break when the worker is back, and loses it when it does not come back', async () => {
+    using at = await fixture({}, { reconnectMs: 2_000 });
+    const slotOf = (signal: AbortSignal) => at.dispatcher.slot({ placement, signal, waiting: () => undefined });
+    const { signal } = new AbortController();
+    const runIn = (slot: Awaited<ReturnType<typeof slotOf>>) =>
+      at.dispatcher.runIn(slot, task, { correlationId: 'corr', signal, progress: () => undefined });
+    const worker = await at.worker('w1');
+    const [first, second] = [await slotOf(signal), await slotOf(signal)];
+    worker.breakStream();
+    await eventually('the break', () => at.fleet.list()[0]?.state === 'lost');
+    const outcome = runIn(first);
+    const back = await at.worker('w1');
+    await eventually('the task', () => back.tasks.length === 1);
+    back.finish(back.tasks[0]!.taskId);
+    expect((await outcome).failure).toBeUndefined();
+    back.breakStream();
+    await eventually('the break', () => at.fleet.list()[0]?.state === 'lost');
+    expect((await runIn(second)).failure).toMatchObject({ code: 'WORKER_LOST' });
+    expect((await runIn(second)).failure).toMatchObject({ code: 'WORKER_LOST' });
+  });
+
   it.each([
     ['its stream is gone and it does not come back', (w: ScriptedWorker) => w.breakStream()],
     ['it closes for good', (w: ScriptedWorker) => w.close()],

@@ -60,6 +60,7 @@ export class Member {
   #lastSeenAt = 0;
   #lastSeenMs = 0;
   #trust: TrustState__Output | undefined;
+  /** Set while it is expected to dial again. */
   #lostTimer: NodeJS.Timeout | undefined;
   readonly #tasks: WorkerTasks;
   readonly #tests: SelfTests;
@@ -135,7 +136,9 @@ export class Member {
   }
 
   async run(task: DiskTask, options: RunOptions): Promise<TaskOutcome> {
-    if (!this.#session) return failed(WorkerErrors.WORKER_LOST({ workerId: this.workerId, during: 'a task not yet begun' }));
+    // One that is expected back begins it when it has dialled again: its stream is cut now and then, after a renewal of a certificate for instance.
+    if (!this.#session && this.#lostTimer === undefined)
+      return failed(WorkerErrors.WORKER_LOST({ workerId: this.workerId, during: 'a task not yet begun' }));
     const outcome = await this.#tasks.run(task, options);
     this.#tellDrain();
     this.around.changed();
@@ -183,7 +186,7 @@ export class Member {
     const previous = this.#session;
     this.#session = undefined;
     previous?.close();
-    clearTimeout(this.#lostTimer);
+    this.#expectNoMore();
     this.hello = { ...hello, addresses: hello.addresses.slice(0, maxListed) };
     this.#trust = hello.trust ?? undefined;
     this.#seen();
@@ -206,7 +209,7 @@ export class Member {
   /** Cuts its stream; the worker dials again. */
   disconnect(): void {
     this.#session?.close();
-    clearTimeout(this.#lostTimer);
+    this.#expectNoMore();
   }
 
   view(): WorkerView {
@@ -280,7 +283,13 @@ export class Member {
     this.around.changed();
   }
 
+  #expectNoMore(): void {
+    clearTimeout(this.#lostTimer);
+    this.#lostTimer = undefined;
+  }
+
   #loseAll(): void {
+    this.#expectNoMore();
     this.#tasks.loseAll();
     this.#tests.loseAll();
   }
