@@ -22,7 +22,8 @@ const config: Config = {
     project('integ', ['*.integ.test.js']),
     project('e2e', ['*.e2e.test.js']),
   ],
-  testTimeout: 60_000,
+  // Costs time only where something hangs. A machine that runs three suites and stalls now and then must not reach it.
+  testTimeout: 240_000,
   // Suites of whole systems mostly wait: two at a time leave nearly half of two cores idle.
   maxWorkers: Math.max(3, os.availableParallelism() - 1),
   // Every suite leaves something of its modules behind. A worker of a gigabyte collects garbage more than it tests, and takes longer to end than
