@@ -45,7 +45,7 @@ describe('the engine on real hosts', () => {
   };
   const phase = (id: string): string | undefined => bench.db.backups.get(id)?.phase;
   const reach = (id: string, wanted: string): Promise<void> =>
-    bench.until(() => phase(id) === wanted, `backup ${wanted}, is ${String(phase(id))}`, 45_000);
+    bench.until(() => phase(id) === wanted, `backup ${wanted}, is ${String(phase(id))}`);
 
   const start = async (vm: Vm, disks: readonly Disk[], from?: string): Promise<string> => {
     const body = { disks: disks.map((disk) => ({ id: disk.id })), ...(from !== undefined && { from_checkpoint_id: from }) };
@@ -72,7 +72,7 @@ describe('the engine on real hosts', () => {
     const bytes = await harness.client.download(url, mode === 'incremental' ? 'dirty' : 'zero', copyOf(disk.id));
     const id = text(transfer.body['id']);
     await bench.call('POST', `/imagetransfers/${id}/finalize`);
-    await bench.until(() => bench.db.transfers.require(id).phase === 'finished_success', 'transfer finished', 45_000);
+    await bench.until(() => bench.db.transfers.require(id).phase === 'finished_success', 'transfer finished');
     return { mode, bytes };
   };
 
@@ -139,7 +139,7 @@ describe('the engine on real hosts', () => {
     expect(bench.db.disks.list((disk) => disk.contentType === 'backup_scratch')).toEqual([]);
     expect(bench.core.locks.list()).toEqual([]);
     await bench.call('POST', `/vms/${vm.id}/stop`);
-    await bench.until(() => bench.db.vms.require(vm.id).status === 'down', 'down', 45_000);
+    await bench.until(() => bench.db.vms.require(vm.id).status === 'down', 'down');
   });
 
   it('cold: full, run, incremental', async () => {
@@ -148,7 +148,7 @@ describe('the engine on real hosts', () => {
     const [cow] = disks as [Disk];
     const turnOff = async (): Promise<void> => {
       await bench.call('POST', `/vms/${vm.id}/shutdown`);
-      await bench.until(() => bench.db.vms.require(vm.id).status === 'down', 'down', 45_000);
+      await bench.until(() => bench.db.vms.require(vm.id).status === 'down', 'down');
     };
     await write(vm, cow, 0, MIB, 'random');
     await turnOff();
@@ -174,7 +174,7 @@ describe('the engine on real hosts', () => {
       provisioned_size: 8 * MIB,
       storage_domains: [{ id: domainId }],
     });
-    await bench.until(() => bench.db.disks.get(id)?.status === 'ok', 'disk ok', 45_000);
+    await bench.until(() => bench.db.disks.get(id)?.status === 'ok', 'disk ok');
     const transfer = await bench.call('POST', '/imagetransfers', { disk: { id }, format: 'raw' });
     expect(transfer.body['phase']).toBe('transferring');
     const content = Buffer.alloc(MIB, 'tidemark');
@@ -187,7 +187,7 @@ describe('the engine on real hosts', () => {
     }
     const transferId = text(transfer.body['id']);
     await bench.call('POST', `/imagetransfers/${transferId}/finalize`);
-    await bench.until(() => bench.db.transfers.require(transferId).phase === 'finished_success', 'finished', 45_000);
+    await bench.until(() => bench.db.transfers.require(transferId).phase === 'finished_success', 'finished');
     const disk = bench.db.disks.require(id);
     expect(disk.actualSizeBytes).toBeGreaterThan(2 * MIB);
     const expected = Buffer.alloc(8 * MIB);
@@ -199,14 +199,14 @@ describe('the engine on real hosts', () => {
   it('a bad qcow2 upload takes its disk away', async () => {
     const id = randomUUID();
     await bench.call('POST', '/disks', { id, name: 'bad', format: 'cow', provisioned_size: 4 * MIB, storage_domains: [{ id: domainId }] });
-    await bench.until(() => bench.db.disks.get(id)?.status === 'ok', 'disk ok', 45_000);
+    await bench.until(() => bench.db.disks.get(id)?.status === 'ok', 'disk ok');
     const transfer = await bench.call('POST', '/imagetransfers', { disk: { id } });
     const garbage = Buffer.alloc(MIB, 1);
     const headers = { 'content-length': String(MIB) };
     expect((await harness.client.call('PUT', text(transfer.body['transfer_url']), headers, garbage)).status).toBe(200);
     const transferId = text(transfer.body['id']);
     await bench.call('POST', `/imagetransfers/${transferId}/finalize`);
-    await bench.until(() => bench.db.transfers.require(transferId).phase === 'finished_failure', 'failed', 45_000);
+    await bench.until(() => bench.db.transfers.require(transferId).phase === 'finished_failure', 'failed');
     expect(bench.db.disks.has(id)).toBe(false);
   });
 
@@ -224,8 +224,8 @@ describe('the engine on real hosts', () => {
     const transferId = text((await bench.call('POST', '/imagetransfers', body)).body['id']);
     // What a power cut does to the process, behind the engine's back.
     killProcessOf(vm.id);
-    await bench.until(() => bench.db.vms.require(vm.id).status === 'down', 'noticed', 45_000);
-    await bench.until(() => bench.db.transfers.require(transferId).phase === 'finished_failure', 'transfer failed', 45_000);
+    await bench.until(() => bench.db.vms.require(vm.id).status === 'down', 'noticed');
+    await bench.until(() => bench.db.transfers.require(transferId).phase === 'finished_failure', 'transfer failed');
     expect(await bench.call('POST', `/vms/${vm.id}/backups/${second}/finalize`)).toMatchObject({ status: 400, detail: '[]' });
     expect(phase(second)).toBe('FAILED');
     await bench.startVm(vm.id);
@@ -253,7 +253,7 @@ describe('the engine on real hosts', () => {
     await harness.client.download(text(transfer.body['transfer_url']), 'zero', copyOf(cow.id));
     const transferId = text(transfer.body['id']);
     await bench.call('POST', `/imagetransfers/${transferId}/finalize`);
-    await bench.until(() => bench.db.transfers.require(transferId).phase === 'finished_success', 'finished', 45_000);
+    await bench.until(() => bench.db.transfers.require(transferId).phase === 'finished_success', 'finished');
     await end(backupId);
     same(cow, state);
   });
@@ -267,7 +267,7 @@ describe('the engine on real hosts', () => {
     const state = await dump(disk, 'snapshot');
     const created = await bench.call('POST', `/vms/${source.vm.id}/snapshots`, { description: 'mine', persist_memorystate: false });
     const snapshotId = text(created.body['id']);
-    await bench.until(() => bench.db.snapshots.get(snapshotId)?.status === 'ok', 'snapshot', 45_000);
+    await bench.until(() => bench.db.snapshots.get(snapshotId)?.status === 'ok', 'snapshot');
     await write(source.vm, disk, 2 * MIB, MIB, 'random', 12);
 
     const path = `/vms/${proxy.vm.id}/diskattachments`;
@@ -280,18 +280,18 @@ describe('the engine on real hosts', () => {
     const transfer = await bench.call('POST', '/imagetransfers', { snapshot: { id: volumeId }, direction: 'download', format: 'raw' });
     await harness.client.download(text(transfer.body['transfer_url']), 'zero', copyOf(disk.id));
     await bench.call('POST', `/imagetransfers/${text(transfer.body['id'])}/finalize`);
-    await bench.until(() => bench.db.transfers.require(text(transfer.body['id'])).phase === 'finished_success', 'finished', 45_000);
+    await bench.until(() => bench.db.transfers.require(text(transfer.body['id'])).phase === 'finished_success', 'finished');
     same(disk, state);
 
     await bench.call('POST', `/vms/${source.vm.id}/stop`);
-    await bench.until(() => bench.db.vms.require(source.vm.id).status === 'down', 'down', 45_000);
+    await bench.until(() => bench.db.vms.require(source.vm.id).status === 'down', 'down');
     expect((await bench.call('POST', `/vms/${source.vm.id}/snapshots/${snapshotId}/restore`, { restore_memory: false })).status).toBe(200);
     execFileSync('cmp', [await dump(disk, 'restored'), state]);
     await bench.startVm(source.vm.id);
     await write(source.vm, disk, 4 * MIB, MIB, 'random', 13);
     const written = await dump(disk, 'written');
     expect((await bench.call('DELETE', `/vms/${source.vm.id}/snapshots/${snapshotId}`)).refusal).toBeUndefined();
-    await bench.until(() => !bench.db.snapshots.has(snapshotId), 'merged', 45_000);
+    await bench.until(() => !bench.db.snapshots.has(snapshotId), 'merged');
     expect(bench.db.volumes.list((volume) => volume.diskId === disk.id)).toHaveLength(1);
     execFileSync('cmp', [await dump(disk, 'merged'), written]);
   });
@@ -305,15 +305,15 @@ describe('the engine on real hosts', () => {
     await harness.fleet.killImageio(hostId);
     const { baseUrl } = await harness.fleet.startHost(hostId);
     bench.db.hosts.update(hostId, { imageioBaseUrl: baseUrl });
-    await bench.until(() => bench.db.transfers.require(download).phase === 'finished_failure', 'download failed', 45_000);
-    await bench.until(() => bench.db.transfers.require(upload).phase === 'paused_system', 'upload paused', 45_000);
+    await bench.until(() => bench.db.transfers.require(download).phase === 'finished_failure', 'download failed');
+    await bench.until(() => bench.db.transfers.require(upload).phase === 'paused_system', 'upload paused');
     await bench.call('POST', `/imagetransfers/${upload}/resume`);
-    await bench.until(() => bench.db.transfers.require(upload).phase === 'transferring', 'resumed', 45_000);
+    await bench.until(() => bench.db.transfers.require(upload).phase === 'transferring', 'resumed');
     const url = text((await bench.call('GET', `/imagetransfers/${upload}`)).body['transfer_url']);
     const headers = { 'content-range': `bytes 0-${String(MIB - 1)}/*`, 'content-length': String(MIB) };
     expect((await harness.client.call('PUT', url, headers, Buffer.alloc(MIB, 5))).status).toBe(200);
     await bench.call('POST', `/imagetransfers/${upload}/finalize`);
-    await bench.until(() => bench.db.transfers.require(upload).phase === 'finished_success', 'finished', 45_000);
+    await bench.until(() => bench.db.transfers.require(upload).phase === 'finished_success', 'finished');
     expect(await readFile(await dump(up, 'resumed'))).toEqual(Buffer.alloc(MIB, 5));
     expect(bench.db.disks.require(down.id).status).toBe('ok');
   });

@@ -234,6 +234,7 @@ describe('backups of the simulated engine', () => {
       expect(answer.body['phase']).toBe('starting');
       const snapshotId = (answer.body['snapshot'] as { id: string }).id;
       await reach(vm.id, id, 'ready');
+      const merge = fleet.hold('mergeVolume');
       expect(disks.map((disk) => bench.db.disks.require(disk.id).status)).toEqual(['ok', 'ok']);
       const row = bench.db.backups.require(id);
       expect(row.disks.map((entry) => entry.frozenVolumeId)).toEqual(disks.map((disk) => disk.activeVolumeId));
@@ -242,6 +243,7 @@ describe('backups of the simulated engine', () => {
       expect(await phaseOf(vm.id, id)).toBe('ready');
       expect(await finalize(vm.id, id)).toMatchObject({ status: 400, refusal: 'VM_BACKUP_ALREADY_STOPPED' });
       await reach(vm.id, id, 'finalizing');
+      merge();
       await reach(vm.id, id, 'succeeded');
       expect(bench.db.snapshots.has(snapshotId)).toBe(false);
       expect(disks.map((disk) => bench.db.disks.require(disk.id).format)).toEqual(['cow', 'raw']);
@@ -344,7 +346,14 @@ describe('backups of the simulated engine', () => {
       const { vm, disks } = await bench.addVm('web', [cow]);
       await runBackup(vm.id, [disks[0]?.id ?? '']);
       const id = bench.db.backups.list()[0]?.id ?? '';
+      const failed = text((await post(vm.id, [disks[0]?.id ?? ''])).body['id']);
+      await finalize(vm.id, failed); // too early
+      await reach(vm.id, failed, 'failed');
+      for (const each of [id, failed]) bench.db.backups.update(each, { modifiedAt: Date.now() - 16 * 60_000 });
       await bench.until(() => !bench.db.backups.has(id), 'row cleaned');
+      expect(bench.db.backups.has(failed)).toBe(true);
+      bench.db.backups.update(failed, { modifiedAt: Date.now() - 31 * 60_000 });
+      await bench.until(() => !bench.db.backups.has(failed), 'row cleaned');
       expect(await finalize(vm.id, id)).toMatchObject({ status: 404 });
       expect((await bench.call('GET', `/vms/${vm.id}/backups/${id}`)).status).toBe(404);
     });

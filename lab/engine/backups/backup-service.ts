@@ -235,7 +235,7 @@ export class BackupService {
     clock.after(RETENTION.cleanerEveryMs, () => {
       for (const backup of db.backups.list((candidate) => isFinished(candidate.phase))) {
         const keptMs = backup.phase === 'SUCCEEDED' ? RETENTION.succeededMs : RETENTION.failedMs;
-        if (clock.elapsedMs(backup.modifiedAt) > keptMs) db.backups.delete(backup.id);
+        if (clock.now() - backup.modifiedAt > keptMs) db.backups.delete(backup.id);
       }
       this.sweepLater();
     });

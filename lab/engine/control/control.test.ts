@@ -11,7 +11,7 @@ describe('the control endpoint', () => {
   });
 
   const until = async (condition: () => boolean | Promise<boolean>): Promise<void> => {
-    const deadline = Date.now() + 5_000;
+    const deadline = Date.now() + 60_000;
     while (!(await condition())) {
       if (Date.now() > deadline) {
         throw new Error(`waited in vain; the engine logged ${engine.logged.join('\n')}`);

@@ -58,7 +58,7 @@ export class JobLog {
   /** Without those that have vanished by now. */
   list(): Job[] {
     for (const job of this.db.jobs.list()) {
-      const ageMs = job.endTime === undefined ? 0 : this.clock.elapsedMs(job.endTime);
+      const ageMs = job.endTime === undefined ? 0 : this.clock.now() - job.endTime;
       if (ageMs > (job.status === 'finished' ? RETENTION.jobFinishedMs : RETENTION.jobFailedMs)) {
         this.db.jobs.delete(job.id);
       }

@@ -38,7 +38,7 @@ export class Authentication {
     if (!session) {
       return undefined;
     }
-    const idleMs = this.clock.elapsedMs(session.lastUsedAt);
+    const idleMs = this.clock.now() - session.lastUsedAt;
     const user = this.db.users.get(session.userId);
     if (idleMs > this.settings.sessionIdleMinutes * 60_000 || !user) {
       this.db.sessions.delete(token);

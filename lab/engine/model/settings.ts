@@ -18,7 +18,7 @@ export interface EngineSettings {
   readonly ticketValiditySeconds: number;
   /** [ImageTransferHostTicketRefreshAllowanceInSeconds] */
   readonly ticketRefreshSeconds: number;
-  /** Idle time after which a session answers 401 [UserSessionTimeOutInterval]. */
+  /** Idle time of the machine, not the engine's, after which a session answers 401 [UserSessionTimeOutInterval]. */
   readonly sessionIdleMinutes: number;
   /** What runs in a VM that is started with a seed of the product's workers on its config drive. */
   readonly workerVms: 'none' | 'process' | 'guest';
@@ -38,7 +38,10 @@ export const defaultSettings: EngineSettings = {
   workerVms: 'none',
 };
 
-/** Rows of finished work stay this long (engine milliseconds). */
+/**
+ * Rows of finished work stay this long, in milliseconds of the machine however fast the engine's time runs: a client that was away or slow for a
+ * while must still find how its work ended, as it does with a real engine. How often they are swept, `cleanerEveryMs`, is engine time.
+ */
 export const RETENTION = {
   succeededMs: 15 * 60_000,
   failedMs: 30 * 60_000,

@@ -241,8 +241,8 @@ export class EngineBench {
     }
   }
 
-  /** Polls a condition; fails with what was awaited after five seconds. */
-  async until(condition: () => boolean | Promise<boolean>, what: string, timeoutMs = 5_000): Promise<void> {
+  /** Polls a condition; fails with what was awaited after a time that a machine which stands still for a while does not reach. */
+  async until(condition: () => boolean | Promise<boolean>, what: string, timeoutMs = 60_000): Promise<void> {
     const deadline = Date.now() + timeoutMs;
     while (!(await condition())) {
       if (Date.now() > deadline) throw new Error(`waited in vain for: ${what}; the engine logged: ${this.errors.slice(-5).join('; ')}`);

@@ -118,7 +118,7 @@ export class EngineOverTls {
           response.on('error', reject);
         },
       );
-      outgoing.setTimeout(10_000, () => outgoing.destroy(new Error('timeout')));
+      outgoing.setTimeout(60_000, () => outgoing.destroy(new Error('timeout')));
       outgoing.on('error', reject);
       outgoing.end(body);
     });
@@ -145,7 +145,7 @@ export class EngineOverTls {
     const answer = await fetch(`http://127.0.0.1:${String(this.controlPort)}${path}`, {
       method,
       ...(method === 'POST' ? { body: JSON.stringify(body) } : {}),
-      signal: AbortSignal.timeout(10_000),
+      signal: AbortSignal.timeout(60_000),
     });
     const json: unknown = await answer.json();
     if (!answer.ok) {

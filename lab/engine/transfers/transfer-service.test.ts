@@ -374,8 +374,12 @@ describe('image transfers of the simulated engine', () => {
       await open({ clockFactor: 20_000 });
       const disk = await bench.addDisk('d');
       const id = await download(disk.id);
-      await act(id, 'finalize');
+      const kept = await download((await bench.addDisk('kept')).id);
+      for (const each of [id, kept]) await act(each, 'finalize');
+      for (const each of [id, kept]) await reach(each, 'finished_success');
+      bench.db.transfers.update(id, { updatedAt: Date.now() - 16 * 60_000 });
       await bench.until(() => phaseOf(id) === undefined, 'row cleaned');
+      expect(phaseOf(kept)).toBe('finished_success');
       expect((await bench.call('GET', `/imagetransfers/${id}`)).status).toBe(404);
       expect((await act(id, 'finalize')).status).toBe(200);
       expect((await act(id, 'cancel')).status).toBe(200);

@@ -163,7 +163,7 @@ export class TransferService {
     clock.after(RETENTION.cleanerEveryMs, () => {
       for (const transfer of db.transfers.list((candidate) => isFinished(candidate.phase))) {
         const keptMs = transfer.phase === 'finished_success' ? RETENTION.succeededMs : RETENTION.failedMs;
-        if (clock.elapsedMs(transfer.updatedAt) > keptMs) db.transfers.delete(transfer.id);
+        if (clock.now() - transfer.updatedAt > keptMs) db.transfers.delete(transfer.id);
       }
       this.sweepLater();
     });
