@@ -30,6 +30,13 @@ describe('leaving', () => {
     expect(await run(script)).toEqual({ code: 4, signal: null, said: '' });
   });
 
+  test('waits as long when the process was stopped for a while meanwhile', async () => {
+    const asleep = 'const { now } = performance; performance.now = () => now.call(performance) + 3_600_000;';
+    const writer = `setTimeout(() => fs.openSync(${JSON.stringify(pipe)}, 'r+'), 300);`;
+    const script = `${load} fs.promises.open(${JSON.stringify(pipe)}); ${writer} leaveWith(4); ${asleep}`;
+    expect(await run(script)).toEqual({ code: 4, signal: null, said: '' });
+  });
+
   test('does not wait for ever for a file system that hangs', async () => {
     expect(await run(`${load} fs.open(${JSON.stringify(pipe)}, () => {}); leaveWith(5);`)).toEqual({
       code: null,

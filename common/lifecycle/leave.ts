@@ -1,5 +1,6 @@
-/** How long file calls that are under way may still take. */
-const patienceMs = 3_000;
+/** How long file calls that are under way may still take, in looks: a process that was stopped in between could not see them end. */
+const looks = 60;
+const lookEveryMs = 50;
 
 /**
  * Ends the process with an exit code, now. A call on a file system that does not answer (a share whose server is away, mounted `hard`) holds a thread that
@@ -7,13 +8,14 @@ const patienceMs = 3_000;
  */
 export function leaveWith(code: number): void {
   if (!isCalling()) return process.exit(code);
-  const until = performance.now() + patienceMs;
+  let left = looks;
   setInterval(() => {
     if (!isCalling()) process.exit(code);
-    if (performance.now() < until) return;
+    left -= 1;
+    if (left > 0) return;
     process.stderr.write('tidemark: a file system does not answer (is the server of a share away?); the process is cut off\n');
     process.kill(process.pid, 'SIGKILL');
-  }, 50);
+  }, lookEveryMs);
 }
 
 function isCalling(): boolean {

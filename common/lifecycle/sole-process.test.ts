@@ -39,7 +39,7 @@ describe('becomeSoleProcess', () => {
     const child = spawn(process.execPath, ['-e', program, folder], { stdio: ['ignore', 'pipe', 'inherit'] });
     await new Promise((resolve) => child.stdout.once('data', resolve));
     const kill = () => setTimeout(() => child.kill('SIGKILL'), 200);
-    const release = await becomeSoleProcess(folder, { waitMs: 20_000, waiting: kill });
+    const release = await becomeSoleProcess(folder, { waitMs: 120_000, waiting: kill });
     expect(child.killed).toBe(true);
     await release();
   });

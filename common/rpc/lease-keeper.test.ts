@@ -14,8 +14,10 @@ async function run(holder: LeaseHolder, until: (keeper: LeaseKeeper) => boolean)
   );
   const stop = new AbortController();
   const running = keeper.run(stop.signal);
-  const end = Date.now() + 5_000;
-  while (!until(keeper) && Date.now() < end) await new Promise((resolve) => setTimeout(resolve, 10));
+  for (const end = Date.now() + 120_000; !until(keeper);) {
+    if (Date.now() > end) throw new Error('did not happen in time');
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
   const { state } = keeper;
   stop.abort();
   await running;
@@ -23,24 +25,24 @@ async function run(holder: LeaseHolder, until: (keeper: LeaseKeeper) => boolean)
 }
 
 describe('LeaseKeeper', () => {
-  it('beats at a third of the lease, and at once when told', async () => {
-    const beats: number[] = [];
+  it('beats at once when told, however long the lease is', async () => {
+    let beats = 0;
     let keeper: LeaseKeeper | undefined;
-    const began = Date.now();
     const holder = {
-      register: async () => 60_000,
+      // A third of it comes long after the end of this test.
+      register: async () => 3_600_000,
       beat: async () => {
-        beats.push(Date.now() - began);
+        beats += 1;
         return undefined;
       },
     };
     const { state } = await run(holder, (one) => {
       keeper ??= one;
-      if (one.state === 'registered' && beats.length < 2) one.beatNow();
-      return beats.length >= 2;
+      if (one.state === 'registered' && beats < 2) one.beatNow();
+      return beats >= 2;
     });
     expect(state).toBe('registered');
-    expect(beats[1]).toBeLessThan(5_000);
+    expect(beats).toBeGreaterThanOrEqual(2);
   });
 
   it('runs what needs the lease as long as it holds, and registers again when it is lost', async () => {

@@ -60,7 +60,7 @@ class At implements AsyncDisposable {
     return Object.assign(socket, { wasClosed });
   }
 
-  /** One call of a peer who may. */
+  /** One call of a peer who may; where a handshake may take a second or two, a machine that stalls may need another try. */
   async call(): Promise<string | undefined> {
     const credentials =
       this.admits === 'ours'
@@ -68,7 +68,7 @@ class At implements AsyncDisposable {
         : trustedClientCredentials(authority.certificatePem, 'mover');
     const client = new RpcClient<HealthDefinition>(health, `127.0.0.1:${this.port.port}`, credentials);
     this.clients.push(client);
-    return (await client.call('Check', {}, { deadlineMs: 10_000 })).status;
+    return (await client.call('Check', {}, { deadlineMs: 120_000, attempts: 10 })).status;
   }
 
   codes(): Set<unknown> {
@@ -76,7 +76,7 @@ class At implements AsyncDisposable {
   }
 
   async until(what: string, holds: () => boolean): Promise<void> {
-    for (const end = Date.now() + 20_000; !holds(); await sleep(20))
+    for (const end = Date.now() + 120_000; !holds(); await sleep(20))
       if (Date.now() > end) throw new Error(`not seen: ${what}; ${JSON.stringify([this.port.load, ...this.logged])}`);
   }
 
@@ -93,7 +93,7 @@ beforeAll(async () => {
 });
 
 it('ends handshakes that hang, with a line in the log, and answers others meanwhile', async () => {
-  await using at = await At.open('ours', { handshakeMs: 1_000 });
+  await using at = await At.open('ours', { handshakeMs: 2_000 });
   const silent = await at.dial();
   const slow = await at.dial();
   // A ClientHello of 512 bytes that never comes whole.
@@ -108,7 +108,7 @@ it('ends handshakes that hang, with a line in the log, and answers others meanwh
 });
 
 it('of many handshakes that hang keeps the newest, and lets peers of ours in', async () => {
-  await using at = await At.open('ours', { handshakes: 8, handshakeMs: 60_000 });
+  await using at = await At.open('ours', { handshakes: 8, handshakeMs: 600_000 });
   const many = [];
   for (let i = 0; i < 40; i++) many.push(await at.dial());
   await Promise.all(many.slice(0, 32).map(({ wasClosed }) => wasClosed));
@@ -151,18 +151,24 @@ it('lets nobody in without a certificate, a role or HTTP/2', async () => {
     `127.0.0.1:${at.port.port}`,
     mutualClientCredentials(await identity('worker'), 'mover'),
   );
-  await expect(client.call('Check', {}, { deadlineMs: 10_000 })).rejects.toMatchObject({ code: 'ROLE_NOT_ALLOWED' });
+  await expect(client.call('Check', {}, { deadlineMs: 120_000, attempts: 10 })).rejects.toMatchObject({ code: 'ROLE_NOT_ALLOWED' });
   client.close();
-  expect(at.port.load.handshakes).toBe(0);
+  await at.until('no handshake is left', () => at.port.load.handshakes === 0);
 });
 
-it('of strangers on an enrolment port the oldest goes first, at the latest after its time', async () => {
-  await using at = await At.open('strangers', { connections: 3, strangerMs: 2_000 });
+it('of strangers on an enrolment port the oldest goes first', async () => {
+  await using at = await At.open('strangers', { connections: 3, strangerMs: 600_000 });
   const silent = [];
   for (let i = 0; i < 5; i++) silent.push(await at.dial({}));
   await Promise.all(silent.slice(0, 2).map(({ wasClosed }) => wasClosed));
   expect(await at.call()).toBe('SERVING');
   expect(at.codes()).toContain('TOO_MANY_CONNECTIONS');
+});
+
+it('no stranger stays on an enrolment port longer than its time', async () => {
+  await using at = await At.open('strangers', { strangerMs: 1_000 });
+  const silent = [];
+  for (let i = 0; i < 3; i++) silent.push(await at.dial({}));
   await Promise.all(silent.map(({ wasClosed }) => wasClosed));
   await at.until('all are gone', () => at.port.load.connections === 0);
   expect(at.codes()).toContain('TOO_LONG');

@@ -69,7 +69,7 @@ describe('enrolment', () => {
       apply: async (credentials, application) => {
         const client = new RpcClient<EnrolmentServiceDefinition>(service, endpoint, credentials);
         try {
-          return (await client.call('Enrol', { application }, { deadlineMs: 5000 })).certificate;
+          return (await client.call('Enrol', { application }, { deadlineMs: 60_000 })).certificate;
         } finally {
           client.close();
         }

@@ -14,6 +14,7 @@ import type { EnrolmentServiceDefinition } from '../../proto/gen/tidemark/host/v
 import { loggerTo } from '../log/logger';
 import { RpcClient } from '../rpc/call';
 import { serve } from '../rpc/serve';
+import { ownLoopback } from '../testing/loopback';
 import { createAuthority, crossSign, issueIdentity } from './authority';
 import type { Authority } from './authority';
 import { enrolmentServerCredentials, mutualClientCredentials, mutualServerCredentials, roleCheck } from './credentials';
@@ -25,7 +26,7 @@ import { vouchedFor } from './pinned-authority';
 import { createToken, fingerprintOf } from './token';
 
 const options = { logger: loggerTo(() => undefined), domain: 'host' };
-const addresses = ['127.0.0.1', 'localhost'];
+const addresses = ['127.0.0.1', ownLoopback, 'localhost'];
 
 describe('a CA that takes the place of another', () => {
   let older: Authority;
@@ -92,7 +93,7 @@ describe('a CA that takes the place of another', () => {
       for (const stage of names) {
         identity.replace(await material(stages()[stage].issuer, 'host', stages()[stage].trust));
         const client = certificateClient(endpoint, clientSide);
-        expect((await client.call('GetTrustBundle', {}, { deadlineMs: 5000 })).trustBundlePem).toBe(stages()[stage].trust);
+        expect((await client.call('GetTrustBundle', {}, { deadlineMs: 60_000 })).trustBundlePem).toBe(stages()[stage].trust);
         client.close();
       }
       server.forceShutdown();
@@ -104,14 +105,14 @@ describe('a CA that takes the place of another', () => {
     const { server, endpoint } = await certificateServer(identity);
     const peer = new ProcessIdentity(await material(older, 'mover', older.certificatePem), undefined);
     const client = certificateClient(endpoint, peer);
-    await client.call('GetTrustBundle', {}, { deadlineMs: 5000 });
+    await client.call('GetTrustBundle', {}, { deadlineMs: 60_000 });
     identity.replace(await material({ ...newer, crossCertificatePem: undefined }, 'host', newer.certificatePem));
-    expect((await client.call('GetTrustBundle', {}, { deadlineMs: 5000 })).trustBundlePem).toBe(newer.certificatePem);
+    expect((await client.call('GetTrustBundle', {}, { deadlineMs: 60_000 })).trustBundlePem).toBe(newer.certificatePem);
     // The same client, told of the new CA, can also connect anew.
     peer.replace(await material(newer, 'mover', newer.certificatePem));
     await new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
     const again = await certificateServer(identity, Number(endpoint.split(':')[1]));
-    const reply = await client.call('GetTrustBundle', {}, { deadlineMs: 5000, attempts: 5 });
+    const reply = await client.call('GetTrustBundle', {}, { deadlineMs: 60_000, attempts: 5 });
     expect(reply.trustBundlePem).toBe(newer.certificatePem);
     client.close();
     again.server.forceShutdown();
@@ -124,9 +125,9 @@ describe('a CA that takes the place of another', () => {
     const refused = async (who: IdentityMaterial, why: string) => {
       const late = new ProcessIdentity(who, undefined);
       const client = certificateClient(endpoint, late);
-      await expect(client.call('GetTrustBundle', {}, { deadlineMs: 5000 })).rejects.toMatchObject({ code: 'PEER_UNAVAILABLE' });
+      await expect(client.call('GetTrustBundle', {}, { deadlineMs: 60_000 })).rejects.toMatchObject({ code: 'PEER_UNAVAILABLE' });
       client.close();
-      expect(await diagnoseCertificates(endpoint, late)).toMatchObject({ code: 'CERTIFICATE_NOT_ACCEPTED', meta: { why } });
+      expect(await diagnoseCertificates(endpoint, late, 60_000)).toMatchObject({ code: 'CERTIFICATE_NOT_ACCEPTED', meta: { why } });
     };
     // Knows the new CA by the bundle, but slept through the re-issue.
     await refused(await material(older, 'mover', both), hangsUp);
@@ -136,7 +137,7 @@ describe('a CA that takes the place of another', () => {
     const expired = await issueIdentity(newer, { role: 'mover', id: 'm' }, [], -60_000);
     await refused(expired, hangsUp);
     const fine = new ProcessIdentity(await material(newer, 'mover', newer.certificatePem), undefined);
-    expect(await diagnoseCertificates(endpoint, fine)).toBeUndefined();
+    expect(await diagnoseCertificates(endpoint, fine, 60_000)).toBeUndefined();
     expect(await diagnoseCertificates('127.0.0.1:1', fine)).toBeUndefined();
     server.forceShutdown();
   });
@@ -174,7 +175,7 @@ describe('a CA that takes the place of another', () => {
           identityFolder: folder,
           apply: async (credentials, application) => {
             const client = new RpcClient<EnrolmentServiceDefinition>(enrolmentService, endpoint, credentials);
-            return (await client.call('Enrol', { application }, { deadlineMs: 5000 })).certificate;
+            return (await client.call('Enrol', { application }, { deadlineMs: 60_000 })).certificate;
           },
         });
         expect(made.self.role).toBe('host');
@@ -231,6 +232,6 @@ function certificateClient(endpoint: string, identity: ProcessIdentity) {
 
 function bind(server: Server, port: number, credentials: ReturnType<typeof mutualServerCredentials>): Promise<string> {
   return new Promise((resolve, reject) =>
-    server.bindAsync(`127.0.0.1:${port}`, credentials, (error, bound) => (error ? reject(error) : resolve(`127.0.0.1:${bound}`))),
+    server.bindAsync(`${ownLoopback}:${port}`, credentials, (error, bound) => (error ? reject(error) : resolve(`${ownLoopback}:${bound}`))),
   );
 }
