@@ -31,11 +31,11 @@ interface Need {
 
 export class WorkerKeeper {
   readonly #stop = new AbortController();
-  /** When each worker was last seen connected, of the clock's elapsed time; from the start of this process for those that were not. */
-  readonly #seen = new Map<string, number>();
   readonly #asked = new Map<string, number>();
   #needs: Need[] = [];
   #loop: Promise<void> | undefined;
+  /** The first look, of the clock's elapsed time: who has not been there since this process began is missed from then on. */
+  #beganAt: number | undefined;
   #imageLookedAt = Number.NEGATIVE_INFINITY;
   #tidiedAt = Number.NEGATIVE_INFINITY;
 
@@ -69,6 +69,7 @@ export class WorkerKeeper {
     const { store, workers, images } = this.operations.parts;
     const now = this.#now();
     const elapsed = this.#elapsed();
+    this.#beganAt ??= elapsed;
     if (elapsed - this.#imageLookedAt >= imageLookMs) {
       this.#imageLookedAt = elapsed;
       // Its absence is an answer too: `images.missing` keeps it.
@@ -77,9 +78,7 @@ export class WorkerKeeper {
     }
     this.#serveNeeds(now);
     const connected = new Map(workers.connected().map((worker) => [worker.workerId, worker]));
-    for (const workerId of connected.keys()) this.#seen.set(workerId, elapsed);
     for (const worker of store.workers()) {
-      if (!this.#seen.has(worker.workerId)) this.#seen.set(worker.workerId, elapsed);
       if (this.operations.ownerOf(worker.workerId) === undefined) await this.#lookAt(worker, connected.get(worker.workerId), now);
     }
     for (const platformId of new Set(store.workers().map((worker) => worker.platformId))) this.#keepWarm(platformId, connected);
@@ -150,9 +149,7 @@ export class WorkerKeeper {
 
   async #lookForLost(worker: StoredWorker): Promise<void> {
     const { engines, limits } = this.operations.parts;
-    const now = this.#elapsed();
-    const silentMs = now - (this.#seen.get(worker.workerId) ?? now);
-    if (silentMs < Math.min(suspiciousMs, limits.lostMs)) return;
+    if (this.#awayMs(worker.workerId) < Math.min(suspiciousMs, limits.lostMs)) return;
     let status: string | undefined;
     try {
       const vm = await engines.of(worker.platformId).vms.find(worker.vmId, { signal: this.#briefly(engineLookMs) });
@@ -162,10 +159,25 @@ export class WorkerKeeper {
       if (isTidemarkError(error)) return;
       throw error;
     }
+    // The answer took its time: the worker may be back, or somebody may have begun something with it.
+    if (!this.#isAsBefore(worker)) return;
+    const silentMs = this.#awayMs(worker.workerId);
+    if (silentMs < Math.min(suspiciousMs, limits.lostMs)) return;
     if (status === 'gone') return await this.#lost(worker, 'its VM is gone');
     if (status === 'down') return await this.#lost(worker, 'its VM is down');
     if (silentMs >= limits.lostMs)
       await this.#lost(worker, `it has not reported for ${Math.round(silentMs / 1000)} s, while its VM is ${status}`);
+  }
+
+  /** Asked of the worker itself: from look to look a busy engine may keep us for longer than a worker may be silent. */
+  #awayMs(workerId: string): number {
+    const now = this.#elapsed();
+    return this.operations.parts.workers.awayMs(workerId) ?? now - (this.#beganAt ?? now);
+  }
+
+  #isAsBefore({ workerId, vmId, phase }: StoredWorker): boolean {
+    const now = this.operations.parts.store.find(workerId);
+    return now?.vmId === vmId && now.phase === phase && this.operations.ownerOf(workerId) === undefined;
   }
 
   async #lost(worker: StoredWorker, why: string): Promise<void> {

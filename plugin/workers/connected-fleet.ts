@@ -93,6 +93,10 @@ export class ConnectedFleet implements ConnectedWorkers {
     return [...this.#members.values()].filter((member) => member.isConnected).map((member) => member.connected());
   }
 
+  awayMs(workerId: string): number | undefined {
+    return this.#members.get(workerId)?.awayMs;
+  }
+
   drain(workerId: string): void {
     this.#get(workerId).drain();
   }

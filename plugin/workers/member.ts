@@ -59,6 +59,8 @@ export class Member {
   /** Milliseconds since the epoch, for who lists it; and of the time that is measured. */
   #lastSeenAt = 0;
   #lastSeenMs = 0;
+  /** When its last stream ended, of the time that is measured. */
+  #awaySinceMs = 0;
   #trust: TrustState__Output | undefined;
   /** Set while it is expected to dial again. */
   #lostTimer: NodeJS.Timeout | undefined;
@@ -90,6 +92,11 @@ export class Member {
 
   get isConnected(): boolean {
     return this.#session !== undefined;
+  }
+
+  /** For how long it has had no stream; 0 while it has one. */
+  get awayMs(): number {
+    return this.#session ? 0 : this.around.clock.elapsed() - this.#awaySinceMs;
   }
 
   get isDraining(): boolean {
@@ -277,10 +284,20 @@ export class Member {
   #closed(session: WorkerSession, silent: boolean): void {
     if (this.#session !== session) return;
     this.#session = undefined;
+    this.#awaySinceMs = this.around.clock.elapsed();
     this.around.logger.warn('worker stream ended', { workerId: this.workerId, silent, tasks: this.#tasks.size });
     if (silent) this.#loseAll();
-    else this.#lostTimer = setTimeout(() => this.#loseAll(), this.around.timing.reconnectMs);
+    else this.#expectBack(this.around.timing.reconnectMs);
     this.around.changed();
+  }
+
+  /** Loses what it has when it is not back within the time. Time in which this process did not run is none: it could not have come back in it. */
+  #expectBack(leftMs: number): void {
+    this.#lostTimer = setTimeout(() => {
+      const stillMs = this.around.timing.reconnectMs - this.awayMs;
+      if (stillMs > 0) this.#expectBack(stillMs);
+      else this.#loseAll();
+    }, leftMs);
   }
 
   #expectNoMore(): void {
