@@ -10,6 +10,7 @@ import type { EngineSettings } from './engine/model/settings';
 import { pretendInventory } from './engine/scale/pretended-inventory';
 import type { HostFleet } from './hosts/driver';
 import { createHostFleet } from './hosts/fleet';
+import { freePort } from './hosts/free-port';
 import { issueServerCertificate } from './hosts/pki';
 import { buildGuest } from './images/build-guest';
 import { networkControls } from './networks/network-controls';
@@ -76,14 +77,15 @@ export async function startLab(options: LabOptions): Promise<Lab> {
       : await issueServerCertificate(layout.ca, 'engine.lab', [
           ...new Set(['engine.lab', 'localhost', LAB_ADDRESS, '::1', addresses.engine, ...(networks?.serverAddresses() ?? [])]),
         ]);
+  // On networks also at every address of the server side.
+  const host = networks === undefined ? addresses.engine : '::';
   const server = new EngineServer({
     fleet,
     dataDir: options.dataDir,
     settings: options.settings,
     log: options.log,
-    // On networks also at every address of the server side.
-    host: networks === undefined ? addresses.engine : '::',
-    port: options.port === 0 ? layout.enginePort : options.port,
+    host,
+    port: options.port || layout.enginePort || (await freePort(host)),
     privateKeyPem: engineCertificate.privateKeyPem,
     certificatePem: engineCertificate.certificatePem,
     caPem: layout.ca.certificatePem,
@@ -104,7 +106,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
       }
     });
     await networks?.openEngine([enginePort, IMAGEIO_PROXY_PORT]);
-    const controlPort = await control.listen(LAB_ADDRESS, options.controlPort === 0 ? layout.controlPort : options.controlPort);
+    const controlPort = await control.listen(LAB_ADDRESS, options.controlPort || layout.controlPort || (await freePort(LAB_ADDRESS)));
     if (server.run) {
       await seedVms(server.run.core, layout.plan);
     }

@@ -13,7 +13,7 @@ const scripts = join(repositoryRoot, 'lab', 'fidelity');
 
 async function python(script: string, args: readonly string[]): Promise<unknown> {
   const { stdout } = await run(join(repositoryRoot, '.venv', 'bin', 'python'), [join(scripts, script), ...args], {
-    timeout: 50_000,
+    timeout: 200_000,
     env: { ...process.env, PYTHONDONTWRITEBYTECODE: '1' },
   });
   return JSON.parse(stdout.trim().split('\n').at(-1) ?? '');

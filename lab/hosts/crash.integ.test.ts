@@ -119,7 +119,7 @@ describe('crashes', () => {
     const exits: string[] = [];
     fleet.onVmExit((vmId) => exits.push(vmId));
     await fleet.killHost(hostId);
-    await waitUntil('the exit is reported', async () => exits.includes(vm.vmId), 5000);
+    await waitUntil('the exit is reported', async () => exits.includes(vm.vmId), 60_000);
     expect(await fleet.vmState(vm.vmId)).toBe('crashed');
     await expect(client.call('GET', `${host}/info/`)).rejects.toThrow(/ECONNREFUSED/);
     await fleet.stopLiveBackup('b', false);

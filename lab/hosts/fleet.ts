@@ -27,7 +27,7 @@ import { createLiveSnapshot, mergeLiveVolume } from './live-layers';
 import { Machines } from './machines';
 import { NbdServers, type NbdStart } from './nbd';
 import { FleetPaths } from './paths';
-import { ProcessRegistry } from './processes';
+import { killMs, ProcessRegistry } from './processes';
 import { runTool } from './qemu-img';
 import { Serial } from './serial';
 import { dumpLiveDisk, writeToDisk } from './live-writes';
@@ -125,7 +125,7 @@ class RealHostFleet implements RunningHostFleet {
     const names = this.#processes.records('').filter((record) => record.hostId === hostId);
     // All at once, as a power cut does.
     for (const { name } of names) this.#processes.signal(name, 'SIGKILL');
-    for (const { name } of names) await this.#processes.stop(name, 'SIGKILL', 10_000);
+    for (const { name } of names) await this.#processes.stop(name, 'SIGKILL', killMs);
   }
 
   async killImageio(hostId: string): Promise<void> {
@@ -241,7 +241,7 @@ class RealHostFleet implements RunningHostFleet {
       } catch (error) {
         // A monitor that was just closed belongs to a process that is about to be gone.
         const isEnding = error instanceof HostError && error.code === 'VM_NOT_RUNNING';
-        if (!(isEnding && (await this.#processes.waitForEnd(machine.processName, 5000))) && this.#processes.isAlive(machine.processName))
+        if (!(isEnding && (await this.#processes.waitForEnd(machine.processName, killMs))) && this.#processes.isAlive(machine.processName))
           throw error;
       }
     }

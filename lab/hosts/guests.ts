@@ -3,7 +3,7 @@ import { removeConfigDrive, writeConfigDrive } from './config-drive';
 import type { GuestNetworks } from './guest-networks';
 import type { Machines } from './machines';
 import type { FleetPaths } from './paths';
-import type { ProcessRegistry } from './processes';
+import { killMs, type ProcessRegistry } from './processes';
 import type { GuestBoot } from './vm-layout';
 import { requireDrive, startWorkerProcess, workerProcessName, type WorkerProgram } from './worker-process';
 
@@ -23,7 +23,6 @@ export interface GuestsOptions {
 }
 
 const watchEveryMs = 250;
-const processStopMs = 15_000;
 
 interface AgentInterface {
   readonly name: string;
@@ -106,7 +105,7 @@ export class Guests {
     const { machines, networks, processes } = this.options;
     for (const { name, meta } of processes.records<{ vmId: string }>(workerProcessName(''))) {
       if (machines.find(meta.vmId) === undefined) {
-        await processes.stop(name, 'SIGKILL', 5000);
+        await processes.stop(name, 'SIGKILL', killMs);
         await this.#removeSurroundings(meta.vmId);
       } else this.#watch(meta.vmId);
     }
@@ -159,7 +158,7 @@ export class Guests {
     this.#reported.delete(vmId);
     const name = workerProcessName(vmId);
     if (processes.record(name) !== undefined) {
-      await processes.stop(name, 'SIGKILL', processStopMs);
+      await processes.stop(name, 'SIGKILL', killMs);
       processes.forget(name);
     }
     await networks?.disconnect(vmId);

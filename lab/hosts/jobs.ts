@@ -38,7 +38,7 @@ export async function waitForJob(
 
 /** Ends a job in whatever state; a job that is not there is fine. */
 export async function cancelJob(monitor: QmpClient, id: string): Promise<void> {
-  const deadline = Date.now() + 30_000;
+  const deadline = Date.now() + 120_000;
   for (let asked = false; ;) {
     const job = await findJob(monitor, id);
     if (job === undefined) return;

@@ -168,7 +168,7 @@ async function deleteExport(vm: VirtualMachine, id: string): Promise<void> {
   if (!exports.some((entry) => entry.id === id)) return;
   const deleted = vm.monitor.nextEvent(
     (event) => event.event === 'BLOCK_EXPORT_DELETED' && event.data['id'] === id,
-    30_000,
+    120_000,
     `the end of ${id}`,
   );
   await Promise.all([deleted, vm.monitor.execute('block-export-del', { id, mode: 'hard' })]);

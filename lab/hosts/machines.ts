@@ -6,7 +6,7 @@ import { discardBackupFiles, stopLiveBackup } from './live-backup';
 import { reconcileLayers } from './live-layers';
 import { endLiveDumps } from './live-writes';
 import type { FleetPaths } from './paths';
-import type { ProcessRegistry } from './processes';
+import { killMs, type ProcessRegistry } from './processes';
 import { VirtualMachine, type VmState, type VmSurroundings } from './virtual-machine';
 import type { DiskState } from './vm-layout';
 
@@ -104,7 +104,7 @@ export class Machines {
       } catch (error) {
         // A qemu that cannot be talked to is of no use to anyone, and holds its disks.
         this.log('warn', `VM ${meta.vmId} cannot be adopted and is killed: ${String(error)}`);
-        await this.processes.stop(name, 'SIGKILL', 10_000);
+        await this.processes.stop(name, 'SIGKILL', killMs);
       }
     }
   }

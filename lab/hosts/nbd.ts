@@ -84,7 +84,7 @@ export class NbdServers {
     const name = processName(exportId);
     const record = this.processes.record<NbdMeta>(name);
     if (record === undefined) return;
-    await this.processes.stop(name, 'SIGTERM', 10_000);
+    await this.processes.stop(name, 'SIGTERM', 20_000);
     this.#clean(record);
   }
 
@@ -112,7 +112,7 @@ export class NbdServers {
   }
 
   async #waitUntilServing(name: string, socket: string, errors: string): Promise<void> {
-    const deadline = Date.now() + 20_000;
+    const deadline = Date.now() + 120_000;
     for (;;) {
       const connection = await tryConnect(socket);
       if (connection !== undefined) {

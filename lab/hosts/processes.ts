@@ -30,6 +30,9 @@ export interface ProcessStart<Meta> {
   readonly meta: Meta;
 }
 
+/** A killed process that is not gone after this is stuck in the kernel. */
+export const killMs = 60_000;
+
 interface ProcStat {
   readonly state: string;
   readonly threads: number;
@@ -150,7 +153,7 @@ export class ProcessRegistry {
     this.signal(name, 'SIGCONT'); // a stopped process would keep the signal pending
     if (await this.waitForEnd(name, graceMs)) return;
     this.signal(name, 'SIGKILL');
-    if (!(await this.waitForEnd(name, 10_000))) throw new HostError('HOST_DOWN', `Process ${name} cannot be killed.`);
+    if (!(await this.waitForEnd(name, killMs))) throw new HostError('HOST_DOWN', `Process ${name} cannot be killed.`);
   }
 
   forget(name: string): void {

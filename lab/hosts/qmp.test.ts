@@ -57,8 +57,8 @@ describe('monitor and guest agent clients', () => {
       socket.write('{"event": "JOB_STATUS_CHANGE", "data": {"id": "j"}}\n');
       return { error: { class: 'GenericError', desc: 'not today' }, id };
     });
-    const client = await QmpClient.connect(path, 1000, () => true);
-    const event = client.nextEvent(({ data }) => data['id'] === 'j', 1000, 'the job');
+    const client = await QmpClient.connect(path, 20_000, () => true);
+    const event = client.nextEvent(({ data }) => data['id'] === 'j', 20_000, 'the job');
     const slow = client.execute('slow');
     await expect(client.execute('bad')).rejects.toMatchObject({ code: 'QEMU_REFUSED', description: 'not today' });
     expect(await slow).toBe('slow');
@@ -71,7 +71,7 @@ describe('monitor and guest agent clients', () => {
     const path = await serve('', () => undefined);
     await expect(QmpClient.connect(path, 200, () => true)).rejects.toMatchObject({ code: 'HOST_DOWN' });
     await expect(QmpClient.connect(join(directory, 'none'), 60, () => true)).rejects.toMatchObject({ code: 'HOST_DOWN' });
-    await expect(QmpClient.connect(join(directory, 'none'), 1000, () => false)).rejects.toMatchObject({ code: 'QEMU_REFUSED' });
+    await expect(QmpClient.connect(join(directory, 'none'), 20_000, () => false)).rejects.toMatchObject({ code: 'QEMU_REFUSED' });
   });
 
   test('commands end by time-out and by the end of qemu', async () => {
@@ -79,7 +79,7 @@ describe('monitor and guest agent clients', () => {
       if (execute === 'quit') socket.destroy();
       return execute === 'qmp_capabilities' ? { return: {}, id } : undefined;
     });
-    const client = await QmpClient.connect(path, 1000, () => true);
+    const client = await QmpClient.connect(path, 20_000, () => true);
     const closed = new Promise<void>((resume) => client.onClose(resume));
     await expect(client.execute('silence', {}, 50)).rejects.toMatchObject({ code: 'HOST_DOWN' });
     await expect(client.execute('quit')).rejects.toMatchObject({ code: 'VM_NOT_RUNNING' });
@@ -93,7 +93,7 @@ describe('monitor and guest agent clients', () => {
       socket.write(Buffer.concat([Buffer.from([0xff]), Buffer.from(`{"return": ${String((args as { id: number }).id)}}\n`)]));
       return undefined;
     });
-    expect(await guestAgentCall<number>(path, 'guest-fsfreeze-freeze', 1000)).toBe(3);
+    expect(await guestAgentCall<number>(path, 'guest-fsfreeze-freeze', 20_000)).toBe(3);
   });
 
   test('an agent that refuses, or is not there, fails the freeze', async () => {
@@ -102,7 +102,7 @@ describe('monitor and guest agent clients', () => {
       socket.write(Buffer.concat([Buffer.from([0xff]), Buffer.from(`{"return": ${String((args as { id: number }).id)}}\n`)]));
       return undefined;
     });
-    await expect(guestAgentCall(path, 'guest-fsfreeze-freeze', 1000)).rejects.toMatchObject({ code: 'FREEZE_FAILED' });
-    await expect(guestAgentCall(join(directory, 'none'), 'guest-ping', 1000)).rejects.toMatchObject({ code: 'VM_NOT_RUNNING' });
+    await expect(guestAgentCall(path, 'guest-fsfreeze-freeze', 20_000)).rejects.toMatchObject({ code: 'FREEZE_FAILED' });
+    await expect(guestAgentCall(join(directory, 'none'), 'guest-ping', 20_000)).rejects.toMatchObject({ code: 'VM_NOT_RUNNING' });
   });
 });

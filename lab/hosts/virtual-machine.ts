@@ -5,7 +5,7 @@ import { type DiskChain, HostError, type VmDisk, type VmRunState, type VmSpec, t
 import { guestAgentCall } from './guest-agent';
 import type { TapPort } from './guest-networks';
 import type { FleetPaths } from './paths';
-import type { ProcessRegistry } from './processes';
+import { killMs, type ProcessRegistry } from './processes';
 import { configDriveArguments, diskGuestArguments } from './qemu-guest-disk';
 import { QmpClient, QmpRefusal } from './qmp';
 import { consoleFileOf } from './worker-process';
@@ -64,7 +64,7 @@ export interface NamedNode {
   readonly bitmaps: readonly LayerBitmap[];
 }
 
-const monitorTimeoutMs = 20_000;
+const monitorTimeoutMs = 60_000;
 
 /** What a VM gets beside its own description. */
 export interface VmSurroundings {
@@ -162,7 +162,7 @@ export class VirtualMachine {
       const monitor = await QmpClient.connect(sockets.monitor, monitorTimeoutMs, () => processes.isAlive(name));
       return new VirtualMachine(name, hostId, monitor, paths, processes, state);
     } catch (cause) {
-      await processes.stop(name, 'SIGKILL', 5000);
+      await processes.stop(name, 'SIGKILL', killMs);
       processes.forget(name);
       const reason = readFileSync(stderrFile, 'utf8').trim();
       throw new HostError(
@@ -248,9 +248,9 @@ export class VirtualMachine {
     this.#stopping = true;
     if (graceful && !this.monitor.closed) {
       await this.monitor.execute('quit').catch(() => undefined); // the answer may be lost with the process
-      await this.processes.waitForEnd(this.processName, 30_000);
+      await this.processes.waitForEnd(this.processName, killMs);
     }
-    await this.processes.stop(this.processName, 'SIGKILL', 10_000);
+    await this.processes.stop(this.processName, 'SIGKILL', killMs);
     this.monitor.close();
     rmSync(this.paths.socket('qmp', this.vmId), { force: true });
     rmSync(this.paths.socket('agent', this.vmId), { force: true });
@@ -361,7 +361,7 @@ export class VirtualMachine {
     const disk = this.disk(diskId);
     const deleted = this.monitor.nextEvent(
       (event) => event.event === 'DEVICE_DELETED' && event.data['device'] === disk.deviceId,
-      30_000,
+      120_000,
       `the unplugging of ${diskId}`,
     );
     await Promise.all([deleted, this.monitor.execute('device_del', { id: disk.deviceId })]);
@@ -387,7 +387,7 @@ export class VirtualMachine {
   /** A lab that died between freeze and thaw must not leave the guest standing still. */
   async thawLeftOver(): Promise<void> {
     if (!this.#hasGuest || (await this.runState()) !== 'up') return;
-    const status = await this.agent<string>('guest-fsfreeze-status', 2000).catch(() => 'unknown');
+    const status = await this.agent<string>('guest-fsfreeze-status').catch(() => 'unknown');
     if (status === 'frozen') await this.agent('guest-fsfreeze-thaw');
   }
 
@@ -402,7 +402,7 @@ export class VirtualMachine {
 
   #monitorClosed(): void {
     if (this.#stopping) return;
-    void this.processes.waitForEnd(this.processName, 30_000).then(() => {
+    void this.processes.waitForEnd(this.processName, killMs).then(() => {
       if (!this.#stopping) for (const listener of this.#exitListeners.splice(0)) listener();
     });
   }

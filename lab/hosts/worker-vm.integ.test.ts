@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { VmSpec } from './driver';
@@ -41,13 +41,18 @@ describe('worker VM as a process', () => {
     const disk = await makeDisk(fleet, 'cow', 4 * mib);
     const vm = { ...vmOf([disk]), guest: 'process' as const, configDrive: { 'openstack/latest/user_data': '#cloud-config\n' }, ...change };
     await fleet.startVm(hostId, vm);
-    await waitUntil('the program started', () => Promise.resolve(existsSync(join(folderOf(vm), 'worker', 'beat'))), 45_000);
+    await waitUntil('the program started', () => Promise.resolve(existsSync(join(folderOf(vm), 'worker', 'beat'))), 60_000);
     return vm;
   };
   const folderOf = (vm: VmSpec): string => join(directory, 'data', 'vms', vm.vmId);
   const pidOf = (vm: VmSpec): number => Number(readFileSync(join(folderOf(vm), 'worker', 'pid'), 'utf8'));
   const beatOf = (vm: VmSpec): string => readFileSync(join(folderOf(vm), 'worker', 'beat'), 'utf8');
   const runs = (pid: number): boolean => existsSync(`/proc/${pid}`) && !/^State:\s+[ZX]/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+
+  const threadStates = (pid: number): (string | undefined)[] =>
+    readdirSync(`/proc/${pid}/task`).map(
+      (thread) => /^State:\s+(\S)/m.exec(readFileSync(`/proc/${pid}/task/${thread}/status`, 'utf8'))?.[1],
+    );
 
   beforeAll(async () => {
     ca = await createLabCa('lab authority');
@@ -72,9 +77,10 @@ describe('worker VM as a process', () => {
     const exits: string[] = [];
     fleet.onVmExit((vmId) => exits.push(vmId));
     process.kill(pidOf(vm), 'SIGTERM');
-    await waitUntil('the VM went off', async () => (await fleet.vmState(vm.vmId)) === 'ended', 45_000);
+    await waitUntil('the VM went off', async () => (await fleet.vmState(vm.vmId)) === 'ended', 60_000);
+    await waitUntil('the end was told', () => Promise.resolve(exits.length > 0), 60_000);
     expect(exits).toEqual([vm.vmId]);
-    await waitUntil('the drive is gone', () => Promise.resolve(!existsSync(join(folderOf(vm), 'config-drive'))), 45_000);
+    await waitUntil('the drive is gone', () => Promise.resolve(!existsSync(join(folderOf(vm), 'config-drive'))), 60_000);
     expect(await fleet.guestInterfaces(vm.vmId)).toBeUndefined();
   });
 
@@ -82,24 +88,26 @@ describe('worker VM as a process', () => {
     const fleet = fleets.at(-1)!;
     const vm = await start(fleet);
     await fleet.stallVm(vm.vmId, true);
+    // A thread ends the call that it is in before it stops.
+    await waitUntil('it stands', () => Promise.resolve(threadStates(pidOf(vm)).every((state) => state === 'T')), 60_000);
     const stood = beatOf(vm);
     await new Promise((resume) => setTimeout(resume, 200));
     expect(beatOf(vm)).toBe(stood);
     await fleet.stallVm(vm.vmId, false);
-    await waitUntil('it goes on', () => Promise.resolve(beatOf(vm) !== stood), 45_000);
+    await waitUntil('it goes on', () => Promise.resolve(beatOf(vm) !== stood), 60_000);
     const pid = pidOf(vm);
     await fleet.stopVm(vm.vmId, false);
     expect(runs(pid)).toBe(false);
 
     const other = await start(fleet);
-    expect(await fleet.shutdownVm(other.vmId, 10_000)).toBe(true);
+    expect(await fleet.shutdownVm(other.vmId, 60_000)).toBe(true);
     expect(await fleet.vmState(other.vmId)).toBe('absent');
     const { pid: qemu } = JSON.parse(
       readFileSync(join(directory, 'data', 'run', `vm-${(await start(fleet, { vmId: other.vmId })).vmId}.json`), 'utf8'),
     ) as { pid: number };
     const program = pidOf(other);
     process.kill(qemu, 'SIGKILL');
-    await waitUntil('the program died with its qemu', () => Promise.resolve(!runs(program)), 45_000);
+    await waitUntil('the program died with its qemu', () => Promise.resolve(!runs(program)), 60_000);
     expect(await fleet.vmState(other.vmId)).toBe('crashed');
   });
 
@@ -111,6 +119,6 @@ describe('worker VM as a process', () => {
     const next = open();
     expect(await next.vmState(vm.vmId)).toBe('up');
     process.kill(pidOf(vm), 'SIGTERM');
-    await waitUntil('noticed', async () => (await next.vmState(vm.vmId)) === 'ended', 45_000);
+    await waitUntil('noticed', async () => (await next.vmState(vm.vmId)) === 'ended', 60_000);
   });
 });

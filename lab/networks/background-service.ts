@@ -12,7 +12,7 @@ export interface BackgroundServiceOptions {
   readonly namespace: Namespace;
 }
 
-const startTimeoutMs = 10_000;
+const startTimeoutMs = 120_000;
 
 /**
  * A daemon of the networks that is told what to do by a file. It outlives a lab that is killed, as the guests do, and is known by the name of

@@ -18,7 +18,7 @@ export const enterNamespace = (namespace: Namespace): readonly string[] =>
 export async function runCommand(command: readonly string[], options: { input?: string; accepts?: RegExp } = {}): Promise<string> {
   const [file = '', ...args] = command;
   return await new Promise((resolve, reject) => {
-    const child = execFile(file, args, { timeout: 20_000 }, (error: ExecFileException | null, stdout, stderr) => {
+    const child = execFile(file, args, { timeout: 120_000 }, (error: ExecFileException | null, stdout, stderr) => {
       if (error === null || options.accepts?.test(stderr) === true) resolve(stdout);
       else reject(new NetworkError(`${command.join(' ')} failed: ${stderr.trim() || error.message}`, { cause: error }));
     });

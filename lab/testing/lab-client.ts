@@ -36,7 +36,7 @@ export class LabClient {
   }
 
   /** Polls until a field has one of the values; `absent` counts for an entity that is gone. */
-  async until(path: string, field: string, wanted: readonly string[], timeoutMs = 20_000): Promise<Json> {
+  async until(path: string, field: string, wanted: readonly string[], timeoutMs = 120_000): Promise<Json> {
     const deadline = Date.now() + timeoutMs;
     for (;;) {
       const { status, json } = await this.call('GET', path);
@@ -60,7 +60,7 @@ export class LabClient {
     const answer = await fetch(`${this.access.controlUrl}${path}`, {
       method,
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-      signal: AbortSignal.timeout(30_000),
+      signal: AbortSignal.timeout(120_000),
     });
     const json = (await answer.json()) as Json;
     if (!answer.ok) {
@@ -104,7 +104,7 @@ export class LabClient {
           resolve({ status: response.statusCode ?? 0, json: isJson ? (JSON.parse(text) as Json) : {} });
         });
       });
-      outgoing.setTimeout(30_000, () => outgoing.destroy(new Error('timeout')));
+      outgoing.setTimeout(120_000, () => outgoing.destroy(new Error('timeout')));
       outgoing.on('error', reject);
       outgoing.end(body);
     });

@@ -15,8 +15,8 @@ export interface LabProcess extends AsyncDisposable {
 
 export const repositoryRoot = resolve(__dirname, '../../..');
 
-const START_TIMEOUT_MS = 60_000;
-const STOP_TIMEOUT_MS = 30_000;
+const START_TIMEOUT_MS = 240_000;
+const STOP_TIMEOUT_MS = 60_000;
 
 export async function startLabProcess(
   plan: Partial<SeedPlan>,

@@ -37,11 +37,11 @@ describe('worker VM in a lab with networks', () => {
   beforeAll(async () => {
     writeFileSync(join(directory, 'program.js'), program);
     await start();
-  }, 60_000);
+  });
   afterAll(async () => {
     await endProcess(lab.child, 'SIGTERM');
     rmSync(directory, { recursive: true, force: true });
-  }, 60_000);
+  });
 
   const reported = async (): Promise<string> =>
     JSON.stringify((await client.list(`/vms/${vmId}/reporteddevices`, 'reported_device')).map(({ mac, ips }) => [mac, ips]));
@@ -76,7 +76,7 @@ describe('worker VM in a lab with networks', () => {
     expect(text((await client.control('GET', `/vms/worker/console`))['text'])).toContain('seed-of-the-test');
     expect(await reported()).toMatch(/"address":"10\.\d+\.\d+\.\d+"/);
     expect((await client.call('DELETE', `/vms/${vmId}`)).status).toBe(409);
-  }, 60_000);
+  });
 
   it('goes on while the lab is dead, and obeys the next one', async () => {
     const before = await reported();
@@ -91,5 +91,5 @@ describe('worker VM in a lab with networks', () => {
     await client.must('PUT', `/vms/${vmId}`, { delete_protected: 'false' });
     await client.must('DELETE', `/vms/${vmId}`);
     await client.until(`/vms/${vmId}`, 'status', ['absent']);
-  }, 60_000);
+  });
 });

@@ -119,7 +119,7 @@ export class ImageioClient {
     body?: Buffer | string,
   ): Promise<{ status: number; body: Buffer }> {
     return await new Promise((resolvePromise, reject) => {
-      const outgoing = request(url, { method, headers, agent: this.#agent, signal: AbortSignal.timeout(30_000) }, (response) => {
+      const outgoing = request(url, { method, headers, agent: this.#agent, signal: AbortSignal.timeout(120_000) }, (response) => {
         const chunks: Buffer[] = [];
         response.on('data', (chunk: Buffer) => chunks.push(chunk));
         response.on('end', () => resolvePromise({ status: response.statusCode ?? 0, body: Buffer.concat(chunks) }));
