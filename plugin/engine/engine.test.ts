@@ -4,7 +4,7 @@ import { quietLogger } from '../testing/quiet-logger';
 import { Engine } from './engine';
 import { EngineSession } from './engine-session';
 import { Patience } from '../protection/patience';
-import { QuickClock } from '../testing/quick-clock';
+import { SteadyClock } from '../testing/steady-clock';
 
 const origin = 'https://engine.example';
 const json = { headers: { 'content-type': 'application/json' } };
@@ -282,7 +282,7 @@ describe('Engine', () => {
     on('POST', '/vms/V/diskattachments', refusal(409, '[The following disks are locked: d]'), [201, { id: 'D', disk: { id: 'D' } }]);
     const reasons: string[] = [];
     const add = () => engine.diskAttachments.add('V', { diskId: 'D', interface: 'virtio', bootable: true, active: true });
-    const patience = new Patience(new QuickClock());
+    const patience = new Patience(new SteadyClock());
     await expect(patience.whileConflict({ deadlineMs: 60_000, waiting: (reason) => reasons.push(reason) }, add)).resolves.toMatchObject({
       diskId: 'D',
     });

@@ -6,7 +6,7 @@ export interface Clock {
   now(): number;
   /** Milliseconds since some moment, for waits and time-outs: neither the machine's clock nor a pause of this process moves it. */
   elapsed(): number;
-  /** Resolves after the time; rejects with CANCELLED when the signal aborts. */
+  /** Resolves after the time, as {@link elapsed} counts it; rejects with CANCELLED when the signal aborts. */
   sleep(delayMs: number, signal?: AbortSignal): Promise<void>;
 }
 
@@ -35,11 +35,13 @@ export class RunningTime {
   }
 }
 
-class SystemClock implements Clock {
-  readonly #running = new RunningTime();
-
-  constructor() {
-    setInterval(() => this.#running.elapsed(), lookMs).unref();
+/** The machine's. */
+export class SystemClock implements Clock {
+  constructor(
+    private readonly running = new RunningTime(),
+    private readonly wait: typeof pause = pause,
+  ) {
+    setInterval(() => this.running.elapsed(), lookMs).unref();
   }
 
   now(): number {
@@ -47,11 +49,20 @@ class SystemClock implements Clock {
   }
 
   elapsed(): number {
-    return this.#running.elapsed();
+    return this.running.elapsed();
   }
 
-  sleep(delayMs: number, signal?: AbortSignal): Promise<void> {
-    return pause(delayMs, signal);
+  /**
+   * In pieces, each of which counts as one step: a timer of a quarter of an hour that runs out while the process is stopped fires before
+   * anything that arrived meanwhile is read, the very answer that was waited for among it.
+   */
+  async sleep(delayMs: number, signal?: AbortSignal): Promise<void> {
+    const until = this.elapsed() + delayMs;
+    let leftMs = delayMs;
+    do {
+      await this.wait(Math.min(leftMs, longestStepMs), signal);
+      leftMs = until - this.elapsed();
+    } while (leftMs > 0);
   }
 }
 

@@ -1,7 +1,7 @@
 import { CommonErrors } from '../../common/errors/common-errors';
 import { Journal } from '../journal/journal';
 import { MemoryJournalFile } from '../testing/memory-journal-file';
-import { QuickClock } from '../testing/quick-clock';
+import { SteadyClock } from '../testing/steady-clock';
 import { quietLogger } from '../testing/quiet-logger';
 import { eventually } from '../testing/eventually';
 import type { SequencedEvent } from './events';
@@ -11,7 +11,7 @@ import { OperationRegistry } from './operation-registry';
 import type { FlowResult } from './operation-registry';
 
 const success: FlowResult = { outcome: 'success', createdId: '', disks: [], leftForJanitor: [] };
-const clock = new QuickClock();
+const clock = new SteadyClock();
 
 async function fixture(file = new MemoryJournalFile(), limits?: ConstructorParameters<typeof OperationRegistry>[3]) {
   const { logger } = quietLogger();

@@ -11,7 +11,7 @@ import { MemoryJournalFile } from '../testing/memory-journal-file';
 import { Mortal } from '../testing/mortal';
 import { platformId, runBackup, runRestore, startBench } from '../testing/protection-bench';
 import type { Bench, Run } from '../testing/protection-bench';
-import { QuickClock } from '../testing/quick-clock';
+import { SteadyClock } from '../testing/steady-clock';
 import type { BackupRequest } from './requests';
 
 const plan = {
@@ -34,7 +34,7 @@ const plan = {
 };
 
 /** The lab's engine hurries, so the flows look more often. */
-const clock = new QuickClock(6);
+const clock = new SteadyClock(6);
 
 let lab: LabEngine;
 let engine: Engine;

@@ -12,14 +12,14 @@ import { startLabEngine } from '../testing/lab-engine';
 import type { LabEngine } from '../testing/lab-engine';
 import { MemoryWorker } from '../testing/memory-worker';
 import { Mortal } from '../testing/mortal';
-import { QuickClock } from '../testing/quick-clock';
+import { SteadyClock } from '../testing/steady-clock';
 import { WorkerWorld, platformId, startWorkerBench } from '../testing/worker-bench';
 import type { WorkerBench } from '../testing/worker-bench';
 import { parseWorkerComment } from './marks';
 import { defaultSettings } from './settings';
 
 /** The lab's engine hurries, so the flows look more often. */
-const clock = new QuickClock(6);
+const clock = new SteadyClock(6);
 const limits = { minFreeBytes: 0, minFreePercent: 0, shutdownMs: 30_000 };
 
 let lab: LabEngine;
