@@ -4,7 +4,9 @@ import { failureMessage } from '../../common/rpc/failure-message';
 import { loadService } from '../../proto/loader';
 import type { WorkerEnrolmentServiceDefinition } from '../../proto/gen/tidemark/worker/v1/WorkerEnrolmentService';
 import { systemClock } from '../operations/clock';
+import type { Clock } from '../operations/clock';
 import { eventually } from '../testing/eventually';
+import { ManualClock } from '../testing/manual-clock';
 import { quietLogger } from '../testing/quiet-logger';
 import { ScriptedWorker } from '../testing/scripted-worker';
 import { secureServer } from '../testing/secure-server';
@@ -34,8 +36,13 @@ const hello = {
 const task = { backupDisk: { diskId: 'd1' } };
 
 /** Nothing is lost by itself within a test, however slow the machine is, unless its `timing` says so. */
-async function fixture(certificates: Partial<WorkerCertificates> = {}, timing: Partial<FleetTiming> = {}, noWorkerMs = 60_000) {
-  const fleet = new ConnectedFleet(logger, { ...defaultFleetTiming, heartbeatMs: 5_000, reconnectMs: 60_000, cancelMs: 60_000, ...timing });
+async function fixture(
+  certificates: Partial<WorkerCertificates> = {},
+  timing: Partial<FleetTiming> = {},
+  { noWorkerMs = 60_000, clock = systemClock }: { noWorkerMs?: number; clock?: Clock } = {},
+) {
+  const allTiming = { ...defaultFleetTiming, heartbeatMs: 5_000, reconnectMs: 60_000, cancelMs: 60_000, ...timing };
+  const fleet = new ConnectedFleet(logger, allTiming, clock);
   const dispatcher = new Dispatcher(fleet, workersBesideServerOnly, systemClock, {
     ...defaultDispatcherLimits,
     maxWaiting: 3,
@@ -167,25 +174,32 @@ describe('WorkerService', () => {
     expect((await first.outcome).failure).toBeUndefined();
   });
 
-  it('begins a task that comes in a short break when the worker is back, and loses it when it does not come back', async () => {
-    using at = await fixture({}, { reconnectMs: 2_000 });
-    const slotOf = (signal: AbortSignal) => at.dispatcher.slot({ placement, signal, waiting: () => undefined });
-    const { signal } = new AbortController();
-    const runIn = (slot: Awaited<ReturnType<typeof slotOf>>) =>
-      at.dispatcher.runIn(slot, task, { correlationId: 'corr', signal, progress: () => undefined });
-    const worker = await at.worker('w1');
-    const [first, second] = [await slotOf(signal), await slotOf(signal)];
-    worker.breakStream();
-    await eventually('the break', () => at.fleet.list()[0]?.state === 'lost');
-    const outcome = runIn(first);
-    const back = await at.worker('w1');
-    await eventually('the task', () => back.tasks.length === 1);
-    back.finish(back.tasks[0]!.taskId);
-    expect((await outcome).failure).toBeUndefined();
-    back.breakStream();
-    await eventually('the break', () => at.fleet.list()[0]?.state === 'lost');
-    expect((await runIn(second)).failure).toMatchObject({ code: 'WORKER_LOST' });
-    expect((await runIn(second)).failure).toMatchObject({ code: 'WORKER_LOST' });
+  describe('a task that comes in a short break', () => {
+    async function brokenOff(timing: Partial<FleetTiming>) {
+      const at = await fixture({}, timing);
+      const { signal } = new AbortController();
+      const worker = await at.worker('w1');
+      const slot = await at.dispatcher.slot({ placement, signal, waiting: () => undefined });
+      worker.breakStream();
+      await eventually('the break', () => at.fleet.list()[0]?.state === 'lost');
+      const run = () => at.dispatcher.runIn(slot, task, { correlationId: 'corr', signal, progress: () => undefined });
+      return { worker: () => at.worker('w1'), run, [Symbol.dispose]: () => at[Symbol.dispose]() };
+    }
+
+    it('begins when the worker is back', async () => {
+      using at = await brokenOff({});
+      const outcome = at.run();
+      const back = await at.worker();
+      await eventually('the task', () => back.tasks.length === 1);
+      back.finish(back.tasks[0]!.taskId);
+      expect((await outcome).failure).toBeUndefined();
+    });
+
+    it('is lost when the worker does not come back', async () => {
+      using at = await brokenOff({ reconnectMs: 2_000 });
+      expect((await at.run()).failure).toMatchObject({ code: 'WORKER_LOST' });
+      expect((await at.run()).failure).toMatchObject({ code: 'WORKER_LOST' });
+    });
   });
 
   it.each([
@@ -240,7 +254,7 @@ describe('WorkerService', () => {
   });
 
   it('waits for a slot with a reason, in order, and not for ever without workers', async () => {
-    using at = await fixture({}, {}, 300);
+    using at = await fixture({}, {}, { noWorkerMs: 300 });
     const signal = new AbortController().signal;
     const reasons: string[] = [];
     const nobody = at.dispatcher.slot({ placement, signal, waiting: (r) => reasons.push(r) });
@@ -326,21 +340,25 @@ describe('WorkerService', () => {
   });
 
   it('gives a task up that the worker tells nothing of while it lives, and takes that worker last', async () => {
-    using at = await fixture({}, { stuckMs: 2_500, cancelMs: 500 });
+    const clock = new ManualClock();
+    using at = await fixture({}, { stuckMs: 20_000 }, { clock });
     const worker = await at.worker('w1');
     worker.answersCancel = false;
-    const told = await at.run();
+    const heard: number[] = [];
+    const told = await at.run(undefined, (readBytes) => heard.push(readBytes));
+    await eventually('the first task', () => worker.tasks.length === 1);
     const silent = await at.run();
     await eventually('the tasks', () => worker.tasks.length === 2);
-    const telling = setInterval(() => worker.send({ progress: { taskId: worker.tasks[0]!.taskId, totalBytes: '9' } }), 30);
-    telling.unref();
+    await clock.advance(15_000);
+    worker.send({ progress: { taskId: worker.tasks[0]!.taskId, counters: { readBytes: '9' }, totalBytes: '9' } });
+    await eventually('what it tells of the first one', () => heard.length === 1);
+    await clock.advance(15_000);
     expect((await silent.outcome).failure).toMatchObject({ code: 'WORKER_LOST' });
     expect(at.fleet.connected()).toMatchObject([{ workerId: 'w1', stuck: true }]);
     await eventually('the cancel', () => worker.cancelled.length === 1);
     expect(worker.cancelled).toEqual([worker.tasks[1]!.taskId]);
     worker.finish(worker.tasks[0]!.taskId);
     expect((await told.outcome).failure).toBeUndefined();
-    clearInterval(telling);
     await at.worker('w2');
     expect([1, 2, 3, 4].map(() => at.dispatcher.trySlot(placement)?.workerId)).toEqual(['w2', 'w2', 'w1', 'w1']);
   });
