@@ -57,7 +57,6 @@ export class ClaimedDisk {
 
 /** The name in the device folder must be the device that the kernel's list meant. */
 async function assertSame(device: SerialDevice, handle: FileHandle, serial: string): Promise<void> {
-  if (device.number === '') return;
   const { rdev } = await handle.stat({ bigint: true });
   const number = `${majorOf(rdev)}:${minorOf(rdev)}`;
   if (number === device.number) return;

@@ -20,7 +20,7 @@ export interface SerialDevice {
   readonly serial: string;
   readonly sizeBytes: number;
   readonly path: string;
-  /** `major:minor`; empty only in trees that are not the kernel's. */
+  /** `major:minor`. */
   readonly number: string;
 }
 
@@ -31,7 +31,7 @@ export class DeviceTree {
     private readonly deviceFolder = '/dev',
   ) {}
 
-  /** All devices that show a serial and are alive, in the order of their names. */
+  /** All devices that show a serial and are there as a whole, in the order of their names. */
   async devices(): Promise<SerialDevice[]> {
     const names = await namesIn(path.join(this.sysFolder, 'block'));
     const found = await Promise.all(names.map((name) => this.look(name)));
@@ -54,12 +54,15 @@ export class DeviceTree {
     if (state !== '' && state !== 'running' && state !== 'live') return undefined;
     const sectors = Number(await text(at('size')));
     if (!(sectors > 0)) return undefined;
+    // The kernel lists a disk before it shows its attributes, this one last: without it the disk is only just being plugged.
+    const number = await text(at('dev'));
+    if (number === '') return undefined;
     return {
       name,
       serial,
       sizeBytes: sectors * sectorBytes,
       path: path.join(this.deviceFolder, name),
-      number: await text(at('dev')),
+      number,
     };
   }
 }
