@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { waitUntil } from '../hosts/testing/fleet-harness';
 import { LabClient } from './lab-client';
 import { endProcess, type LabProcess, startLabProcess } from './lab-process';
 
@@ -73,7 +74,9 @@ describe('worker VM in a lab with networks', () => {
       vm: { initialization: { host_name: 'worker', custom_script } },
     });
     await client.until(`/vms/${vmId}`, 'status', ['up']);
-    expect(text((await client.control('GET', `/vms/worker/console`))['text'])).toContain('seed-of-the-test');
+    // The VM is up before its program says something.
+    const consoleText = async (): Promise<string> => text((await client.control('GET', `/vms/worker/console`))['text']);
+    await waitUntil('the program read its seed', async () => (await consoleText()).includes('seed-of-the-test'), 120_000);
     expect(await reported()).toMatch(/"address":"10\.\d+\.\d+\.\d+"/);
     expect((await client.call('DELETE', `/vms/${vmId}`)).status).toBe(409);
   });

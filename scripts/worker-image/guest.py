@@ -129,7 +129,7 @@ class Guest:
         return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))) // 1024
 
     def press_power_button(self):
-        with self._connect("qmp.sock", 10) as link:
+        with self._connect("qmp.sock", 60) as link:
             stream = link.makefile("rwb")
             stream.readline()
             for command in ("qmp_capabilities", "system_powerdown"):
@@ -137,7 +137,7 @@ class Guest:
                 stream.flush()
                 stream.readline()
 
-    def agent(self, command, answers=True, timeout=30, **arguments):
+    def agent(self, command, answers=True, timeout=120, **arguments):
         """One call of the guest agent: its `return`, or its `error` as a whole."""
         with self._connect("agent.sock", timeout) as link:
             stream = link.makefile("rwb")

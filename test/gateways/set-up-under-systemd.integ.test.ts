@@ -17,14 +17,14 @@ if (notHere !== undefined) console.warn(`setting a gateway up under systemd is n
     machine.write('/etc/tidemark/server.json', JSON.stringify(server));
     await machine.must('systemctl', 'start', 'tidemark-server.service');
     const { dataFolder } = server;
-    await eventually('login', 60_000, async () => {
+    await eventually('login', 240_000, async () => {
       const login = ['login', '--server', 'https://127.0.0.1:8443', '--ca', `${dataFolder}/ca.pem`];
       return (await machine.run('tidemark', ...login, '--password-file', `${dataFolder}/initial-admin-password`)).code === 0 || undefined;
     });
-  }, 180_000);
+  }, 600_000);
   afterAll(async () => {
     await (machine as SystemdMachine | undefined)?.[Symbol.asyncDispose]();
-  }, 90_000);
+  }, 240_000);
 
   it('makes the machine a gateway that is there after a restart', async () => {
     const { token, moverId } = JSON.parse(await tidemark('gateway', 'enrol', '--json')) as { token: string; moverId: string };
@@ -32,7 +32,7 @@ if (notHere !== undefined) console.warn(`setting a gateway up under systemd is n
     const setUp = ['--server', '127.0.0.1', '--token-file', '/root/token', '--address', '127.0.0.1', '--gateway', '--install-unit'];
     expect(await tidemark('mover', 'enrol', ...setUp)).toContain('tidemark-mover.service is installed and started');
     const connected = () =>
-      eventually('the gateway', 60_000, async () => {
+      eventually('the gateway', 240_000, async () => {
         const found = JSON.parse(await tidemark('gateway', 'show', moverId, '--json')) as { state: string; gateway: boolean };
         return (found.state === 'connected' && found.gateway) || undefined;
       });
@@ -44,5 +44,5 @@ if (notHere !== undefined) console.warn(`setting a gateway up under systemd is n
     expect((await machine.must('stat', '--format=%U %a', '/etc/tidemark/mover-token')).trim()).toBe('tidemark 600');
     await machine.must('systemctl', 'restart', 'tidemark-mover.service');
     await connected();
-  }, 180_000);
+  }, 600_000);
 });

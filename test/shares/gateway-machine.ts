@@ -60,14 +60,14 @@ export class GatewayMachine {
       path.join(folder, 'qemu.log'),
     );
     const machine = new GatewayMachine(folder, qemu, ...ports);
-    await eventually('the guest', 180_000, () => fs.existsSync(console) && fs.readFileSync(console, 'utf8').includes('machine: up'), 200);
+    await eventually('the guest', 600_000, () => fs.existsSync(console) && fs.readFileSync(console, 'utf8').includes('machine: up'), 200);
     // It is said before anybody listens.
-    await eventually('the shell of the guest', 60_000, async () => (await machine.run('true')).code === 0, 200);
+    await eventually('the shell of the guest', 240_000, async () => (await machine.run('true')).code === 0, 200);
     return machine;
   }
 
   /** Runs a script of sh as root; both streams as one. */
-  run(script: string, timeoutMs = 60_000): Promise<Ran> {
+  run(script: string, timeoutMs = 240_000): Promise<Ran> {
     return new Promise((resolve, reject) => {
       const socket = net.connect(this.shellPort, '127.0.0.1');
       let output = '';
@@ -125,7 +125,7 @@ export class GatewayMachine {
     await this.must(
       `setsid node ${program} mover --config /etc/tidemark/mover.json >> /root/mover.log 2>&1 < /dev/null & echo $! > /root/mover.pid
       until grep -q '"ready":"mover"' /root/mover.log; do sleep 1; kill -0 "$(cat /root/mover.pid)" || { cat /root/mover.log; exit 1; }; done`,
-      240_000,
+      600_000,
     );
   }
 

@@ -31,7 +31,7 @@ export abstract class ShareServer {
   async start(): Promise<void> {
     const [program, ...args] = this.command;
     this.child = startProgram(program, args, path.join(this.folder, 'output.log'));
-    await eventually(`port ${this.port}`, 30_000, () => accepts(this.port));
+    await eventually(`port ${this.port}`, 120_000, () => accepts(this.port));
   }
 
   /** SIGSTOP: its connections stay, and nothing comes from it any more. Until it is killed. */
@@ -47,7 +47,7 @@ export abstract class ShareServer {
     const below = childrenOf(child.pid, '');
     await child.kill();
     signal(below, 'SIGKILL');
-    await eventually('the end of the server', 10_000, async () => !(await accepts(this.port)));
+    await eventually('the end of the server', 120_000, async () => !(await accepts(this.port)));
   }
 }
 

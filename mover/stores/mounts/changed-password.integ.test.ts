@@ -44,4 +44,4 @@ test('another password is tried beside the mount that is in use, which stays as 
   for (const one of [first, second, third]) await one.release();
   expect(mounts()).toEqual([]);
   await share.stop();
-}, 30_000);
+});

@@ -24,7 +24,7 @@ describe('a share', () => {
     share = await SftpShare.start(path.join(scratch.folder, 'server'));
     point = path.join(scratch.folder, 'mnt');
     fs.mkdirSync(point);
-  }, 30_000);
+  });
   afterAll(async () => {
     await share.stop();
     scratch[Symbol.dispose]();
@@ -249,7 +249,7 @@ describe('a share', () => {
         mover.repositories.call(
           'CreateRepository',
           { requestId: randomUUID(), location, settings: { blockSizeBytes: blockBytes } },
-          { deadlineMs: 20_000 },
+          { deadlineMs: 120_000 },
         );
       const made = await call(`smb:${point}/whole/`);
       expect(made.repository?.location).toBe(`smb:${point}/whole`);
