@@ -1,6 +1,6 @@
 /**
  * Runs a RADOS gateway with a bucket `backup` for tests of whole installations: `node run-ceph-gateway.js FOLDER READY_FILE`. Ends with SIGTERM. With SIGUSR2
- * the gateway is killed (SIGKILL) and started again over the same storage; the ready file is gone meanwhile.
+ * the gateway is killed (SIGKILL) and started again over the same storage; the ready file is gone meanwhile, and counts the starts.
  */
 import fs from 'node:fs';
 import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3';
@@ -14,8 +14,10 @@ async function main([folder, readyFile]: readonly string[]): Promise<void> {
   const client = new S3Client({ endpoint, region, forcePathStyle: true, credentials: { accessKeyId, secretAccessKey } });
   await client.send(new CreateBucketCommand({ Bucket: 'backup' }));
   client.destroy();
+  let starts = 0;
   const tellReady = () => {
-    fs.writeFileSync(`${readyFile}.new`, JSON.stringify(gateway.access));
+    starts += 1;
+    fs.writeFileSync(`${readyFile}.new`, JSON.stringify({ ...gateway.access, starts }));
     fs.renameSync(`${readyFile}.new`, readyFile);
   };
   process.on('SIGUSR2', () => {

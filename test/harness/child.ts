@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess, SpawnOptions } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import fs from 'node:fs';
 import net from 'node:net';
 import { lastWarnings, tellLogs } from './logs';
@@ -33,7 +34,7 @@ export function startProgram(program: string, args: readonly string[], logFile: 
   return {
     pid,
     exited,
-    stop: async (timeoutMs = 20_000) => {
+    stop: async (timeoutMs = 60_000) => {
       child.kill('SIGTERM');
       const timer = setTimeout(() => child.kill('SIGKILL'), timeoutMs);
       await exited;
@@ -46,14 +47,17 @@ export function startProgram(program: string, args: readonly string[], logFile: 
   };
 }
 
-/** Polls until `look` gives something; throws after the time, with `what` and what the processes warned of last. */
+/**
+ * Polls until `look` gives something; throws after the time, with `what` and what the processes warned of last. The time is for what hangs: well over what
+ * a machine takes that does much else, and stands still for seconds.
+ */
 export async function eventually<T>(
   what: string,
   timeoutMs: number,
   look: () => Promise<T | undefined> | T | undefined,
   everyMs = 100,
 ): Promise<T> {
-  const until = Date.now() + timeoutMs;
+  const until = performance.now() + timeoutMs;
   let last: unknown;
   for (;;) {
     try {
@@ -62,7 +66,7 @@ export async function eventually<T>(
     } catch (error) {
       last = error;
     }
-    if (Date.now() > until) {
+    if (performance.now() > until) {
       throw new Error(
         `${what} did not happen within ${timeoutMs} ms${last === undefined ? '' : `: ${last instanceof Error ? last.message : JSON.stringify(last)}`}${lastWarnings()}`,
       );
@@ -94,11 +98,30 @@ export function peakMemoryBytes(pid: number): number {
   return Number(match?.[1] ?? 0) * 1024;
 }
 
-/** A port that nobody listens on just now. */
+/**
+ * A port that nobody listens on just now, and that nobody gets who asks for any port or connects: it is below those that Linux hands out
+ * (net.ipv4.ip_local_port_range, from 32768 on). Whoever listens on it finds it free, also again after a restart.
+ */
 export async function freePort(): Promise<number> {
+  for (;;) {
+    const port = randomInt(10_240, 32_768);
+    if (given.has(port)) continue;
+    given.add(port);
+    if (await isFree(port)) return port;
+  }
+}
+
+/** Asked for, and perhaps not listened on yet. */
+const given = new Set<number>();
+
+async function isFree(port: number): Promise<boolean> {
   const server = net.createServer();
-  await new Promise<void>((resolve) => server.listen(0, '::', resolve));
-  const { port } = server.address() as net.AddressInfo;
+  try {
+    await new Promise<void>((resolve, reject) => server.once('error', reject).listen(port, '::', resolve));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
+    return false;
+  }
   await new Promise((resolve) => server.close(resolve));
-  return port;
+  return true;
 }

@@ -17,6 +17,9 @@ export interface CliResult {
 
 export type Role = 'plugin' | 'mover' | 'worker';
 
+/** As server.json names them. */
+const portNames = ['port', 'controlPort', 'enrolmentPort', 'pluginPort', 'pluginEnrolmentPort', 'moverPort', 'moverDataPort'] as const;
+
 export interface InstallationOptions {
   /** False: the server alone; the other roles are started by {@link Installation.startRole}. Default true. */
   readonly allInOne?: boolean;
@@ -36,7 +39,6 @@ export class Installation {
   readonly #roles: Child[] = [];
   readonly #gateways = new Map<string, Child>();
   #workerAddresses: readonly string[] = [];
-  #moverDataPort = 0;
 
   constructor(
     readonly folder: string,
@@ -55,24 +57,17 @@ export class Installation {
   /** Starts the server with its children, waits until all are up, and logs in. */
   async start(): Promise<void> {
     fs.mkdirSync(this.folder, { recursive: true });
-    // A mover tells several addresses only with a port that was set.
-    if (this.#workerAddresses.length > 1 && this.#moverDataPort === 0) this.#moverDataPort = await freePort();
+    // One that was killed still has its ports for a moment.
+    await this.#child?.exited;
     const config = path.join(this.folder, 'server.json');
-    // Free ports at the first start; the same ones again after it, so that whoever knows them finds the server.
-    const known = this.#endpoints();
-    const port = (endpoint: string | undefined) => Number(/:(\d+)$/.exec(endpoint ?? '')?.[1] ?? 0);
+    const { port, controlPort, enrolmentPort, ...childrenPorts } = await this.#ports();
     fs.writeFileSync(
       config,
       JSON.stringify({
-        listen: {
-          address: this.options.address ?? '127.0.0.1',
-          port: port(known?.console),
-          controlPort: port(known?.control),
-          enrolmentPort: port(known?.enrolment),
-        },
+        listen: { address: this.options.address ?? '127.0.0.1', port, controlPort, enrolmentPort },
         addresses: [this.options.address ?? '127.0.0.1', 'localhost', ...(this.options.furtherAddresses ?? [])],
         children: {
-          ...{ pluginPort: 0, pluginEnrolmentPort: 0, moverPort: 0, moverDataPort: this.#moverDataPort },
+          ...childrenPorts,
           ...(this.#workerAddresses.length === 0 ? {} : { listenAddress: '::', addresses: this.#workerAddresses }),
           ...(this.options.workerImageFolder === undefined ? {} : { workerImageFolder: this.options.workerImageFolder }),
         },
@@ -91,7 +86,7 @@ export class Installation {
     void child.exited.then(() => {
       ended = true;
     });
-    await eventually('the server', 60_000, () => {
+    await eventually('the server', 180_000, () => {
       if (ended) throw new Error(`the server ended; see ${path.join(this.folder, 'server.log')}`);
       return this.#endpoints() !== undefined || undefined;
     });
@@ -99,7 +94,7 @@ export class Installation {
   }
 
   async login(): Promise<void> {
-    await eventually('login', 30_000, async () => {
+    await eventually('login', 120_000, async () => {
       const result = await this.tryCli(
         ...['login', '--server', this.#endpoints()?.console ?? '', '--ca', path.join(this.dataDir, 'ca.pem')],
         ...['--password-file', path.join(this.dataDir, 'initial-admin-password')],
@@ -147,7 +142,7 @@ export class Installation {
     return moverId;
   }
 
-  async gatewayConnected(moverId: string, timeoutMs = 30_000): Promise<void> {
+  async gatewayConnected(moverId: string, timeoutMs = 120_000): Promise<void> {
     await eventually(`gateway ${moverId}`, timeoutMs, async () => {
       const { state, gateway } = await this.json<{ state: string; gateway: boolean }>('gateway', 'show', moverId);
       return (state === 'connected' && gateway) || undefined;
@@ -220,7 +215,7 @@ export class Installation {
 
   async stop(): Promise<void> {
     await Promise.all(this.#roles.splice(0).map((role) => role.stop()));
-    await this.#child?.stop(30_000);
+    await this.#child?.stop(90_000);
     this.#child = undefined;
   }
 
@@ -259,6 +254,16 @@ export class Installation {
 
   private environment(): NodeJS.ProcessEnv {
     return { ...process.env, TIDEMARK_CLI_CONFIG: path.join(this.folder, 'cli.json') };
+  }
+
+  /** Free ones at the first start; the same ones again after it, so that whoever knows them finds the server and its children. */
+  async #ports(): Promise<Record<(typeof portNames)[number], number>> {
+    const file = path.join(this.folder, 'ports.json');
+    if (!fs.existsSync(file)) {
+      const ports = await Promise.all(portNames.map(async (name) => [name, await freePort()]));
+      fs.writeFileSync(file, JSON.stringify(Object.fromEntries(ports)));
+    }
+    return JSON.parse(fs.readFileSync(file, 'utf8')) as Record<(typeof portNames)[number], number>;
   }
 
   #endpointsFile(): string {

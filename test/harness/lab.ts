@@ -1,7 +1,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { request } from 'undici';
-import { childrenOf, eventually, startNode } from './child';
+import { childrenOf, eventually, freePort, startNode } from './child';
 import type { Child } from './child';
 
 const script = path.resolve(__dirname, '..', '..', 'lab', 'main.js');
@@ -59,8 +59,8 @@ export class Lab {
     const readyFile = path.join(folder, 'ready.json');
     fs.writeFileSync(seedFile, JSON.stringify(plan));
     fs.rmSync(readyFile, { force: true });
-    const port = this.#access ? new URL(this.#access.engineUrl).port : '0';
-    const controlPort = this.#access ? new URL(this.#access.controlUrl).port : '0';
+    const port = this.#access ? new URL(this.#access.engineUrl).port : String(await freePort());
+    const controlPort = this.#access ? new URL(this.#access.controlUrl).port : String(await freePort());
     const child = startNode(
       script,
       [
@@ -76,14 +76,14 @@ export class Lab {
     void child.exited.then(() => {
       ended = true;
     });
-    this.#access = await eventually('the lab', 180_000, () => {
+    this.#access = await eventually('the lab', 240_000, () => {
       if (ended) throw new Error(`the lab ended; see ${path.join(folder, 'lab.log')}`);
       return fs.existsSync(readyFile) ? (JSON.parse(fs.readFileSync(readyFile, 'utf8')) as LabAccess) : undefined;
     });
   }
 
   async stop(): Promise<void> {
-    await this.#child?.stop(60_000);
+    await this.#child?.stop(120_000);
     this.#child = undefined;
   }
 
@@ -117,7 +117,7 @@ export class Lab {
     await this.api('POST', `/vms/${vm.id}/start`, {});
     await eventually(
       `${name} up`,
-      120_000,
+      180_000,
       async () => (await this.api<{ status: string }>('GET', `/vms/${vm.id}`)).status === 'up' || undefined,
     );
   }

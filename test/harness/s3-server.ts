@@ -14,6 +14,13 @@ interface Access {
   readonly endpoint: string;
   readonly accessKeyId: string;
   readonly secretAccessKey: string;
+  /** How often it was started, by now. */
+  readonly starts: number;
+}
+
+/** Throws while it does not run. */
+function read(readyFile: string): Access {
+  return JSON.parse(fs.readFileSync(readyFile, 'utf8')) as Access;
 }
 
 /** A real S3 server (Ceph's RADOS gateway) with a bucket, as a child process. */
@@ -31,8 +38,7 @@ export class BucketServer {
     fs.mkdirSync(folder, { recursive: true });
     const ready = path.join(folder, 'ready.json');
     const child = startNode(runCeph, [path.join(folder, 'ceph'), ready], path.join(folder, 'ceph.log'));
-    await eventually('the S3 server', 90_000, () => fs.existsSync(ready) || undefined);
-    const access = JSON.parse(fs.readFileSync(ready, 'utf8')) as Access;
+    const access = await eventually('the S3 server', 300_000, () => read(ready));
     const keyFile = path.join(folder, 'access-key');
     fs.writeFileSync(keyFile, `${access.accessKeyId}\n${access.secretAccessKey}\n`, { mode: 0o600 });
     return new BucketServer(child, ready, access, keyFile);
@@ -44,9 +50,9 @@ export class BucketServer {
 
   /** SIGKILL of the S3 server in the middle of whatever it does, and its start over the same storage; resolves when it answers again. */
   async dieAndComeBack(): Promise<void> {
+    const { starts } = read(this.readyFile);
     process.kill(this.child.pid, 'SIGUSR2');
-    await eventually('the death of the S3 server', 10_000, () => !fs.existsSync(this.readyFile) || undefined, 10);
-    await eventually('the S3 server', 60_000, () => fs.existsSync(this.readyFile) || undefined, 50);
+    await eventually('the S3 server', 300_000, () => read(this.readyFile).starts > starts || undefined, 50);
   }
 
   /** Names and sizes of all objects below a prefix, and how many uploads there are that were not finished. */

@@ -147,7 +147,7 @@ export class Site implements AsyncDisposable {
   }
 
   async enable(): Promise<void> {
-    await eventually('the plug-in', 30_000, async () => {
+    await eventually('the plug-in', 120_000, async () => {
       const { items } = await this.installation.json<{ items: { id: string; state: string }[] }>('plugin', 'list');
       if (items[0]?.state !== 'connected') return undefined;
       await this.installation.cli('plugin', 'enable', items[0].id);
@@ -157,7 +157,7 @@ export class Site implements AsyncDisposable {
 
   async addPlatform(name: string): Promise<void> {
     const { engineUrl, user, passwordFile } = this.lab.access;
-    await eventually('the platform', 30_000, async () => {
+    await eventually('the platform', 120_000, async () => {
       await this.installation.cli(
         ...['platform', 'add', name, '--url', engineUrl, '--user', user],
         ...['--password-file', passwordFile, '--fingerprint', this.caFingerprint],
@@ -224,6 +224,9 @@ export class Site implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.installation.stop();
     await this.lab.stop();
-    if (process.env['TIDEMARK_KEEP_SITES'] === undefined) fs.rmSync(this.folder, { recursive: true, force: true });
+    if (process.env['TIDEMARK_KEEP_SITES'] === undefined) {
+      // What was killed may write for a moment yet.
+      fs.rmSync(this.folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 200 });
+    }
   }
 }
