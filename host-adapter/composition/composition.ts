@@ -4,6 +4,7 @@ import { container, instanceCachingFactory } from 'tsyringe';
 import type { Service } from '../../common/lifecycle/lifecycle';
 import type { Logger } from '../../common/log/logger';
 import { durableWrite } from '../../common/tls/durable-write';
+import type { ProcessStore } from '../catalogue/process-store';
 import type { ServerConfig } from '../config';
 import type { ConsoleServer } from '../console/console-server';
 import { Scheduler } from '../jobs/scheduler';
@@ -24,6 +25,8 @@ export interface ServerProcess {
   readonly services: readonly Service[];
   readonly console: ConsoleServer;
   readonly engine: SessionEngine;
+  /** Plug-ins and movers, and how long their leases last. */
+  readonly processes: ProcessStore;
   /** Known once the services run. */
   endpoints(): ServerEndpoints;
 }
@@ -55,6 +58,7 @@ export async function composeServer(config: ServerConfig, given?: Logger): Promi
     logger,
     console: get(tokens.console),
     engine,
+    processes: get(tokens.processes),
     endpoints,
     services: [
       { name: 'catalogue', start: () => Promise.resolve(), stop: () => db.destroy() },

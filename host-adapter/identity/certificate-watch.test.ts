@@ -9,6 +9,8 @@ import type { ObservedCertificate } from './certificate-watch';
 import type { PeerStanding } from './rotation';
 
 const dayMs = 86_400_000;
+/** All times of a test are counted from here. */
+const began = Date.now();
 
 describe('CertificateWatch', () => {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'tidemark-watch-'));
@@ -19,7 +21,7 @@ describe('CertificateWatch', () => {
   afterAll(() => fs.rmSync(folder, { recursive: true }));
 
   function watched(peers: PeerStanding[], seen: ObservedCertificate[]) {
-    const clock = { now: new Date() };
+    const clock = { now: new Date(began) };
     const events: NewEvent[] = [];
     const given = new Set<string>();
     const noteWarning = async (certificate: string, days: number) => void given.add(`${certificate} ${days}`);
@@ -48,7 +50,7 @@ describe('CertificateWatch', () => {
     endpoint: '10.0.0.1:54322',
     issuer: 'CN=engine',
     fingerprint: 'aa',
-    expiresAt: new Date(Date.now() + days * dayMs + 1000),
+    expiresAt: new Date(began + days * dayMs + 1000),
     observedAt: new Date(),
     failure,
   });
@@ -65,8 +67,8 @@ describe('CertificateWatch', () => {
       subjectId: `${role}-1`,
       role,
       issuerFingerprint: 'f',
-      issuedAt: new Date(Date.now() - issuedDaysAgo * dayMs).toISOString(),
-      expiresAt: new Date(Date.now() + ((role === 'worker' ? 7 : 90) - issuedDaysAgo) * dayMs).toISOString(),
+      issuedAt: new Date(began - issuedDaysAgo * dayMs).toISOString(),
+      expiresAt: new Date(began + ((role === 'worker' ? 7 : 90) - issuedDaysAgo) * dayMs).toISOString(),
     },
     reported: {} as PeerStanding['reported'],
     lastHeardAt: new Date(),

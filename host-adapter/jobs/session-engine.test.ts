@@ -3,6 +3,7 @@ import type { FakeMover } from '../testing/fake-mover';
 import type { FakePlugin, Moment } from '../testing/fake-plugin';
 import { until } from '../testing/fake-process';
 import { TestInstallation } from '../testing/test-installation';
+import { startClock } from '../testing/time-that-ran';
 
 const failure = (code: string, retry: 'same-request' | 'never' | 'full-backup') =>
   new TidemarkError({ code, kind: 'operational', retry, status: 'UNAVAILABLE' }, `It failed with ${code}.`);
@@ -119,11 +120,12 @@ describe('session engine', () => {
     const before = mover.points.length;
     const id = await run({ vms: ['web1'] });
     await until(() => plugin.running().some((operation) => operation.events.length >= 3));
-    const asked = Date.now();
+    const clock = startClock();
     await at.api('POST', `/sessions/${id}/stop`);
     const session = await at.ended(id);
     expect(session).toMatchObject({ state: 'cancelled', stopping: true, tasks: [{ state: 'cancelled' }] });
-    expect(Date.now() - asked).toBeLessThan(10_000);
+    expect(clock.elapsedMs()).toBeLessThan(10_000);
+    clock.stop();
     expect(mover.points.length).toBe(before);
     expect(mover.openSessions()).toEqual([]);
   });

@@ -24,7 +24,7 @@ describe('maintenance', () => {
     const run = await at.api('POST', `/jobs/${furnished.jobId}/run`, {});
     await at.ended((run.body as { id: string }).id);
     pointId = ((await at.api('GET', '/points')).body as { items: { id: string }[] }).items[0]?.id ?? '';
-  }, 60_000);
+  });
   afterAll(() => at.remove());
 
   const show = async () =>

@@ -1,4 +1,5 @@
 import { Server } from '@grpc/grpc-js';
+import { ownLoopback } from '../../common/testing/loopback';
 import { serve } from '../../common/rpc/serve';
 import type { ProcessIdentity } from '../../common/tls/identity';
 import type { RepositoryServiceDefinition } from '../../proto/gen/tidemark/mover/v1/RepositoryService';
@@ -41,7 +42,9 @@ describe('connections to a mover', () => {
       serveOptions('mover'),
     );
     return new Promise((resolve, reject) => {
-      server.bindAsync(`127.0.0.1:${on}`, mutualServerCredentials(identity), (error, bound) => (error ? reject(error) : resolve(bound)));
+      server.bindAsync(`${ownLoopback}:${on}`, mutualServerCredentials(identity), (error, bound) =>
+        error ? reject(error) : resolve(bound),
+      );
     });
   };
 
@@ -50,14 +53,14 @@ describe('connections to a mover', () => {
     const find = async () =>
       ({
         identity: { id: identity.self.id },
-        registration: { controlEndpoint: `127.0.0.1:${port}`, dataEndpointsJson: '[]' },
+        registration: { controlEndpoint: `${ownLoopback}:${port}`, dataEndpointsJson: '[]' },
         process: { bootId },
         connected: true,
       }) as unknown as RegisteredMover;
     const connections = new MoverConnections({ find } as unknown as MoverRegistry, identity);
     const ask = async () => {
       const { repositories } = await connections.of('m');
-      return (await repositories.call('GetRepository', { repositoryId: 'r' }, { deadlineMs: 20_000 })).repository?.repositoryId;
+      return (await repositories.call('GetRepository', { repositoryId: 'r' }, { deadlineMs: 60_000 })).repository?.repositoryId;
     };
     expect(await ask()).toBe('first');
     const first = await connections.of('m');

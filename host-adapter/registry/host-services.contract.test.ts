@@ -11,10 +11,9 @@ import type { PluginRegistryServiceDefinition } from '../../proto/gen/tidemark/h
 import { loadService } from '../../proto/loader';
 import fs from 'node:fs';
 import path from 'node:path';
-import { enrolStranger, hostClient } from '../testing/fake-process';
+import { enrolStranger, hostClient, quick } from '../testing/fake-process';
 import { TestInstallation } from '../testing/test-installation';
 
-const quick = { deadlineMs: 5000 };
 const plugins = (endpoint: string, identity: ProcessIdentity) =>
   hostClient<PluginRegistryServiceDefinition>('plugin_registry_service', 'PluginRegistryService', endpoint, identity);
 
@@ -180,7 +179,7 @@ describe('tidemark.host.v1', () => {
         code: `CODE_${sequence}`,
         message: 'm',
       });
-      const stream = host.duplex('StreamEvents', { idleTimeoutMs: 5000 });
+      const stream = host.duplex('StreamEvents', { idleTimeoutMs: 60_000 });
       const replies = stream.replies[Symbol.asyncIterator]();
       await stream.send({ leaseId, events: [event(1), event(2)] });
       expect((await replies.next()).value).toMatchObject({ acknowledgedSequence: '2' });

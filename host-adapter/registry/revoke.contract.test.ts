@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { PluginRegistryServiceDefinition } from '../../proto/gen/tidemark/host/v1/PluginRegistryService';
 import type { FakePlugin } from '../testing/fake-plugin';
-import { enrolStranger, hostClient, until } from '../testing/fake-process';
+import { enrolStranger, hostClient, quick, until } from '../testing/fake-process';
 import { TestInstallation } from '../testing/test-installation';
 
 describe('cert revoke', () => {
@@ -49,7 +49,6 @@ describe('cert revoke', () => {
   });
 
   describe('of a plug-in', () => {
-    const quick = { deadlineMs: 5000 };
     const token = async () => ((await at.api('POST', '/plugins/enrolment-tokens', {})).body as { token: string }).token;
     const registration = {
       process: { instanceId: 'an-instance', bootId: 'b', protocols: ['tidemark.plugin.v1'], hostName: 'h', version: '1' },

@@ -16,10 +16,9 @@ import type { MoverRegistryServiceDefinition } from '../../proto/gen/tidemark/ho
 import type { PluginRegistryServiceDefinition } from '../../proto/gen/tidemark/host/v1/PluginRegistryService';
 import type { RefusalServiceDefinition } from '../../proto/gen/tidemark/host/v1/RefusalService';
 import { loadService } from '../../proto/loader';
-import { enrolStranger, hostClient, quiet, until } from '../testing/fake-process';
+import { enrolStranger, hostClient, quick, quiet, until } from '../testing/fake-process';
 import { TestInstallation } from '../testing/test-installation';
 
-const quick = { deadlineMs: 5000 };
 const hello = (contract: string) => ({ instanceId: contract, bootId: 'b', protocols: [contract], hostName: contract, version: '1' });
 
 /** A mover or plug-in that does nothing but its heartbeats and what they order. */
@@ -202,7 +201,7 @@ describe('rotation', () => {
       await until(async () => {
         await Promise.all([plugin, mover, sleeper].map((peer) => peer.beat().catch(() => undefined)));
         return (await state())['overlap'] === null;
-      }, 20_000);
+      });
       expect(fingerprintsOf(ca())).toHaveLength(1);
       await settled(plugin, mover, sleeper);
       expect(fingerprintsOf(sleeper.identity.material.trustBundlePem)).toEqual(fingerprintsOf(ca()));

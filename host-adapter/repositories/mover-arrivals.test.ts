@@ -4,7 +4,7 @@ import { moverError } from '../testing/fake-repository';
 import { until } from '../testing/fake-process';
 import { TestInstallation } from '../testing/test-installation';
 
-const loadMs = 60_000;
+const loadMs = 120_000;
 
 describe('points of a mover that comes', () => {
   let at: TestInstallation;
@@ -17,7 +17,7 @@ describe('points of a mover that comes', () => {
     ({ mover } = await at.furnish());
   });
   afterAll(async () => {
-    mover.stop();
+    await mover.stop();
     await at.remove();
   });
 
@@ -48,7 +48,7 @@ describe('points of a mover that comes', () => {
     expect(refusals).toBeLessThan(1);
 
     // Lost, and back with a point of somebody else.
-    mover.stop();
+    await at.lose(mover);
     await until(async () => (await at.api('GET', `/movers/${mover.id}`)).body.state === 'lost', loadMs);
     addElsewhere('while-it-was-away');
     const start = await back();
@@ -58,7 +58,7 @@ describe('points of a mover that comes', () => {
     };
     await start();
     await until(async () => (await listed()).includes('while-it-was-away'), loadMs);
-  }, 120_000);
+  });
 
   it('that are made while they are listed stay', async () => {
     let release = () => {};
@@ -80,5 +80,5 @@ describe('points of a mover that comes', () => {
     release();
     expect((await refreshed).status).toBe(200);
     expect((await listed()).sort()).toEqual([...before, ...session.tasks.map(({ pointId }) => pointId)].sort());
-  }, 120_000);
+  });
 });

@@ -8,7 +8,7 @@ import { FakeRepository } from '../testing/fake-repository';
 import { until } from '../testing/fake-process';
 import { TestInstallation } from '../testing/test-installation';
 
-const loadMs = 60_000;
+const loadMs = 120_000;
 
 describe('a repository in use', () => {
   const repository = new FakeRepository('repository-2');
@@ -32,7 +32,7 @@ describe('a repository in use', () => {
     await loginWithCli(at);
   });
   afterAll(async () => {
-    for (const mover of [east, west]) mover.stop();
+    for (const mover of [east, west]) await mover.stop();
     await at.remove();
   });
 
@@ -73,7 +73,7 @@ describe('a repository in use', () => {
     expect(west.isAttached).toBe(false);
     expect(await edit({ addGateways: ['west'] })).toMatchObject({ status: 200, body: { gateways: [east.id, west.id], problems: [] } });
     expect([west.isAttached, west.accessSecret]).toEqual([true, 'planted-second']);
-    west.stop();
+    await at.lose(west);
     await until(async () => (await at.api('GET', `/movers/${west.id}`)).body.state === 'lost', loadMs);
     expect(await edit(key('planted-third'))).toMatchObject({ status: 200, body: { problems: [] } });
     expect([east.accessSecret, west.accessSecret]).toEqual(['planted-third', 'planted-second']);
@@ -81,7 +81,7 @@ describe('a repository in use', () => {
     const { control } = at.endpoints;
     await west.start(() => control);
     await until(() => west.accessSecret === 'planted-third', loadMs);
-  }, 120_000);
+  });
 
   it('lets a gateway that is taken away end what it carries', async () => {
     await until(async () => (await way()).passed.length === 1 && (await way()).passed[0].why !== 'it is not connected', loadMs);
@@ -97,7 +97,7 @@ describe('a repository in use', () => {
     expect(ended).toMatchObject({ state: 'success', tasks: [{ attempt: 1, path: { moverId: carrier.id, before: [] } }] });
     await until(() => !carrier.isAttached, loadMs);
     expect((await edit({ gateways: ['east', 'west'] })).body).toMatchObject({ gateways: [east.id, west.id] });
-  }, 120_000);
+  });
 
   it('prefers the gateway that the administrator prefers, for one cluster or for all', async () => {
     const preferred = async (...preferredGateways: object[]) => (await edit({ preferredGateways })).body;
@@ -175,12 +175,12 @@ describe('a repository in use', () => {
     // What the server kept for the gateway is not given to the mover any more.
     expect(await edit(key('planted-later'), 'bucket')).toMatchObject({ status: 200, body: { problems: [] } });
     expect(vault.accessSecret).toBe('planted-later');
-    vault.stop();
+    await vault.stop();
     const again = vault.reborn();
     const { control } = at.endpoints;
     await again.start(() => control);
     await until(() => again.isAttached, loadMs);
     expect(again.accessSecret).toBe('planted-later');
-    for (const mover of [again, mount]) mover.stop();
+    for (const mover of [again, mount]) await mover.stop();
   });
 });

@@ -34,7 +34,7 @@ describe('SupervisedChild', () => {
       maxDelayMs: 50,
     });
   const until = async (what: () => boolean) => {
-    for (const end = Date.now() + 45_000; !what();) {
+    for (const end = Date.now() + 120_000; !what();) {
       if (Date.now() > end) throw new TypeError('did not happen');
       await new Promise((resolve) => setTimeout(resolve, 10));
     }

@@ -11,7 +11,7 @@ import type { VerifyFinding } from '../../proto/gen/tidemark/mover/v1/VerifyFind
 import { loadService } from '../../proto/loader';
 import { FakeMaintenance } from './fake-maintenance';
 import { FakeRepository, moverError, type FakeSession } from './fake-repository';
-import { bind, hostClient, keepRegistered, serveOptions } from './fake-process';
+import { bind, hostClient, keepRegistered, quick, serveOptions } from './fake-process';
 
 export const fakeRecoveryKey = 'RECOV-ERYKE-Y';
 
@@ -28,7 +28,7 @@ export class FakeMover {
   /** What the next verification finds. */
   verifyFindings: VerifyFinding[] = [];
   readonly #server = new Server();
-  #registration: { stop(): void } | undefined;
+  #registration: { stop(): Promise<void> } | undefined;
   #attached = false;
   /** Secret of the access key that it uses. */
   accessSecret: string | undefined;
@@ -77,11 +77,11 @@ export class FakeMover {
           controlEndpoint: `127.0.0.1:${port}`,
           dataEndpoints: [`127.0.0.1:${port}`],
         },
-        { deadlineMs: 2000 },
+        quick,
       );
       this.ticketKeysPem = reply.ticketPublicKeysPem;
       return async () => {
-        await client.call('MoverHeartbeat', { leaseId: reply.leaseId }, { deadlineMs: 2000 });
+        await client.call('MoverHeartbeat', { leaseId: reply.leaseId }, quick);
       };
     });
   }
@@ -93,8 +93,8 @@ export class FakeMover {
     return again;
   }
 
-  stop(): void {
-    this.#registration?.stop();
+  async stop(): Promise<void> {
+    await this.#registration?.stop();
     this.#server.forceShutdown();
   }
 

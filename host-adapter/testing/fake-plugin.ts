@@ -23,7 +23,7 @@ import type { WatchOperationResponse } from '../../proto/gen/tidemark/plugin/v1/
 import type { WorkerFleetServiceDefinition } from '../../proto/gen/tidemark/plugin/v1/WorkerFleetService';
 import { loadService } from '../../proto/loader';
 import { FakeFleet } from './fake-fleet';
-import { bind, hostClient, keepRegistered, serveOptions } from './fake-process';
+import { bind, hostClient, keepRegistered, quick, serveOptions } from './fake-process';
 
 /** Moments of an operation at which a test may step in. */
 export type Moment = 'started' | 'transferring' | 'awaiting-commit' | 'concluded' | 'ended';
@@ -58,7 +58,7 @@ export class FakePlugin {
   readonly verdicts = new Map<string, Partial<PreflightVerdict>>();
   #platforms: Platform[] = [];
   readonly #server = new Server();
-  #registration: { stop(): void } | undefined;
+  #registration: { stop(): Promise<void> } | undefined;
   #changed = new Set<() => void>();
 
   constructor(private readonly identity: ProcessIdentity) {}
@@ -82,16 +82,16 @@ export class FakePlugin {
           workerEndpoint: endpoint,
           workerEnrolmentEndpoint: endpoint,
         },
-        { deadlineMs: 2000 },
+        quick,
       );
       return async () => {
-        await client.call('Heartbeat', { leaseId }, { deadlineMs: 2000 });
+        await client.call('Heartbeat', { leaseId }, quick);
       };
     });
   }
 
-  stop(): void {
-    this.#registration?.stop();
+  async stop(): Promise<void> {
+    await this.#registration?.stop();
     for (const operation of this.operations.values()) operation.cancel.abort();
     this.#server.forceShutdown();
   }

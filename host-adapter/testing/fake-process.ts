@@ -8,6 +8,7 @@ import { mutualClientCredentials, mutualServerCredentials } from '../../common/t
 import { enrol } from '../../common/tls/enrolment';
 import type { ProcessIdentity } from '../../common/tls/identity';
 import type { EnrolmentServiceDefinition } from '../../proto/gen/tidemark/host/v1/EnrolmentService';
+import { ownLoopback } from '../../common/testing/loopback';
 import { loadService } from '../../proto/loader';
 
 export const quiet = loggerTo(() => undefined);
@@ -24,12 +25,12 @@ export async function enrolStranger(enrolmentEndpoint: string, token: string): P
       token,
       server: 'host',
       process: { instanceId: 'fake', hostName: 'fake-host', version: '0' },
-      addresses: ['localhost', '127.0.0.1'],
+      addresses: ['localhost', '127.0.0.1', ownLoopback],
       identityFolder: folder,
       apply: async (credentials, application) => {
         const client = new RpcClient<EnrolmentServiceDefinition>(enrolmentService, enrolmentEndpoint, credentials);
         try {
-          return (await client.call('Enrol', { application }, { deadlineMs: 10_000 })).certificate;
+          return (await client.call('Enrol', { application }, quick)).certificate;
         } finally {
           client.close();
         }
@@ -53,11 +54,14 @@ export function bind(server: Server, identity: ProcessIdentity): Promise<number>
   });
 }
 
-/** Keeps a registration alive until stopped; the host may come and go. */
+/** For calls that are answered at once, by a machine that may stall. */
+export const quick = { deadlineMs: 60_000 };
+
+/** Keeps a registration alive until stopped; the host may come and go. Nothing is said to it any more once the stop has resolved. */
 export function keepRegistered<S>(
   connect: () => RpcClient<S>,
   register: (client: RpcClient<S>) => Promise<() => Promise<void>>,
-): { stop(): void } {
+): { stop(): Promise<void> } {
   let stopped = false;
   let timer: NodeJS.Timeout | undefined;
   let heartbeat: (() => Promise<void>) | undefined;
@@ -70,21 +74,21 @@ export function keepRegistered<S>(
       // The host is away, or forgot us: register anew.
       heartbeat = undefined;
     }
-    if (stopped) client.close();
-    else timer = setTimeout(() => void turn(), heartbeat ? 500 : 50);
+    if (!stopped) timer = setTimeout(() => void (running = turn()), heartbeat ? 500 : 50);
   };
-  void turn();
+  let running = turn();
   return {
-    stop: () => {
+    stop: async () => {
       stopped = true;
       clearTimeout(timer);
+      await running;
       client.close();
     },
   };
 }
 
 /** Polls until something holds. */
-export async function until<T>(what: () => Promise<T | undefined | false> | T | undefined | false, timeoutMs = 45_000): Promise<T> {
+export async function until<T>(what: () => Promise<T | undefined | false> | T | undefined | false, timeoutMs = 120_000): Promise<T> {
   for (const end = Date.now() + timeoutMs; ;) {
     const found = await what();
     if (found !== undefined && found !== false) return found;

@@ -2,6 +2,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { Lifecycle } from '../../common/lifecycle/lifecycle';
+import { ownLoopback } from '../../common/testing/loopback';
 import { composeServer } from '../composition/composition';
 import type { ServerProcess } from '../composition/composition';
 import type { ServerEndpoints } from '../composition/foundation';
@@ -19,13 +20,13 @@ export interface Answer {
 
 /** A whole server in this process, on free ports and a folder of its own, that can be killed and started again. */
 export class TestInstallation {
-  /** Short, because tests wait for fakes that were stopped; those that run give a sign of life twice a second. */
-  readonly leaseMs = 6000;
+  /** Longer than a machine stalls: {@link lose} ends a lease. */
+  readonly leaseMs = 120_000;
   readonly folder = fs.mkdtempSync(path.join(os.tmpdir(), 'tidemark-server-'));
   #server: ServerProcess | undefined;
   #lifecycle: Lifecycle | undefined;
   #token = '';
-  readonly #stops: (() => void)[] = [];
+  readonly #stops: (() => Promise<void>)[] = [];
   #ports = { port: 0, controlPort: 0, enrolmentPort: 0 };
 
   get server(): ServerProcess {
@@ -40,8 +41,8 @@ export class TestInstallation {
   async start(): Promise<void> {
     const config = serverConfigSchema.parse({
       dataFolder: this.folder,
-      listen: { address: '127.0.0.1', ...this.#ports },
-      addresses: ['127.0.0.1', 'localhost'],
+      listen: { address: ownLoopback, ...this.#ports },
+      addresses: [ownLoopback, '127.0.0.1', 'localhost'],
       leaseMs: this.leaseMs,
     });
     this.#server = await composeServer(config, quiet);
@@ -59,9 +60,16 @@ export class TestInstallation {
   }
 
   async remove(): Promise<void> {
-    for (const stop of this.#stops) stop();
+    await Promise.all(this.#stops.map((stop) => stop()));
     await this.kill();
     fs.rmSync(this.folder, { recursive: true });
+  }
+
+  /** A mover that is stopped, and whose lease is over: nobody waits for its end. */
+  async lose(mover: FakeMover): Promise<void> {
+    await mover.stop();
+    const past = new Date(0).toISOString();
+    await this.server.processes.renewMover(mover.id, past, past);
   }
 
   async login(): Promise<void> {
@@ -114,7 +122,7 @@ export class TestInstallation {
     await until(() => connected(`/plugins/${plugin.id}`));
     await until(async () => connected(`/movers/${((await this.api('GET', '/movers')).body as { items: { id: string }[] }).items[0]?.id}`));
     await this.api('POST', `/plugins/${plugin.id}/enable`);
-    await this.api('PATCH', '/config', { retryDelaysMs: [10] });
+    await this.api('PATCH', '/config', { retryDelaysMs: [10], ...maintenanceInHalfADay() });
     const platform = { name: 'east', url: 'https://engine.example', username: 'u', password: 'secret-password', caFingerprint: 'AA:BB' };
     await this.api('POST', '/platforms', platform);
     await this.api('POST', '/repositories', {
@@ -133,4 +141,11 @@ export class TestInstallation {
       return (body as { endedAt: string | null }).endedAt === null ? undefined : (body as object);
     });
   }
+}
+
+/** Nothing begins by itself while a test runs, whatever the time of day is. */
+function maintenanceInHalfADay(): object {
+  const then = new Date(Date.now() + 12 * 3_600_000);
+  const schedule = `${then.getMinutes()} ${then.getHours()} * * *`;
+  return { configurationCopySchedule: schedule, collectSchedule: schedule };
 }
