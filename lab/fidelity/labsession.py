@@ -7,7 +7,7 @@ import urllib.request
 
 import ovirtsdk4 as sdk
 
-DEADLINE_SECONDS = 60
+DEADLINE_SECONDS = 180
 PAUSE_SECONDS = 0.2
 
 

@@ -62,10 +62,10 @@ describe('clusters on networks of their own', () => {
   beforeAll(async () => {
     site = await startSite({ east: {}, west: {}, north: { nat: true } });
     await Promise.all(['east', 'west'].map((name) => deploy(site, name)));
-  }, 420_000);
+  }, 900_000);
   afterAll(async () => {
     await site[Symbol.asyncDispose]();
-  }, 180_000);
+  }, 900_000);
 
   it('each back up through their own worker, which knows its own hosts only', async () => {
     for (const name of ['east', 'west']) {
@@ -75,7 +75,7 @@ describe('clusters on networks of their own', () => {
       expect(tested.stdout).not.toContain(`host-${name === 'east' ? 'west' : 'east'}`);
     }
     await engineClean(site.lab);
-  }, 360_000);
+  }, 900_000);
 
   it('name the closed port and what to do', async () => {
     const test = async (...blocks: object[]) => {
@@ -91,7 +91,7 @@ describe('clusters on networks of their own', () => {
     expect(mover.stdout).toMatch(new RegExp(`failed +mover[^]*${moverData}`, 'i'));
     expect(mover.stdout).toMatch(/ok +host +host-east/i);
     expect((await test()).code).not.toBe(1);
-  }, 360_000);
+  }, 900_000);
 
   it('reach the server at its forward address from behind NAT, and back up', async () => {
     const forward = site.lab.access.network?.clusters['north']?.serverAddress ?? '';
@@ -103,7 +103,7 @@ describe('clusters on networks of their own', () => {
     await deploy(site, 'north', [{ code: 'CONNECTION_TIMED_OUT', message: expect.stringMatching(/connected to .* could not be reached/) }]);
     await backUp(site, 'north');
     await engineClean(site.lab);
-  }, 420_000);
+  }, 900_000);
 });
 
 describe('a cluster with IPv6 only', () => {
@@ -111,10 +111,10 @@ describe('a cluster with IPv6 only', () => {
 
   beforeAll(async () => {
     site = await startSite({ east: { family: 'ipv6' } });
-  }, 420_000);
+  }, 900_000);
   afterAll(async () => {
     await site[Symbol.asyncDispose]();
-  }, 180_000);
+  }, 900_000);
 
   it('deploys, tests and backs up', async () => {
     await deploy(site, 'east');
@@ -122,5 +122,5 @@ describe('a cluster with IPv6 only', () => {
     expect(tested.stdout).toMatch(/ok +host +host-east/i);
     await backUp(site, 'east');
     await engineClean(site.lab);
-  }, 420_000);
+  }, 900_000);
 });

@@ -37,10 +37,10 @@ describe('a worker VM with the real image', () => {
     await site.installation.cli('worker', 'policy', '--beside-server', 'off', '--deploy-automatically', 'off');
     await site.lab.startVm('web');
     await site.dirty('web', 'web-a', 4, 16, 1);
-  }, 400_000);
+  }, 900_000);
   afterAll(async () => {
     await site[Symbol.asyncDispose]();
-  }, 240_000);
+  }, 900_000);
 
   const workers = async (): Promise<readonly Worker[]> => {
     const { items } = await site.installation.json<{ items: Worker[] }>('worker', 'list');
@@ -78,7 +78,7 @@ describe('a worker VM with the real image', () => {
     expect(tested.stdout).toMatch(/host +host-1/);
     const { text } = await site.lab.control<{ text: string }>('GET', `/vms/${worker?.vmId ?? ''}/console`);
     expect(text).toMatch(/root file system is read-only/);
-  }, 420_000);
+  }, 900_000);
 
   it('backs up in full and what changed, and restores', async () => {
     await site.installation.cli('job', 'create', 'web', '--repository', 'main', '--vm', 'web');
@@ -93,7 +93,7 @@ describe('a worker VM with the real image', () => {
     const again = await site.session('restore', 'vm', changed.tasks[0]?.pointId ?? '', '--name', 'web-again', '--mac', 'new');
     await restored(onlyTask(again), changed.tasks[0]!);
     await engineClean(site.lab);
-  }, 360_000);
+  }, 900_000);
 
   it('reads and writes disks that are attached to it', async () => {
     await site.installation.cli('job', 'create', 'plugged', '--repository', 'main', '--vm', 'web', '--transport', 'attachment');
@@ -134,7 +134,7 @@ describe('a worker VM with the real image', () => {
     const again = await site.session('restore', 'vm', point, '--name', 'web-plugged', '--mac', 'new', '--transport', 'attachment');
     await restored(onlyTask(again), session.tasks[0]!, present);
     await engineClean(site.lab);
-  }, 360_000);
+  }, 900_000);
 
   it('goes over to attachment when no image service can be reached, and back, without reading everything again', async () => {
     await site.dirty('web', 'web-a', 20, 2, 3);
@@ -154,7 +154,7 @@ describe('a worker VM with the real image', () => {
     expect(back.tasks[0]?.disks[0]?.mode).toBe('incremental');
     expect(await site.pointDifferences(back.tasks[0]!)).toEqual([]);
     await engineClean(site.lab);
-  }, 300_000);
+  }, 900_000);
 
   it('is removed, and leaves the engine as it was', async () => {
     const vmId = (await workers())[0]?.vmId;
@@ -167,5 +167,5 @@ describe('a worker VM with the real image', () => {
     expect(floating).toEqual([]);
     expect(await site.installation.cli('worker', 'orphans')).toContain('every worker VM belongs');
     await engineClean(site.lab);
-  }, 360_000);
+  }, 900_000);
 });

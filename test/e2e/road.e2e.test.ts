@@ -5,6 +5,7 @@ import path from 'node:path';
 import { imageDifference } from '../harness/compare';
 import { eventually } from '../harness/child';
 import { engineClean } from '../harness/engine-state';
+import { inTheMiddle } from '../harness/middle';
 import { Site } from '../harness/site';
 import type { Session, Task } from '../harness/site';
 
@@ -39,10 +40,10 @@ describe('backup and restore', () => {
     }
     await site.dirty('live', 'live-raw', 0, 16, 2);
     await site.installation.cli('job', 'create', 'all', '--repository', 'main', '--vm', '*');
-  }, 360_000);
+  }, 900_000);
   afterAll(async () => {
     await site[Symbol.asyncDispose]();
-  }, 180_000);
+  }, 900_000);
 
   const task = (session: Session, vm: string): Task => {
     const found = session.tasks.find(({ vmName }) => vmName === vm);
@@ -73,7 +74,7 @@ describe('backup and restore', () => {
     expect(disk(latest, 'old', 'old-a').counters.readBytes).toBeLessThan(40 * mib);
     expect(disk(latest, 'live', 'live-empty').counters.readBytes).toBeLessThan(mib + 1);
     await expectSame(latest);
-  }, 360_000);
+  }, 900_000);
 
   it('reads only what changed, then', async () => {
     for (const [index, vm] of running.entries()) await site.dirty(vm, firstDisk(vm), 40, 2, 10 + index);
@@ -86,7 +87,7 @@ describe('backup and restore', () => {
     expect(disk(latest, 'live', 'live-raw')).toMatchObject({ mode: 'digest-compare', reason: 'cbt-raw' });
     expect(disk(latest, 'live', 'live-raw').counters.storedBytes).toBeLessThan(3 * mib);
     await expectSame(latest);
-  }, 360_000);
+  }, 900_000);
 
   it('reads a new disk in full beside changes of the others', async () => {
     const [vm] = (await site.lab.api<{ vm: { id: string }[] }>('GET', '/vms?search=name%3Dlive')).vm;
@@ -104,7 +105,7 @@ describe('backup and restore', () => {
         storage_domains: { storage_domain: [{ id: domain?.id }] },
       },
     });
-    await eventually('the new disk', 120_000, async () => {
+    await eventually('the new disk', 240_000, async () => {
       await site.dirty('live', 'live-new', 4, 8, 30);
       return true;
     });
@@ -112,7 +113,7 @@ describe('backup and restore', () => {
     expect(disk(latest, 'live', 'live-new')).toMatchObject({ mode: 'full', reason: 'cbt-new-disk' });
     expect(disk(latest, 'live', 'live-a').mode).toBe('incremental');
     await expectSame(latest);
-  }, 300_000);
+  }, 900_000);
 
   it('falls back to a full read in the same run when the change tracking is lost', async () => {
     const bitmaps = await site.lab.control<{ name: string }[]>('GET', '/disks/hybrid-a/bitmaps');
@@ -124,7 +125,7 @@ describe('backup and restore', () => {
     await expectSame(session);
     const next = await site.run('all', '--vm', 'hybrid');
     expect(disk(next, 'hybrid', 'hybrid-a').mode).toBe('incremental');
-  }, 300_000);
+  }, 900_000);
 
   it('restores a VM beside the original', async () => {
     const from = task(latest, 'live');
@@ -156,7 +157,7 @@ describe('backup and restore', () => {
     expect(new Set(macs).size).toBe(macs.length);
     expect(nics.filter(({ vmId }) => vmId === session.tasks[0]?.createdId)).toHaveLength(1);
     await engineClean(site.lab);
-  }, 300_000);
+  }, 900_000);
 
   it('restores one disk as a new disk, and to raw and qcow2 files that stay sparse', async () => {
     const from = task(latest, 'live');
@@ -184,34 +185,35 @@ describe('backup and restore', () => {
     }
     const again = await site.session('restore', 'disk', from.pointId ?? '', 'live-a', '--to-file', path.join(site.folder, 'file.raw'));
     expect(again.tasks[0]?.failure?.code ?? again.state).toBe('TARGET_EXISTS');
-  }, 300_000);
+  }, 900_000);
 
   it('cancels within seconds and cleans up', async () => {
     const hosts = await site.lab.entities<{ name: string; hostId?: string }>('vms');
     const host = hosts.find(({ name }) => name === 'live')?.hostId ?? '';
-    const started = await site.session('job', 'run', 'all', '--vm', 'live', '--full', '--no-watch');
-    await eventually(
-      'a transfer',
-      120_000,
-      async () => (await site.lab.entities<{ phase: string }>('transfers')).some(({ phase }) => phase === 'transferring') || undefined,
-      20,
-    );
-    await site.lab.control('POST', `/hosts/${host}/imageio/stall`, { stalled: true });
-    await site.installation.cli('session', 'stop', started.id);
-    setTimeout(() => void site.lab.control('POST', `/hosts/${host}/imageio/stall`, { stalled: false }), 3000);
-    const ended = await eventually('the end', 120_000, async () => {
-      const session = await site.session('session', 'show', started.id);
+    const middle = {
+      hostId: host,
+      start: async () => (await site.session('job', 'run', 'all', '--vm', 'live', '--full', '--no-watch')).id,
+      show: (sessionId: string) => site.session('session', 'show', sessionId),
+      moreThanBytes: 0,
+    };
+    const id = await inTheMiddle(site.lab, middle, async ({ id: running }) => {
+      await site.installation.cli('session', 'stop', running);
+      // It does not wait for what is silent.
+      await new Promise((resolve) => setTimeout(resolve, 3000));
+    });
+    const ended = await eventually('the end', 240_000, async () => {
+      const session = await site.session('session', 'show', id);
       return session.endedAt ? session : undefined;
     });
     expect(ended.state).toBe('cancelled');
     await engineClean(site.lab);
     expect((await site.run('all', '--vm', 'live')).tasks[0]?.failure).toBeNull();
-  }, 360_000);
+  }, 900_000);
 
   it('verifies, and lists what a repository holds without any server', async () => {
     const verified = await site.session('repository', 'verify', 'main');
     expect(verified.state).toBe('success');
     const listed = await site.installation.cli('point', 'list', '--offline', '--repository', site.repository);
     expect(listed).toContain(task(latest, 'live').pointId);
-  }, 180_000);
+  }, 900_000);
 });
