@@ -30,7 +30,7 @@ export async function leftovers(lab: Lab): Promise<string[]> {
 }
 
 /** Waits until nothing is left; throws with what is. On a machine of its own that takes less than a minute. */
-export function engineClean(lab: Lab, timeoutMs = 120_000): Promise<true> {
+export function engineClean(lab: Lab, timeoutMs = 240_000): Promise<true> {
   return eventually('a clean engine', timeoutMs, async () => {
     const left = await leftovers(lab);
     if (left.length > 0) throw new Error(left.join('; '));

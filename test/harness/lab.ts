@@ -97,8 +97,8 @@ export class Lab {
   async control<T = unknown>(method: 'GET' | 'POST' | 'DELETE', route: string, body?: object): Promise<T> {
     const answer = await request(`${this.access.controlUrl.replace(/\/$/, '')}${route}`, {
       method,
-      headersTimeout: 120_000,
-      bodyTimeout: 120_000,
+      headersTimeout: 300_000,
+      bodyTimeout: 300_000,
       ...(body ? { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } } : {}),
     });
     const text = await answer.body.text();
@@ -131,7 +131,7 @@ export class Lab {
       const answer = await request(`${access.apiUrl.replace(/\/$/, '')}${route}`, {
         method,
         dispatcher,
-        headersTimeout: 120_000,
+        headersTimeout: 300_000,
         headers: {
           accept: 'application/json',
           authorization: `Basic ${Buffer.from(`${access.user}:${access.password}`).toString('base64')}`,
