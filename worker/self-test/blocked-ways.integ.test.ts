@@ -20,8 +20,11 @@ const network = [
 const program = `
   const { endpointCell } = require(${JSON.stringify(require.resolve('./endpoint-check'))});
   const { systemNames } = require(${JSON.stringify(require.resolve('./names'))});
-  const around = { names: systemNames, skewMs: 0, now: Date.now, timeoutMs: 700, signal: new AbortController().signal };
-  Promise.all(process.argv.slice(1).map((endpoint) => endpointCell({ check: 'host', endpoint, name: 'host1', caPem: '' }, around)))
+  const around = { names: systemNames, skewMs: 0, now: Date.now, signal: new AbortController().signal };
+  const look = (endpoint, index) =>
+    // Only the two that nobody answers are to time out.
+    endpointCell({ check: 'host', endpoint, name: 'host1', caPem: '' }, { ...around, timeoutMs: index < 2 ? 700 : 600_000 });
+  Promise.all(process.argv.slice(1).map(look))
     .then((cells) => process.stdout.write(JSON.stringify(cells)));`;
 
 test('each closed way is told apart, with both ends and what to open', async () => {

@@ -3,6 +3,7 @@ import net from 'node:net';
 import type { CellCode } from './cell';
 import { addressesOf } from './names';
 import type { NameService } from './names';
+import { TimeLimit } from './time-limit';
 
 /** Addresses of one name that are tried. */
 const maxAddresses = 4;
@@ -60,7 +61,7 @@ function dialAddress(address: string, port: number, timeoutMs: number, signal: A
   return new Promise((resolve) => {
     const socket = net.connect({ host: address, port });
     const end = () => {
-      clearTimeout(timer);
+      limit.clear();
       signal.removeEventListener('abort', abort);
       socket.removeAllListeners();
     };
@@ -70,7 +71,7 @@ function dialAddress(address: string, port: number, timeoutMs: number, signal: A
       socket.destroy();
       void localAddressTowards(address, port).then((localAddress) => resolve({ kind: 'missed', code, address, localAddress, reason }));
     };
-    const timer = setTimeout(() => miss('CONNECTION_TIMED_OUT', `no answer within ${timeoutMs / 1000} s`), timeoutMs);
+    const limit = new TimeLimit(timeoutMs, () => miss('CONNECTION_TIMED_OUT', `no answer within ${timeoutMs / 1000} s`));
     const abort = () => miss('NOT_TESTED', 'the test ended');
     signal.addEventListener('abort', abort, { once: true });
     socket.once('error', (error: NodeJS.ErrnoException) => miss(codeOf(error), reasonOf(error)));

@@ -53,7 +53,7 @@ const names: NameService = {
 
 function look(port: number, more: Partial<Surroundings> & { check?: Check; host?: string; caPem?: string } = {}) {
   const { check = 'host', host = '127.0.0.1', caPem = authority.certificatePem, ...rest } = more;
-  const around: Surroundings = { names, skewMs: 0, now: Date.now, timeoutMs: 1_000, signal: new AbortController().signal, ...rest };
+  const around: Surroundings = { names, skewMs: 0, now: Date.now, timeoutMs: 60_000, signal: new AbortController().signal, ...rest };
   return endpointCell({ check, endpoint: `${host}:${port}`, name: 'host1', caPem }, around);
 }
 
@@ -122,7 +122,7 @@ describe('the look at a host', () => {
   it('tells a stuck service, another protocol, and one that hangs up', async () => {
     const open: net.Socket[] = [];
     const stuck = await listen(net.createServer((socket) => open.push(socket)));
-    const stuckCell = await look(stuck, { timeoutMs: 200 });
+    const stuckCell = await look(stuck, { timeoutMs: 500 });
     expect(stuckCell).toMatchObject({ code: 'TLS_TIMED_OUT', verdict: 'failed' });
     expect(stuckCell.advice).toContain('MTU');
     for (const socket of open) socket.destroy();

@@ -3,6 +3,7 @@ import tls from 'node:tls';
 import type { X509Certificate } from 'node:crypto';
 import type { CellCode } from './cell';
 import { reasonOf } from './dial';
+import { TimeLimit } from './time-limit';
 
 const dayMs = 86_400_000;
 
@@ -46,7 +47,7 @@ export function secure(socket: net.Socket, options: HandshakeOptions, signal: Ab
       ...options.more,
     });
     const end = () => {
-      clearTimeout(timer);
+      limit.clear();
       signal.removeEventListener('abort', abort);
       secured.removeAllListeners('secureConnect').removeAllListeners('close').removeAllListeners('error');
       secured.on('error', () => undefined);
@@ -57,7 +58,7 @@ export function secure(socket: net.Socket, options: HandshakeOptions, signal: Ab
       socket.destroy();
       resolve({ kind: 'not secured', code, reason });
     };
-    const timer = setTimeout(() => fail('TLS_TIMED_OUT', `no TLS within ${timeoutMs / 1000} s`), timeoutMs);
+    const limit = new TimeLimit(timeoutMs, () => fail('TLS_TIMED_OUT', `no TLS within ${timeoutMs / 1000} s`));
     const abort = () => fail('NOT_TESTED', 'the test ended');
     signal.addEventListener('abort', abort, { once: true });
     secured.once('error', (error: NodeJS.ErrnoException) => fail(codeOf(error), reasonOf(error)));

@@ -10,7 +10,7 @@ import { moverLook, throughputCell } from './mover-check';
 import type { MoverTarget } from './mover-check';
 import { systemNames } from './names';
 
-const around: Surroundings = { names: systemNames, skewMs: 0, now: Date.now, timeoutMs: 2_000, signal: new AbortController().signal };
+const around: Surroundings = { names: systemNames, skewMs: 0, now: Date.now, timeoutMs: 60_000, signal: new AbortController().signal };
 let mover: MoverDouble;
 afterEach(() => mover.stop());
 
@@ -71,7 +71,7 @@ describe('the look at a mover', () => {
   it('says when the mover is silent after the handshake', async () => {
     const order = await target();
     mover.fault = (type) => type === FrameType.hello;
-    const { cell } = await moverLook(order, { ...around, timeoutMs: 300 });
+    const { cell } = await moverLook(order, { ...around, timeoutMs: 1_500 });
     expect(cell).toMatchObject({ verdict: 'failed', code: 'CONNECTION_CLOSED' });
     expect(cell.detail).toContain('did not answer Hello');
   });
@@ -102,8 +102,16 @@ describe('the throughput sample', () => {
     const order = await target();
     const cell = await throughputCell(order, order.endpoints[0] as string, around);
     expect(mover.probedBytes).toBe(64 * 1024 * 1024);
-    expect(cell).toMatchObject({ check: 'throughput', verdict: 'passed', localAddress: '127.0.0.1' });
-    expect(cell.bytesPerSecond).toBeGreaterThan(1e6);
+    // How fast a loaded machine is, is not this test's business; what is said of it is.
+    const isLow = (cell.bytesPerSecond ?? 0) < 10e6;
+    expect(cell).toMatchObject({
+      check: 'throughput',
+      verdict: isLow ? 'warning' : 'passed',
+      code: isLow ? 'THROUGHPUT_LOW' : '',
+      localAddress: '127.0.0.1',
+      bytesPerSecond: expect.any(Number) as number,
+    });
+    expect(cell.detail).toMatch(/^64 MiB to /);
   });
 
   it('says so when the mover hangs up in the middle', async () => {

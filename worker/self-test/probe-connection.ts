@@ -6,6 +6,7 @@ import { FrameReader } from '../../proto/data-mover/frame-reader';
 import { DATA_MOVER_VERSION, FrameType, MAX_PROBE_BYTES } from '../../proto/data-mover/frame-types';
 import { moverError } from '../errors/error-message';
 import { WorkerErrors } from '../errors/worker-errors';
+import { TimeLimit } from './time-limit';
 
 /** Probes on their way at the same time, if the mover takes as many. */
 const mostInFlight = 8;
@@ -38,13 +39,15 @@ export class ProbeConnection {
   static async open(socket: tls.TLSSocket, endpoint: string, ticket: string, timeoutMs: number): Promise<ProbeConnection> {
     const connection = new ProbeConnection(socket, endpoint);
     socket.write(encodeFrame(FrameType.hello, { version: DATA_MOVER_VERSION, ticket }));
-    const until = performance.now() + timeoutMs;
+    const limit = connection.limit(timeoutMs);
     try {
-      await connection.until(() => connection.welcomed, until, 'it did not answer Hello in time');
+      await connection.until(() => connection.welcomed, limit, 'it did not answer Hello in time');
       return connection;
     } catch (error) {
       connection.close();
       throw error;
+    } finally {
+      limit.clear();
     }
   }
 
@@ -53,17 +56,20 @@ export class ProbeConnection {
     const noise = randomBytes(Math.min(MAX_PROBE_BYTES, bytes));
     const frames = Math.ceil(bytes / noise.length);
     const startedAt = performance.now();
-    const until = startedAt + limitMs;
-    for (let sequence = 1; sequence <= frames; sequence += 1) {
-      if (performance.now() >= until) break;
-      await this.until(() => sequence - 1 - this.answered < this.inFlight, until).catch(onlyTime);
-      if (sequence - 1 - this.answered >= this.inFlight) break;
-      this.socket.cork();
-      this.socket.write(encodeFrameHead(FrameType.probe, { sequence }, noise.length));
-      this.socket.write(noise);
-      this.socket.uncork();
+    const limit = this.limit(limitMs);
+    try {
+      for (let sequence = 1; sequence <= frames && !limit.isOver; sequence += 1) {
+        await this.until(() => sequence - 1 - this.answered < this.inFlight, limit).catch(onlyTime);
+        if (sequence - 1 - this.answered >= this.inFlight) break;
+        this.socket.cork();
+        this.socket.write(encodeFrameHead(FrameType.probe, { sequence }, noise.length));
+        this.socket.write(noise);
+        this.socket.uncork();
+      }
+      await this.until(() => this.answered === frames, limit).catch(onlyTime);
+    } finally {
+      limit.clear();
     }
-    await this.until(() => this.answered === frames, until).catch(onlyTime);
     return { bytes: this.acknowledgedBytes, elapsedMs: performance.now() - startedAt };
   }
 
@@ -107,19 +113,16 @@ export class ProbeConnection {
     this.wake();
   }
 
+  private limit(limitMs: number): TimeLimit {
+    return new TimeLimit(limitMs, () => this.wake());
+  }
+
   /** Waits for the condition. Throws the connection's failure, or MOVER_CONNECTION_LOST when the time is over. */
-  private async until(condition: () => boolean, deadline: number, reason = outOfTime): Promise<void> {
+  private async until(condition: () => boolean, limit: TimeLimit, reason = outOfTime): Promise<void> {
     while (!condition()) {
       if (this.failure !== undefined) throw this.failure;
-      const left = deadline - performance.now();
-      if (left <= 0) throw this.lost(reason);
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, left);
-        this.wake = () => {
-          clearTimeout(timer);
-          resolve();
-        };
-      });
+      if (limit.isOver) throw this.lost(reason);
+      await new Promise<void>((resolve) => (this.wake = resolve));
     }
   }
 
