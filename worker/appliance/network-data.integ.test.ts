@@ -148,7 +148,7 @@ describe('network data', () => {
       macs,
     }));
     for (const [index, answer] of readWithCloudInit(cases).entries()) answers.set(all[index] ?? {}, answer);
-  }, 120_000);
+  });
 
   /** NICs that nothing is said of are in neither: cloud-init has a file without content for a link without networks. */
   const ofCloudInit = (data: Json) => {

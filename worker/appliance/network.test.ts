@@ -263,7 +263,7 @@ test('a program that is to run for good and could not be started is started agai
     fs.mkdirSync(path.join(folder, 'programs'));
     execFileSync(process.execPath, ['-e', programLater, path.join(__dirname, 'network.js'), folder], {
       env: { PATH: path.join(folder, 'programs') },
-      timeout: 50_000,
+      timeout: 230_000,
     });
     expect(fs.readFileSync(path.join(folder, 'called'), 'utf8')).toContain('monitor');
   } finally {

@@ -186,7 +186,7 @@ describe('user data', () => {
   beforeAll(() => {
     for (const [index, answer] of readWithCloudInit(trees.map((tree) => ({ files: tree }))).entries())
       answers.set(trees[index] ?? {}, answer);
-  }, 120_000);
+  });
 
   test.each(Object.entries(alike))('%s: the same bytes', (_name, tree) => {
     const expected = writtenBy(answers.get(tree));

@@ -63,7 +63,7 @@ async function startWorker(settings: Record<string, unknown> = {}) {
 }
 
 async function eventually(what: string, condition: () => boolean): Promise<void> {
-  for (const until = Date.now() + 50_000; !condition();) {
+  for (const until = Date.now() + 150_000; !condition();) {
     if (Date.now() > until) throw new Error(`${what} never came true`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
@@ -179,10 +179,8 @@ describe('new trust', () => {
   it('is tried again soon when the first try failed', async () => {
     await startWorker();
     await plugin.hear('Hello', (message) => message.hello);
-    plugin.signer = undefined;
+    plugin.failingRenewals = 1;
     plugin.say({ trustUpdate: { trustBundlePem: '', renewCertificate: true } });
-    await eventually('it was tried', () => plugin.renewals === 1);
-    plugin.signer = next;
     await eventually('the certificate is new', () => ![undefined, plugin.hellos[0]?.trust?.serialNumber].includes(trusted()?.serialNumber));
     expect(plugin.renewals).toBe(2);
   });

@@ -94,7 +94,7 @@ async function fileRestore(target: RestoreDisk['target'], diskId = 'd1'): Promis
 }
 
 async function until(condition: () => boolean): Promise<void> {
-  const deadline = Date.now() + 50_000;
+  const deadline = Date.now() + 150_000;
   while (!condition()) {
     if (Date.now() > deadline) throw new Error('the condition never came true');
     await new Promise((resolve) => setTimeout(resolve, 5));

@@ -18,8 +18,10 @@ import type { WorkerServiceDefinition } from '../../proto/gen/tidemark/worker/v1
 export class PluginDouble {
   readonly hellos: Hello__Output[] = [];
   readonly heard: ConnectRequest__Output[] = [];
-  /** Signs renewals; undefined: none. */
-  signer: Authority | undefined;
+  /** Signs renewals. */
+  signer: Authority;
+  /** So many renewals fail. */
+  failingRenewals = 0;
   /** Every stream is refused with it. */
   refusal: TidemarkError | undefined;
   renewals = 0;
@@ -30,15 +32,17 @@ export class PluginDouble {
   private end: () => void = () => undefined;
 
   private constructor(
+    authority: Authority,
     /** Comes with renewals. */
     public bundlePem: string,
     readonly identity: ProcessIdentity,
-  ) {}
+  ) {
+    this.signer = authority;
+  }
 
   static async start(authority: Authority): Promise<PluginDouble> {
     const material = await issueIdentity(authority, { role: 'plugin', id: 'p1' }, ['127.0.0.1']);
-    const double = new PluginDouble(`${authority.certificatePem}\n`, new ProcessIdentity(material, undefined));
-    double.signer = authority;
+    const double = new PluginDouble(authority, `${authority.certificatePem}\n`, new ProcessIdentity(material, undefined));
     const { service } = loadService('tidemark/worker/v1/worker_service.proto', 'tidemark.worker.v1.WorkerService');
     serve<WorkerServiceDefinition>(
       double.server,
@@ -64,7 +68,7 @@ export class PluginDouble {
 
   /** The first message, from now on or before, for which `pick` gives something. */
   async hear<T>(what: string, pick: (message: ConnectRequest__Output) => T | undefined | null | false): Promise<T> {
-    for (const until = Date.now() + 50_000; ;) {
+    for (const until = Date.now() + 150_000; ;) {
       for (const message of this.heard) {
         const found = pick(message);
         if (found !== undefined && found !== null && found !== false) return found;
@@ -85,7 +89,7 @@ export class PluginDouble {
 
   private async renew(certificateRequestPem: string) {
     this.renewals += 1;
-    if (!this.signer) throw CommonErrors.HOST_NOT_READY({});
+    if (this.renewals <= this.failingRenewals) throw CommonErrors.HOST_NOT_READY({});
     const identity = { role: 'worker' as const, id: 'w1' };
     const certificateChainPem = await issueCertificate(this.signer, {
       certificateRequestPem,
