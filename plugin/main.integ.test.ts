@@ -17,7 +17,7 @@ import { eventually } from './testing/eventually';
 import { FakeHost } from './testing/fake-host';
 import { quietLogger } from './testing/quiet-logger';
 
-const settings = { deadlineMs: 30_000 };
+const settings = { deadlineMs: 120_000 };
 const pretendedVms = 1500;
 const plan = {
   vms: [
@@ -63,16 +63,16 @@ beforeAll(async () => {
     readyFile,
   ]);
   host = await FakeHost.start();
-  await eventually('the lab is up', () => fs.existsSync(readyFile) || lab.child.exitCode !== null, 60_000);
+  await eventually('the lab is up', () => fs.existsSync(readyFile) || lab.child.exitCode !== null);
   if (!fs.existsSync(readyFile)) throw new Error(`the lab did not start:\n${lab.errors()}`);
   access = JSON.parse(fs.readFileSync(readyFile, 'utf8')) as typeof access;
-}, 90_000);
+});
 
 afterAll(async () => {
   host.stop();
   await lab.end();
   fs.rmSync(folder, { recursive: true, force: true });
-}, 60_000);
+});
 
 async function startPlugin(dataFolder: string): Promise<{ program: RunningProgram; ready: Ready }> {
   const tokenFile = path.join(folder, 'token');
@@ -167,10 +167,10 @@ it('serves the host from enrolment to the inventory of a large engine, and after
     protection.close();
 
     // A change in the engine reaches a watcher by the engine's events, without a full reading.
-    const watch = inventory.stream('WatchInventory', { cursor: '' }, { idleTimeoutMs: 20_000 });
+    const watch = inventory.stream('WatchInventory', { cursor: '' }, { idleTimeoutMs: 120_000 });
     expect((await watch.next()).value?.change).toBe('reset');
     await startVm(web.vmId);
-    const until = Date.now() + 50_000;
+    const until = Date.now() + 150_000;
     for (;;) {
       const { value } = await watch.next();
       if (Date.now() > until) throw new Error('the VM was not seen up');
@@ -179,8 +179,9 @@ it('serves the host from enrolment to the inventory of a large engine, and after
     await watch.return();
 
     // The engine goes and comes back; sessions were dropped meanwhile.
-    await steer('/engine/restart', { downMs: 9_000 });
-    await eventually('lost', () => host.events.some((event) => event.code === 'PLATFORM_LOST'));
+    const isLost = () => host.events.some((event) => event.code === 'PLATFORM_LOST');
+    // Away for longer than the plug-in asks again, also where a busy machine kept it from asking for most of that time.
+    for (let downMs = 9_000; !isLost(); downMs *= 2) await steer('/engine/restart', { downMs });
     await eventually('back', () => host.events.some((event) => event.code === 'PLATFORM_BACK'));
 
     // Killed: engines, identity and numbering of events are kept.
@@ -191,14 +192,14 @@ it('serves the host from enrolment to the inventory of a large engine, and after
     ({ program, ready } = await startPlugin(dataFolder));
     await eventually('registered again', () => host.registrations.at(-1)?.endpoint === ready.endpoint);
     const again = host.client<InventoryServiceDefinition>('inventory_service', 'InventoryService', ready.endpoint);
-    await expect(again.call('RescanPlatform', { platformId: platform.platformId }, { deadlineMs: 60_000 })).resolves.toEqual({ vmCount });
+    await expect(again.call('RescanPlatform', { platformId: platform.platformId }, { deadlineMs: 120_000 })).resolves.toEqual({ vmCount });
     again.close();
     await program.end('SIGTERM');
     expect(program.child.exitCode).toBe(0);
   } finally {
     await program.end('SIGKILL');
   }
-}, 180_000);
+}, 480_000);
 
 it('says what is wrong with its configuration, all at once', async () => {
   const program = startProgram('plugin/main.js', [], { TIDEMARK_LISTEN__PORT: 'x', TIDEMARK_HOST__ENDPOINT: 'nowhere' });

@@ -31,7 +31,7 @@ const plan = {
   ],
 };
 /** Of a machine that has other things to do. */
-const patienceMs = 90_000;
+const patienceMs = 150_000;
 const patience = new Patience(systemClock);
 
 let folder: string;
@@ -53,18 +53,18 @@ beforeAll(async () => {
     '--ready-file',
     readyFile,
   ]);
-  await eventually('the lab is up', () => fs.existsSync(readyFile) || lab.child.exitCode !== null, 150_000);
+  await eventually('the lab is up', () => fs.existsSync(readyFile) || lab.child.exitCode !== null);
   if (!fs.existsSync(readyFile)) throw new Error(`the lab did not start:\n${lab.errors()}`);
   const access = JSON.parse(fs.readFileSync(readyFile, 'utf8')) as { engineUrl: string; user: string; password: string };
   const inspection = await inspectEngine(access.engineUrl);
   engine = Engine.connect({ ...inspection, username: access.user, password: new Secret(access.password) }, quietLogger().logger);
-}, 180_000);
+});
 
 afterAll(async () => {
   await engine.close();
   await lab.end();
   fs.rmSync(folder, { recursive: true, force: true });
-}, 60_000);
+});
 
 async function web() {
   const vm = await engine.vms.findByName('web', { with: ['diskAttachments', 'nics', 'tags', 'snapshots'] });
@@ -163,7 +163,7 @@ describe('the engine client against the lab', () => {
     await engine.vms.stop(vm.id);
     await engine.vms.stop(vm.id);
     await eventually('the VM is down', async () => (await engine.vms.get(vm.id)).status === 'down', patienceMs);
-  }, 300_000);
+  }, 600_000);
 
   it('makes a VM with a new disk, a NIC and a tag, and takes it away again', async () => {
     const [cluster] = await engine.clusters.list();
@@ -236,7 +236,7 @@ describe('the engine client against the lab', () => {
     );
     await expect(engine.vms.remove(vm.id)).resolves.toBe(false);
     await expect(engine.disks.remove(diskId)).resolves.toBe(false);
-  }, 300_000);
+  }, 600_000);
 
   it('gives the disk of a cancelled upload up, and finds nothing where nothing is', async () => {
     const [center] = await engine.dataCenters.list();
@@ -260,5 +260,5 @@ describe('the engine client against the lab', () => {
     await expect(engine.vms.get(nobody)).rejects.toMatchObject({ code: 'ENGINE_NOT_FOUND' });
     await expect(engine.jobs.byCorrelationId('tidemark-none')).resolves.toEqual([]);
     await expect(engine.templates.list()).resolves.toEqual(expect.arrayContaining([expect.objectContaining({ name: 'Blank' })]));
-  }, 180_000);
+  }, 600_000);
 });

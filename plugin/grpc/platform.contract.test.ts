@@ -5,7 +5,7 @@ import { PlatformStore } from '../platforms/platform-store';
 import { EngineServer } from '../testing/engine-server';
 import { pluginFixture } from '../testing/plugin-fixture';
 
-const settings = { deadlineMs: 10_000 };
+const settings = { deadlineMs: 120_000 };
 
 async function put(engine: EngineServer, changes: object = {}) {
   return {
@@ -86,7 +86,7 @@ describe('PlatformService', () => {
   });
 
   it('refuses an engine that is connected already, also under another address', async () => {
-    await using engine = await EngineServer.start();
+    await using engine = await EngineServer.start('127.0.0.1');
     await using plugin = await pluginFixture();
     const client = await plugin.platform();
     const first = await put(engine);

@@ -11,6 +11,7 @@ import { addWorkerVm, newEngine, platformId, startBench } from '../testing/prote
 import type { BenchOptions } from '../testing/protection-bench';
 import { quietLogger } from '../testing/quiet-logger';
 import { secureServer } from '../testing/secure-server';
+import { SteadyClock } from '../testing/steady-clock';
 import type { Engines } from '../tokens';
 import { serveJanitor } from './janitor-service';
 import { preflightHandler } from './preflight-handler';
@@ -18,10 +19,13 @@ import { serveProtection } from './protection-service';
 
 const { logger } = quietLogger();
 const options = { logger, domain: 'plugin' };
-const deadlineMs = 5000;
+const deadlineMs = 120_000;
+
+/** Calls over a network in between: what waits for them has ten times as long as where there are none. */
+const clock = new SteadyClock(100);
 
 async function fixture(benchOptions: BenchOptions = {}) {
-  const bench = await startBench(benchOptions);
+  const bench = await startBench({ clock, ...benchOptions });
   const engines = { of: () => bench.engine.asEngine(), platformIds: () => [platformId] } satisfies Engines;
   const at = await secureServer((server) => {
     serveProtection(server, bench.protection, preflightHandler(engines), options);
@@ -44,7 +48,7 @@ async function fixture(benchOptions: BenchOptions = {}) {
     at,
     watch: async (operationId: string, each: (event: WatchOperationResponse__Output) => unknown = () => undefined, afterSequence = '0') => {
       const events: WatchOperationResponse__Output[] = [];
-      for await (const event of client.stream('WatchOperation', { operationId, afterSequence }, { idleTimeoutMs: 10_000 })) {
+      for await (const event of client.stream('WatchOperation', { operationId, afterSequence }, { idleTimeoutMs: 120_000 })) {
         if (event.sequence === '0') continue;
         events.push(event);
         await each(event);

@@ -515,23 +515,23 @@ describe('WorkerEnrolmentService', () => {
         workerId: 'w7',
       }),
     });
-    await expect(at.client.call('Enrol', { application }, { deadlineMs: 3000 })).resolves.toEqual({
+    await expect(at.client.call('Enrol', { application }, { deadlineMs: 120_000 })).resolves.toEqual({
       certificate: { certificateChainPem: 'for csr', trustBundlePem: 'tmk1.secret.ca' },
       workerId: 'w7',
     });
-    await expect(at.client.call('Enrol', {}, { deadlineMs: 3000 })).rejects.toMatchObject({ code: 'ARGUMENT_INVALID' });
+    await expect(at.client.call('Enrol', {}, { deadlineMs: 120_000 })).rejects.toMatchObject({ code: 'ARGUMENT_INVALID' });
   });
 
   it('hands on refusals of the host, and says when the host is away', async () => {
     using refused = await enrolment({ enrolWorker: () => Promise.reject(CommonErrors.ENROLMENT_TOKEN_INVALID({ why: 'used' })) });
-    await expect(refused.client.call('Enrol', { application }, { deadlineMs: 3000 })).rejects.toMatchObject({
+    await expect(refused.client.call('Enrol', { application }, { deadlineMs: 120_000 })).rejects.toMatchObject({
       code: 'ENROLMENT_TOKEN_INVALID',
       status: 'UNAUTHENTICATED',
     });
     // Whoever waits for this worker can start it with another one.
     expect(refused.refusals).toEqual([application.token]);
     using away = await enrolment({});
-    await expect(away.client.call('Enrol', { application }, { deadlineMs: 3000 })).rejects.toMatchObject({
+    await expect(away.client.call('Enrol', { application }, { deadlineMs: 120_000 })).rejects.toMatchObject({
       code: 'HOST_UNREACHABLE',
       status: 'UNAVAILABLE',
       retry: 'same-request',

@@ -37,6 +37,8 @@ async function linked(host: FakeHost, identity = host.pluginIdentity(), workers 
       endpoints: () => ({ endpoint: 'p:1', workerEndpoint: 'p:1', enrolmentEndpoint: 'p:2' }),
       runningOperationIds: () => running,
       workers,
+      // The leases of this host are short; a machine that stands still must not cost one.
+      heartbeatDeadlineMs: 120_000,
     },
     await identity,
     outbox,
@@ -180,7 +182,7 @@ describe('enrolment', () => {
   });
   const options = (host: FakeHost, dataFolder: string, token: string | undefined, logger: Logger) => ({
     dataFolder,
-    settings: { enrolmentEndpoint: host.enrolmentEndpoint, enrolmentToken: token, enrolmentPatienceMs: 20_000 },
+    settings: { enrolmentEndpoint: host.enrolmentEndpoint, enrolmentToken: token, enrolmentPatienceMs: 150_000 },
     process: info,
     addresses: ['127.0.0.1'],
     logger,

@@ -45,11 +45,13 @@ export interface HostLinkOptions {
   runningOperationIds(): readonly string[];
   /** Workers to pass trust on to. */
   readonly workers: TrustingWorkers;
+  /** How long the host may take to answer a heartbeat; 5 s. */
+  readonly heartbeatDeadlineMs?: number;
 }
 
 const registry = loadService('tidemark/host/v1/plugin_registry_service.proto', 'tidemark.host.v1.PluginRegistryService').service;
 const registerDeadlineMs = 10_000;
-const heartbeatDeadlineMs = 5_000;
+const defaultHeartbeatDeadlineMs = 5_000;
 const passOnDeadlineMs = 15_000;
 const briefDeadlineMs = 5_000;
 const longestRetryMs = 10_000;
@@ -177,7 +179,8 @@ export class HostLink implements Service {
     const trust = trustStateOf(this.identity);
     const runningOperationIds = [...this.options.runningOperationIds()];
     const request = { leaseId: this.#leaseId, runningOperationIds, trust, workers: this.#workerTrust.states() };
-    const reply = await this.#registry.call('Heartbeat', request, { deadlineMs: heartbeatDeadlineMs, signal });
+    const { heartbeatDeadlineMs: deadlineMs = defaultHeartbeatDeadlineMs } = this.options;
+    const reply = await this.#registry.call('Heartbeat', request, { deadlineMs, signal });
     this.#tellEnabled(reply.enabled);
     this.#certificates.obey(reply.trust, trust.serialNumber);
     if (this.#workerTrust.passOn(reply.workers)) {

@@ -46,11 +46,10 @@ beforeAll(async () => {
   const cluster = await engine.clusters.find(worker!.clusterId);
   workerVm = { platformId, vmId: worker!.id, clusterId: worker!.clusterId, dataCenterId: cluster?.dataCenterId };
   for (const id of [webId, worker!.id]) await engine.vms.start(id);
-  for (const id of [webId, worker!.id])
-    await eventually('the VMs to be up', async () => (await engine.vms.find(id))?.status === 'up', 60_000);
-}, 120_000);
+  for (const id of [webId, worker!.id]) await eventually('the VMs to be up', async () => (await engine.vms.find(id))?.status === 'up');
+}, 480_000);
 
-afterAll(() => lab[Symbol.asyncDispose](), 60_000);
+afterAll(() => lab[Symbol.asyncDispose]());
 
 function bench(file = new MemoryJournalFile(), mortal = new Mortal()): Promise<Bench> {
   return startBench({ engine: asFake(lab.engine), clock, file, mortal, workers: 0, workerVms: [workerVm], readZeroRanges });
@@ -100,7 +99,7 @@ it('backs up by attachment between image transfers, without a trace, and the che
   expect(next.result.outcome).toBe('success');
   expect(modes(next)).toMatchObject({ system: 'incremental' });
   expect(await lab.leftovers()).toEqual([]);
-}, 120_000);
+}, 480_000);
 
 it('hands on what the image service knows to be zero of the snapshot', async () => {
   await using at = await bench();
@@ -135,7 +134,7 @@ it('hands on what the image service knows to be zero of the snapshot', async () 
   expect(data[1]).toBeGreaterThan(15);
   expect(second.notes.map(({ code }) => code)).not.toContain('attachment-read-whole');
   expect(await lab.leftovers()).toEqual([]);
-}, 120_000);
+}, 480_000);
 
 it('leaves nothing after a kill while disks hang on the worker, nor after a cancel', async () => {
   const file = new MemoryJournalFile();
@@ -151,7 +150,7 @@ it('leaves nothing after a kill while disks hang on the worker, nor after a canc
   }
   await using at = await bench(file);
   at.janitor.start();
-  await eventually('a clean engine', async () => at.journal.openEntries().length === 0 && (await lab.leftovers()).length === 0, 60_000);
+  await eventually('a clean engine', async () => at.journal.openEntries().length === 0 && (await lab.leftovers()).length === 0);
   expect(await onWorker()).toEqual([]);
 
   at.worker.answer = () => 'hang';
@@ -166,7 +165,7 @@ it('leaves nothing after a kill while disks hang on the worker, nor after a canc
   });
   expect(cancelled.result).toMatchObject({ outcome: 'cancelled', leftForJanitor: [] });
   expect(await lab.leftovers()).toEqual([]);
-}, 120_000);
+}, 480_000);
 
 it('restores by attachment into a VM that has its disks to itself', async () => {
   await using at = await bench();
@@ -196,7 +195,7 @@ it('restores by attachment into a VM that has its disks to itself', async () => 
   expect(made?.diskAttachments?.map((a) => a.disk?.name).sort()).toEqual(['data', 'system']);
   expect(await onWorker()).toEqual([]);
   expect(await lab.leftovers()).toEqual([]);
-}, 120_000);
+}, 480_000);
 
 it('reads in full by image transfer after an engine that drops checkpoints at the detach', async () => {
   await lab.control('/engine/restart', {
@@ -214,4 +213,4 @@ it('reads in full by image transfer after an engine that drops checkpoints at th
   const next = await runBackup(at, order(between, { transport: 'image-transfer' }));
   expect(modes(next)).toMatchObject({ system: 'full cbt-no-checkpoint' });
   expect(await lab.leftovers()).toEqual([]);
-}, 120_000);
+}, 480_000);

@@ -34,7 +34,7 @@ export function startProgram(script: string, args: readonly string[], environmen
     errors: () => errors,
     end: async (signal = 'SIGTERM') => {
       if (child.exitCode === null && child.signalCode === null) child.kill(signal);
-      const killer = setTimeout(() => child.kill('SIGKILL'), 30_000);
+      const killer = setTimeout(() => child.kill('SIGKILL'), 120_000);
       await exited;
       clearTimeout(killer);
     },

@@ -5,6 +5,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createAuthority, issueIdentity } from '../../common/tls/authority';
 import type { Authority } from '../../common/tls/authority';
+import { ownLoopback } from '../../common/testing/loopback';
 
 export interface Received {
   readonly method: string;
@@ -39,7 +40,7 @@ export class EngineServer {
     public port: number,
   ) {}
 
-  static async start(host = '127.0.0.1'): Promise<EngineServer> {
+  static async start(host = ownLoopback): Promise<EngineServer> {
     const authority = await createAuthority('test engine');
     const engine = new EngineServer(undefined as unknown as Server, authority, host, 0);
     await engine.#listen();

@@ -9,6 +9,7 @@ import { createAuthority, crossSign, issueCertificate, issueIdentity } from '../
 import type { Authority } from '../../common/tls/authority';
 import { enrolmentServerCredentials, mutualClientCredentials, mutualServerCredentials } from '../../common/tls/credentials';
 import { ProcessIdentity } from '../../common/tls/identity';
+import { ownLoopback } from '../../common/testing/loopback';
 import { createToken, fingerprintOf } from '../../common/tls/token';
 import { fingerprintsOf } from '../../common/tls/trust-state';
 import { loadService } from '../../proto/loader';
@@ -63,7 +64,7 @@ export class FakeHost {
   static async start(): Promise<FakeHost> {
     const authority = await createAuthority('test host');
     const identity = new ProcessIdentity(
-      await issueIdentity(authority, { role: 'host', id: 'host-1' }, ['localhost', '127.0.0.1']),
+      await issueIdentity(authority, { role: 'host', id: 'host-1' }, ['localhost', ownLoopback]),
       undefined,
     );
     const host = new FakeHost(authority, identity);
@@ -72,11 +73,11 @@ export class FakeHost {
   }
 
   get endpoint(): string {
-    return `127.0.0.1:${this.#ports.main}`;
+    return `${ownLoopback}:${this.#ports.main}`;
   }
 
   get enrolmentEndpoint(): string {
-    return `127.0.0.1:${this.#ports.enrolment}`;
+    return `${ownLoopback}:${this.#ports.enrolment}`;
   }
 
   /** An identity as a plug-in has it after enrolment. */
@@ -99,7 +100,7 @@ export class FakeHost {
     const made = await createAuthority('second test host');
     this.authority = { ...made, crossCertificatePem: await crossSign(older, made) };
     this.trustBundlePem = `${made.certificatePem}\n${older.certificatePem}\n`;
-    const own = await issueIdentity(this.authority, { role: 'host', id: 'host-1' }, ['localhost', '127.0.0.1']);
+    const own = await issueIdentity(this.authority, { role: 'host', id: 'host-1' }, ['localhost', ownLoopback]);
     this.identity.replace({ ...own, trustBundlePem: this.trustBundlePem });
     return fingerprintOf(made.certificatePem);
   }
@@ -264,6 +265,6 @@ export class FakeHost {
 
 function bind(server: Server, port: number, credentials: ServerCredentials): Promise<number> {
   return new Promise((resolve, reject) => {
-    server.bindAsync(`127.0.0.1:${port}`, credentials, (error, bound) => (error ? reject(error) : resolve(bound)));
+    server.bindAsync(`${ownLoopback}:${port}`, credentials, (error, bound) => (error ? reject(error) : resolve(bound)));
   });
 }

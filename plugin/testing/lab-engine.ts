@@ -26,7 +26,7 @@ export async function startLabEngine(plan: object, clockFactor = 40): Promise<La
   fs.writeFileSync(seedFile, JSON.stringify(plan));
   const places = ['--data-dir', path.join(folder, 'lab'), '--seed-file', seedFile, '--ready-file', readyFile];
   const lab = startProgram('lab/main.js', [...places, '--clock-factor', String(clockFactor)]);
-  await eventually('the lab is up', () => fs.existsSync(readyFile) || lab.child.exitCode !== null, 60_000);
+  await eventually('the lab is up', () => fs.existsSync(readyFile) || lab.child.exitCode !== null);
   if (!fs.existsSync(readyFile)) throw new Error(`the lab did not start:\n${lab.errors()}`);
   const access = JSON.parse(fs.readFileSync(readyFile, 'utf8')) as {
     engineUrl: string;
@@ -36,7 +36,7 @@ export async function startLabEngine(plan: object, clockFactor = 40): Promise<La
   };
   const login = { username: access.user, password: new Secret(access.password) };
   const engine = Engine.connect({ ...(await inspectEngine(access.engineUrl)), ...login }, quietLogger().logger);
-  await eventually('the hosts are up', async () => (await engine.hosts.list()).every((host) => host.status === 'up'), 30_000);
+  await eventually('the hosts are up', async () => (await engine.hosts.list()).every((host) => host.status === 'up'));
   return {
     engine,
     control: async (route, body) => {

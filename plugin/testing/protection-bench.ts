@@ -210,7 +210,7 @@ export async function runRestore(bench: Bench, request: RestoreRequest, host: Ho
 
 export async function follow(bench: Bench, operationId: string, host: Host = {}): Promise<Run> {
   const events: OperationEvent[] = [];
-  for await (const next of bench.protection.watch(operationId, 0, 1000, AbortSignal.timeout(30_000))) {
+  for await (const next of bench.protection.watch(operationId, 0, 1000, AbortSignal.timeout(150_000))) {
     if (!next) continue;
     events.push(next.event);
     await host.each?.(next.event);

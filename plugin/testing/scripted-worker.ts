@@ -40,7 +40,7 @@ export class ScriptedWorker {
   }
 
   connect(hello: Hello): void {
-    const call = this.#client.duplex('Connect', { idleTimeoutMs: 30_000 });
+    const call = this.#client.duplex('Connect', { idleTimeoutMs: 120_000 });
     this.#call = call;
     this.ended = undefined;
     void this.#read(call);
@@ -56,7 +56,7 @@ export class ScriptedWorker {
   }
 
   renew(certificateRequestPem: string) {
-    return this.#client.call('RenewCertificate', { certificateRequestPem }, { deadlineMs: 5000 });
+    return this.#client.call('RenewCertificate', { certificateRequestPem }, { deadlineMs: 120_000 });
   }
 
   /** The stream breaks, the process lives. */

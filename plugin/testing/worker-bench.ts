@@ -206,7 +206,7 @@ export async function startWorkerBench(world: WorkerWorld, options: WorkerBenchO
   };
   const run = async (action: WorkerAction) => {
     const operation = registry.get(await start(action));
-    await eventually(`the end of ${action.kind}`, () => operation.result !== undefined, 20_000);
+    await eventually(`the end of ${action.kind}`, () => operation.result !== undefined);
     return operation;
   };
   return {

@@ -115,7 +115,7 @@ it('sends a piece again when the connection broke', async () => {
   await uploadImage(order());
   expect(broken).toBe(2);
   expect(stored.equals(content)).toBe(true);
-}, 20_000);
+});
 
 it('goes through the proxy when the host cannot be reached', async () => {
   const { transferUrl } = order();
@@ -144,7 +144,7 @@ it('says what stands in the way, without the ticket', async () => {
     return true;
   };
   expect(await failure({})).toContain('answers 500');
-}, 20_000);
+});
 
 it('notices that the storage holds something else', async () => {
   interfere = (request) => {

@@ -30,11 +30,11 @@ beforeAll(async () => {
   lab = await startLabEngine({ vms: [{ name: 'web', cluster: 'Default', nics: 1, disks: [{ name: 'system', sizeMib: 16 }] }] });
   engine = lab.engine;
   clusterId = (await engine.clusters.list()).find((cluster) => cluster.name === 'Default')?.id ?? '';
-}, 90_000);
+});
 
 afterAll(async () => {
   await lab[Symbol.asyncDispose]();
-}, 60_000);
+});
 
 /** A real disk, of content that no compression helps. */
 function putImage(world: WorkerWorld, version: string): Buffer {
@@ -97,14 +97,14 @@ it('deploys, stops, starts, replaces and removes a worker; a kill leaves nothing
       const mortal = new Mortal(fatalStep);
       const dead = await startWorkerBench(world, { mortal, kept: false, real: { engine: mortal.engine(engine), clock, limits } });
       void dead.start({ ...deployment, workerId: randomUUID() });
-      await eventually('the kill', () => mortal.dead, 60_000);
+      await eventually('the kill', () => mortal.dead);
       await dead[Symbol.asyncDispose]();
     }
   }
   await using at = await startWorkerBench(world, { real: { engine, clock, limits } });
   const guests = guestsOf(at);
   try {
-    await eventually('a clean engine', async () => at.journal.openEntries().length === 0 && (await names()).vms.length === 1, 90_000);
+    await eventually('a clean engine', async () => at.journal.openEntries().length === 0 && (await names()).vms.length === 1);
     const workerId = randomUUID();
     const deployed = await at.run({ ...deployment, workerId });
     expect(deployed.result?.failure).toBeUndefined();
@@ -143,4 +143,4 @@ it('deploys, stops, starts, replaces and removes a worker; a kill leaves nothing
   } finally {
     await guests.stop();
   }
-}, 240_000);
+}, 480_000);
