@@ -23,6 +23,8 @@ export interface MemoryWorkerPlace {
   readonly platformId: string;
   readonly clusterId: string;
   readonly capabilities: readonly string[];
+  /** The same again: the process that dialled before dials again. */
+  readonly bootId?: string;
 }
 
 const besideServer: MemoryWorkerPlace = { platformId: '', clusterId: '', capabilities: [] };
@@ -44,7 +46,7 @@ export class MemoryWorker {
   ) {
     const processInfo = {
       instanceId: workerId,
-      bootId: randomUUID(),
+      bootId: place.bootId ?? randomUUID(),
       version: '1',
       protocols: ['tidemark.worker.v1'],
       capabilities: [...place.capabilities],

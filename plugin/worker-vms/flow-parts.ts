@@ -12,7 +12,7 @@ import type { BootDisks } from './boot-disk';
 import type { WorkerEngines } from './engine-port';
 import type { WorkerHost } from './host-port';
 import type { WorkerVmLimits } from './timing';
-import { engineMs } from './timing';
+import { engineMs, suspiciousMs } from './timing';
 import type { VmMaker } from './vm-maker';
 import { isLocalEndpoint } from './worker-starter';
 import type { WorkerEndpoints, WorkerStarter } from './worker-starter';
@@ -79,14 +79,20 @@ export function report(
   parts.events.report({ severity, code, message, references });
 }
 
+/** True when the worker has a stream, or has one again soon: it dials again when its stream was cut. Then nobody needs to start its VM. */
+export async function isThere({ workers, patience }: FlowParts, scope: OperationScope, workerId: string): Promise<boolean> {
+  const awayMs = () => workers.awayMs(workerId) ?? suspiciousMs;
+  while (awayMs() > 0 && awayMs() < suspiciousMs) await patience.clock.sleep(500, scope.signal);
+  return awayMs() === 0;
+}
+
 /** Waits until the worker has no task any more; with `force` its tasks are given up at once and tried elsewhere. */
 export async function untilIdle(parts: FlowParts, scope: OperationScope, workerId: string, force: boolean): Promise<void> {
-  const used = () => parts.workers.connected().find((worker) => worker.workerId === workerId)?.usedSlots ?? 0;
   if (force) {
     parts.workers.abandon(workerId);
     return;
   }
-  while (used() > 0) {
+  while (parts.workers.usedSlots(workerId) > 0) {
     scope.waiting('worker-tasks');
     await parts.patience.clock.sleep(2000, scope.signal);
   }

@@ -4,7 +4,7 @@ import { failureMessage } from '../../common/rpc/failure-message';
 import type { OperationScope } from '../operations/operation';
 import type { FlowResult } from '../operations/operation-registry';
 import { checkMemory, planDeployment } from './deployment-plan';
-import { cleanUp, endpointsFor, report, succeeded, throwIfAborted, untilIdle } from './flow-parts';
+import { cleanUp, endpointsFor, isThere, report, succeeded, throwIfAborted, untilIdle } from './flow-parts';
 import type { FlowParts } from './flow-parts';
 import { makeTestedVm } from './making';
 import { sizeOf } from './settings';
@@ -108,8 +108,7 @@ export async function park(
   // From here on the dispatcher gives it nothing.
   await store.update(workerId, { phase: 'stopping' });
   try {
-    const busy = workers.connected().some((worker) => worker.workerId === workerId && worker.usedSlots > 0);
-    if (busy && onlyIfIdle) {
+    if (workers.usedSlots(workerId) > 0 && onlyIfIdle) {
       await store.update(workerId, { phase: 'ready' });
       return false;
     }
@@ -130,10 +129,9 @@ export async function park(
 
 /** Starts the VM when it is down, and leaves the matrix in the worker's record. A cell that failed fails the operation, not the worker. */
 export async function test(parts: FlowParts, scope: OperationScope, workerId: string): Promise<FlowResult> {
-  const { store, engines, starter, workers } = parts;
+  const { store, engines, starter } = parts;
   const worker = store.get(workerId);
-  const connected = workers.connected().some((one) => one.workerId === workerId);
-  if (worker.phase !== 'ready' || !connected) return await bringUp(parts, scope, workerId);
+  if (worker.phase !== 'ready' || !(await isThere(parts, scope, workerId))) return await bringUp(parts, scope, workerId);
   scope.phase('starting');
   const { selfTest, failure } = await starter.test(engines.of(worker.platformId), scope.signal, worker);
   await store.update(workerId, { selfTest: selfTest ?? null, problem: failure ? failureMessage(failure) : null });
@@ -163,7 +161,7 @@ export async function becomeReady(parts: FlowParts, workerId: string): Promise<v
 
 /** What an administrator asked of the worker holds for its next life too. */
 export function applyDrain({ store, workers }: FlowParts, workerId: string): void {
-  if (!workers.connected().some((one) => one.workerId === workerId)) return;
+  if (workers.awayMs(workerId) === undefined) return;
   if (store.find(workerId)?.drained === true) workers.drain(workerId);
   else workers.resume(workerId);
 }

@@ -1,43 +1,18 @@
 /** When a worker counts as lost, over an engine in memory, with looks that come late and answers that take their time. */
-import type { Clock } from '../operations/clock';
 import { eventually } from '../testing/eventually';
-import { Mortal } from '../testing/mortal';
+import { TimedProcess } from '../testing/timed-process';
 import { WorkerWorld, startWorkerBench } from '../testing/worker-bench';
 import type { WorkerBench } from '../testing/worker-bench';
 import { defaultWorkerVmLimits } from './timing';
 
 const minute = 60_000;
 
-/** A process whose time stands still from {@link stand} to {@link go}, but for what {@link pass} lets pass. */
-class Timed extends Mortal {
-  #clock: Clock | undefined;
-  #standsAt: number | undefined;
-
-  override clock(given: Clock): Clock {
-    this.#clock = super.clock(given);
-    const elapsed = () => this.#standsAt ?? given.elapsed();
-    return { ...this.#clock, elapsed };
-  }
-
-  stand(): void {
-    this.#standsAt = this.#clock?.elapsed();
-  }
-
-  go(): void {
-    this.#standsAt = undefined;
-  }
-
-  pass(ms: number): void {
-    if (this.#standsAt !== undefined) this.#standsAt += ms;
-  }
-}
-
 const told = (at: WorkerBench) => at.reported.map(({ code }) => code);
 const connected = (at: WorkerBench) => eventually('the worker', () => at.workerVms.list()[0]?.state === 'connected');
 
 /** A worker whose stream ended just now, ten minutes after the last look: an engine hung. */
 async function fixture(world: WorkerWorld) {
-  const time = new Timed();
+  const time = new TimedProcess();
   const at = await startWorkerBench(world, { mortal: time, kept: false });
   const { vmId } = at.store.get(await at.deploy());
   const { keeper } = at.workerVms;

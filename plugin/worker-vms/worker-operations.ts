@@ -7,7 +7,7 @@ import type { SelfTestTarget } from '../../proto/gen/tidemark/worker/v1/SelfTest
 import type { SelfTest__Output } from '../../proto/gen/tidemark/common/v1/SelfTest';
 import { PendingDeployments, deploy } from './deploy-flow';
 import type { DeployOrder } from './deploy-flow';
-import { succeeded } from './flow-parts';
+import { isThere, succeeded } from './flow-parts';
 import type { FlowParts } from './flow-parts';
 import { bringUp, settleInterrupted, stop, test } from './power-flows';
 import { remove, removeOrphan } from './removal-flows';
@@ -63,9 +63,8 @@ export class WorkerOperations {
   /** As {@link bringUp}; a worker that is ready is left alone. */
   start(workerId: string, launch: Launch = {}): Promise<Operation> {
     return this.#onWorker('starting', workerId, launch, async (scope) => {
-      const { store, workers } = this.parts;
-      const connected = workers.connected().some((one) => one.workerId === workerId);
-      return store.get(workerId).phase === 'ready' && connected ? succeeded(workerId) : await bringUp(this.parts, scope, workerId);
+      const runs = this.parts.store.get(workerId).phase === 'ready' && (await isThere(this.parts, scope, workerId));
+      return runs ? succeeded(workerId) : await bringUp(this.parts, scope, workerId);
     });
   }
 

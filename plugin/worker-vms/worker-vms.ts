@@ -234,7 +234,7 @@ export class WorkerVms {
     const change = () => (drained ? workers.drain(workerId) : workers.resume(workerId));
     if (!store.find(workerId)) return change();
     await store.update(workerId, { drained });
-    if (workers.connected().some((one) => one.workerId === workerId)) change();
+    if (workers.awayMs(workerId) !== undefined) change();
   }
 
   async #clustersOf(platformId: string, vmIds: readonly string[]): Promise<Set<string>> {

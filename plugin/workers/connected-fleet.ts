@@ -97,6 +97,10 @@ export class ConnectedFleet implements ConnectedWorkers {
     return this.#members.get(workerId)?.awayMs;
   }
 
+  usedSlots(workerId: string): number {
+    return this.#members.get(workerId)?.usedSlots ?? 0;
+  }
+
   drain(workerId: string): void {
     this.#get(workerId).drain();
   }

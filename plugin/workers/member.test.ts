@@ -30,3 +30,18 @@ it('keeps the tasks of a worker that is away while this process does not run', a
   expect((await outcome).failure).toMatchObject({ code: 'WORKER_LOST' });
   expect([fleet.awayMs('w1'), fleet.awayMs('nobody')]).toEqual([reconnectMs, undefined]);
 });
+
+it('asks a worker that dials again for its self-test when it is back', async () => {
+  const fleet = new ConnectedFleet(quietLogger().logger);
+  const dial = () => new MemoryWorker(fleet, 'w1', 1, { platformId: 'p', clusterId: 'c', capabilities: ['self-test'], bootId: 'b' });
+  const before = dial();
+  await eventually('the worker', () => fleet.connected().length === 1);
+  before.kill();
+  await eventually('the break', () => fleet.connected().length === 0);
+  const result = fleet.selfTest('w1', [], new AbortController().signal);
+  const back = dial();
+  back.selfTest = () => ({ testedAt: null, verdict: 'SELF_TEST_VERDICT_PASSED', cells: [] });
+  expect(await result).toMatchObject({ verdict: 'SELF_TEST_VERDICT_PASSED' });
+  back.kill();
+  fleet.stop();
+});

@@ -143,9 +143,7 @@ export class Member {
   }
 
   async run(task: DiskTask, options: RunOptions): Promise<TaskOutcome> {
-    // One that is expected back begins it when it has dialled again: its stream is cut now and then, after a renewal of a certificate for instance.
-    if (!this.#session && this.#lostTimer === undefined)
-      return failed(WorkerErrors.WORKER_LOST({ workerId: this.workerId, during: 'a task not yet begun' }));
+    if (this.#isGone) return failed(WorkerErrors.WORKER_LOST({ workerId: this.workerId, during: 'a task not yet begun' }));
     const outcome = await this.#tasks.run(task, options);
     this.#tellDrain();
     this.around.changed();
@@ -178,7 +176,7 @@ export class Member {
   }
 
   async selfTest(targets: readonly SelfTestTarget[], signal: AbortSignal): Promise<SelfTest__Output> {
-    if (!this.#session) throw WorkerErrors.WORKER_LOST({ workerId: this.workerId, during: 'a self-test not yet begun' });
+    if (this.#isGone) throw WorkerErrors.WORKER_LOST({ workerId: this.workerId, during: 'a self-test not yet begun' });
     this.#demand('self-test');
     return await this.#tests.run(targets, signal);
   }
@@ -250,6 +248,14 @@ export class Member {
       idleMs: this.#used === 0 ? this.around.clock.elapsed() - this.#idleSinceMs : undefined,
       trust: this.#trust,
     };
+  }
+
+  /**
+   * It has no stream and is not expected back either. One that is begins what it is given when it has dialled again: streams are cut now and then, each
+   * soon after the plug-in renewed its certificate for instance.
+   */
+  get #isGone(): boolean {
+    return !this.#session && this.#lostTimer === undefined;
   }
 
   get #slots(): number {
