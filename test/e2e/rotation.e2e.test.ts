@@ -2,6 +2,7 @@
  * The CA and all certificates change while backups run, while a mover is off, and while the server is killed; every role alone, on an address of its
  * own, so that each follows by its own heartbeats.
  */
+import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { eventually } from '../harness/child';
@@ -18,6 +19,11 @@ const [serverAddress, pluginAddress, moverAddress] = ['127.0.7.2', '127.0.7.3', 
 
 /** What docs/operations/certificates.md promises, and a little for a machine that is busy. */
 const drainBoundMs = 170_000;
+
+/** What the running backup reads. */
+const dataBytes = 256 * 1024 ** 2;
+/** Half of what a worker waits for an image daemon. */
+const seldomMs = 30_000;
 
 interface RotationState {
   readonly overlap: { readonly endsAt: string } | null;
@@ -46,7 +52,7 @@ describe('a rotation', () => {
       return items.some((worker) => worker.state === 'connected') || undefined;
     });
     await site.lab.startVm('long');
-    await site.dirty('long', 'long-a', 0, 256, 5);
+    await site.dirty('long', 'long-a', 0, dataBytes / 1024 ** 2, 5);
     await site.installation.cli('job', 'create', 'long', '--repository', 'main', '--vm', 'long');
   }, 360_000);
   afterAll(async () => {
@@ -69,32 +75,57 @@ describe('a rotation', () => {
   };
   const currentCa = () => fs.readFileSync(path.join(site.installation.dataDir, 'ca.pem'), 'utf8');
 
-  /** Lets the image daemons run for a small part of the time, so that a backup outlasts what happens beside it. Call what it returns to end it. */
-  function slowDown(daemons: readonly number[]): () => void {
+  /**
+   * Lets the image daemons run for a moment now and then, so that a backup outlasts what happens beside it: every few seconds, but seldom, as far as
+   * their clients bear it, once they have written what they may by then (a busy machine makes a moment long).
+   */
+  function slowDown(daemons: readonly number[]): { writtenBytes(): number; end(): void } {
     const tell = (signal: NodeJS.Signals) => daemons.forEach((pid) => process.kill(pid, signal));
+    const written = () =>
+      daemons
+        .map((pid) => Number(/wchar: (\d+)/.exec(fs.readFileSync(`/proc/${pid}/io`, 'utf8'))?.[1] ?? 0))
+        .reduce((sum, bytes) => sum + bytes, 0);
     tell('SIGSTOP');
+    const [before, began] = [written(), performance.now()];
+    const writtenBytes = () => written() - before;
+    let last = began;
     const timer = setInterval(() => {
-      tell('SIGCONT');
-      setTimeout(() => tell('SIGSTOP'), 10);
+      const now = performance.now();
+      const mayHave = ((now - began) / drainBoundMs) * (dataBytes / 2);
+      if (now - last < seldomMs && writtenBytes() > mayHave) return;
+      last = now;
+      // By a process of its own: this one may have much to do just when it should stop them.
+      execFileSync('sh', ['-c', `kill -CONT ${daemons.join(' ')}; sleep 0.01; kill -STOP ${daemons.join(' ')}`]);
     }, 4_000);
-    return () => {
-      clearInterval(timer);
-      setTimeout(() => tell('SIGCONT'), 50);
+    return {
+      writtenBytes,
+      end: () => {
+        clearInterval(timer);
+        tell('SIGCONT');
+      },
     };
   }
 
   it('of the CA passes by a running backup, and no connection from before outlasts it for long', async () => {
     const before = currentCa();
     const running = site.run('long');
-    await eventually('the transfer', 120_000, async () => {
-      const all = await site.lab.entities<{ phase: string }>('transfers');
-      return all.some(({ phase }) => phase === 'transferring') || undefined;
-    });
-    const between = () => acceptedConnections([serverAddress, pluginAddress, moverAddress], consolePort());
-    const old = between();
-    expect(old.size).toBeGreaterThan(4);
-    const faster = slowDown(site.lab.imageDaemons);
+    const daemons = site.lab.imageDaemons;
+    await eventually(
+      'the transfer',
+      180_000,
+      async () => {
+        const all = await site.lab.entities<{ phase: string }>('transfers');
+        return all.some(({ phase }) => phase === 'transferring');
+      },
+      20,
+    );
+    const slow = slowDown(daemons);
     try {
+      // The worker reads, and has all the connections that it needs.
+      await eventually('something read', 180_000, () => slow.writtenBytes() > 1024 ** 2);
+      const between = () => acceptedConnections([serverAddress, pluginAddress, moverAddress], consolePort());
+      const old = between();
+      expect(old.size).toBeGreaterThan(4);
       const { code, state } = await rotateCa();
       expect(state).toMatchObject({ overlap: null, missing: [], authorities: [expect.any(String)] });
       expect(code).toBe(0);
@@ -107,7 +138,7 @@ describe('a rotation', () => {
       const { items } = await site.installation.json<{ items: { state: string }[] }>('session', 'list');
       expect(items[0]?.state).toBe('running');
     } finally {
-      faster();
+      slow.end();
     }
     expect(currentCa()).not.toBe(before);
     const session = await running;
@@ -120,7 +151,7 @@ describe('a rotation', () => {
     await site.installation.cli('cert', 'list');
     expect(pinned()).toBe(currentCa());
     await engineClean(site.lab);
-  }, 360_000);
+  }, 900_000);
 
   it('of all certificates interrupts nobody', async () => {
     const before = ['plugin', 'mover', 'worker'].map(serialOf);
@@ -130,7 +161,7 @@ describe('a rotation', () => {
     await site.dirty('long', 'long-a', 400, 2, 6);
     const [task] = (await site.run('long')).tasks;
     expect(task).toMatchObject({ state: 'success', disks: [{ mode: 'incremental' }] });
-  }, 300_000);
+  }, 900_000);
 
   it('waits for a mover that is off, over a kill of the server, and takes it back with its old certificate', async () => {
     await roles.get('mover')?.stop();
@@ -142,21 +173,26 @@ describe('a rotation', () => {
     expect((await standing()).authorities).toEqual(state.authorities);
     const old = serialOf('mover');
     roles.set('mover', site.installation.startRoleAgain('mover'));
-    await eventually('the end of the overlap', 120_000, async () => (await standing()).overlap === null || undefined, 500);
+    await eventually('the end of the overlap', 180_000, async () => (await standing()).overlap === null, 500);
     expect(serialOf('mover')).not.toBe(old);
+    // The plug-in, too, has found the server again.
+    await allAreBack();
     await site.dirty('long', 'long-a', 410, 2, 7);
     const [task] = (await site.run('long')).tasks;
     expect(task).toMatchObject({ state: 'success', disks: [{ mode: 'incremental' }] });
     expect(await site.pointDifferences(task!)).toEqual([]);
     await engineClean(site.lab);
-  }, 360_000);
+  }, 900_000);
 
   const standing = () => site.installation.json<RotationState>('cert', 'status');
   const logOf = (role: 'mover' | 'worker') => fs.readFileSync(path.join(site.installation.folder, role, `${role}.log`), 'utf8');
-  const workerIsBack = () =>
-    eventually('the worker', 120_000, async () => {
-      const { items } = await site.installation.json<{ items: { state: string }[] }>('worker', 'list');
-      return items.some((worker) => worker.state === 'connected');
+  const allAreBack = () =>
+    eventually('plug-in, mover and worker', 180_000, async () => {
+      for (const role of ['plugin', 'mover', 'worker']) {
+        const { items } = await site.installation.json<{ items: { state: string }[] }>(role, 'list');
+        if (!items.some(({ state }) => state === 'connected')) throw new Error(`the ${role} is not connected`);
+      }
+      return true;
     });
 
   it('waits for a worker that is off, and takes it back with its old certificate', async () => {
@@ -166,12 +202,13 @@ describe('a rotation', () => {
     expect(code).toBe(3);
     const old = serialOf('worker');
     roles.set('worker', site.installation.startRoleAgain('worker'));
-    await eventually('the end of the overlap', 120_000, async () => (await standing()).overlap === null, 500);
+    await eventually('the end of the overlap', 180_000, async () => (await standing()).overlap === null, 500);
     expect(serialOf('worker')).not.toBe(old);
+    await allAreBack();
     await site.dirty('long', 'long-a', 420, 2, 8);
     const [task] = (await site.run('long')).tasks;
     expect(task).toMatchObject({ state: 'success', disks: [{ mode: 'incremental' }] });
-  }, 360_000);
+  }, 900_000);
 
   it('gives up those that were off for longer than the overlap, says so on both sides, and what it says helps', async () => {
     for (const role of ['mover', 'worker']) await roles.get(role)?.stop();
@@ -185,7 +222,7 @@ describe('a rotation', () => {
     fs.writeFileSync(file, JSON.stringify(authority));
     await site.installation.start();
     roles.set('plugin', site.installation.startRoleAgain('plugin'));
-    const gone = await eventually('the end of the overlap', 120_000, async () => {
+    const gone = await eventually('the end of the overlap', 180_000, async () => {
       const { overlap, finished } = await standing();
       return overlap === null ? finished?.missing : undefined;
     });
@@ -193,10 +230,10 @@ describe('a rotation', () => {
     const moverId = gone.find(({ name }) => name.startsWith('mover'))?.id ?? '';
     for (const role of ['mover', 'worker'] as const) {
       roles.set(role, site.installation.startRoleAgain(role));
-      await eventually(`the refusal of the ${role}`, 120_000, () => logOf(role).includes('CERTIFICATE_NOT_ACCEPTED'));
+      await eventually(`the refusal of the ${role}`, 180_000, () => logOf(role).includes('CERTIFICATE_NOT_ACCEPTED'));
       expect(logOf(role)).toContain(`tidemark ${role} enrol`);
     }
-    await eventually('the refusals, as the server tells them', 120_000, async () => {
+    await eventually('the refusals, as the server tells them', 180_000, async () => {
       const { items } = await site.installation.json<{ items: { code: string; message: string }[] }>('event', 'list');
       const refused = items.filter(({ code }) => code === 'PEER_REFUSED').map(({ message }) => message);
       return refused.some((message) => message.includes(`tidemark mover enrol --again ${moverId}`));
@@ -209,7 +246,7 @@ describe('a rotation', () => {
       fs.rmSync(path.join(folder, 'data', 'identity'), { recursive: true });
       roles.set(role, site.installation.startRoleAgain(role));
     }
-    await workerIsBack();
+    await allAreBack();
     // A worker is another one when it enrols anew.
     await site.installation.cli('cert', 'revoke', gone.find(({ name }) => name.startsWith('worker'))?.id ?? '');
     await site.dirty('long', 'long-a', 430, 2, 9);
@@ -217,7 +254,7 @@ describe('a rotation', () => {
     expect(task).toMatchObject({ state: 'success', disks: [{ mode: 'incremental' }] });
     expect(await site.pointDifferences(task!)).toEqual([]);
     await engineClean(site.lab);
-  }, 420_000);
+  }, 900_000);
 
   it('leaves nothing but certificates with days left, those of engine and hosts too', async () => {
     const { items } = await site.installation.json<{ items: { kind: string; state: string; daysLeft: number | null }[] }>(
