@@ -6,17 +6,26 @@ import { X509Certificate } from 'node:crypto';
 import fs from 'node:fs';
 import { createAuthority, issueIdentity } from '../../common/tls/authority';
 import type { Authority } from '../../common/tls/authority';
-import type { IdentityMaterial } from '../../common/tls/identity';
 import { eventually } from '../harness/child';
 import { SystemdMachine, whyNoMachine } from './systemd-machine';
 
 type Role = 'server' | 'plugin' | 'mover' | 'worker';
+
+/** What is made beforehand, so that several files change at one moment. */
+interface Prepared {
+  readonly fingerprint: string;
+  readonly put: () => void;
+}
 const roles: readonly Role[] = ['server', 'plugin', 'mover', 'worker'];
 const unitOf = (role: string) => `tidemark-${role}.service`;
 const identityOf = (role: Role) => `/var/lib/tidemark/${role}/identity/identity.json`;
 const folder = '/etc/tidemark/tls';
 const consoleFiles = { certificateFile: `${folder}/console.pem`, privateKeyFile: `${folder}/console.key` };
 const addresses = ['127.0.0.1', 'localhost'];
+/** While this file is in the machine its server does not start. */
+const hold = '/run/tidemark-hold';
+/** For what happens by itself within seconds. */
+const patienceMs = 240_000;
 const notHere = whyNoMachine();
 if (notHere !== undefined) console.warn(`units under a real systemd are not tested: ${notHere}`);
 
@@ -38,10 +47,10 @@ if (notHere !== undefined) console.warn(`units under a real systemd are not test
     await machine.must('systemctl', 'start', 'tidemark-certificates.path');
     // The first run remembers.
     await triggered(() => machine.must('systemctl', 'start', 'tidemark-certificates.service'));
-  }, 300_000);
+  }, 900_000);
   afterAll(async () => {
     await (machine as SystemdMachine | undefined)?.[Symbol.asyncDispose]();
-  }, 90_000);
+  });
 
   function configure(): void {
     const host = { endpoint: '127.0.0.1:8444', enrolmentEndpoint: '127.0.0.1:8449' };
@@ -57,7 +66,9 @@ if (notHere !== undefined) console.warn(`units under a real systemd are not test
     // What an administrator adds with "systemctl edit": files elsewhere, and less patience.
     const watched = roles.slice(1).map((role) => `PathChanged=${identityOf(role)}`);
     machine.write('/etc/systemd/system/tidemark-certificates.path.d/elsewhere.conf', ['[Path]', ...watched, ''].join('\n'));
-    const script = '/usr/lib/tidemark/certificate/restart-after-rotation --state /var/lib/tidemark-certificates --timeout 25';
+    const script = '/usr/lib/tidemark/certificate/restart-after-rotation --state /var/lib/tidemark-certificates --timeout 60';
+    const waits = `ExecStartPre=+/bin/sh -c 'while [ -e ${hold} ]; do sleep 0.1; done'`;
+    machine.write('/etc/systemd/system/tidemark-server.service.d/hold.conf', ['[Service]', 'TimeoutStartSec=300', waits, ''].join('\n'));
     machine.write(
       '/etc/systemd/system/tidemark-certificates.service.d/patience.conf',
       ['[Service]', 'ExecStart=', `ExecStart=${script}`, ''].join('\n'),
@@ -87,7 +98,7 @@ if (notHere !== undefined) console.warn(`units under a real systemd are not test
     machine.write('/root/ca.pem', authority.certificatePem);
     const password = '/var/lib/tidemark/server/initial-admin-password';
     const login = ['tidemark', 'login', '--server', 'https://127.0.0.1:8443', '--ca', '/root/ca.pem', '--password-file', password];
-    await eventually('the server', 60_000, async () => (await machine.run(...login)).code === 0, 250);
+    await eventually('the server', patienceMs, async () => (await machine.run(...login)).code === 0, 250);
     for (const role of roles.slice(1)) {
       machine.write(`/etc/tidemark/${role}.token`, await machine.must('tidemark', role, 'enrol'));
       await machine.must('chown', 'tidemark:tidemark', `/etc/tidemark/${role}.token`);
@@ -114,34 +125,41 @@ if (notHere !== undefined) console.warn(`units under a real systemd are not test
 
   async function isUp(role: Role, look: () => Promise<unknown>): Promise<void> {
     try {
-      await eventually(`the ${role}`, 90_000, async () => Boolean(await look()), 250);
+      await eventually(`the ${role}`, patienceMs, async () => Boolean(await look()), 250);
     } catch (error) {
       throw new Error(`${String(error)}\n${(await machine.journal(unitOf(role))).slice(-2000)}`, { cause: error });
     }
   }
 
-  /** A new certificate and key of the company's CA for the console. */
-  async function replaceConsole(): Promise<string> {
+  /** A new certificate and key of the company's CA for the console, to be put in place. */
+  async function newConsole(): Promise<Prepared> {
     const made = await issueIdentity(authority, { role: 'host', id: 'console' }, addresses);
-    machine.replace(consoleFiles.certificateFile, made.certificateChainPem);
-    machine.replace(consoleFiles.privateKeyFile, made.privateKeyPem);
-    return new X509Certificate(made.certificateChainPem).fingerprint256;
+    return {
+      fingerprint: new X509Certificate(made.certificateChainPem).fingerprint256,
+      put: () => {
+        machine.replace(consoleFiles.certificateFile, made.certificateChainPem);
+        machine.replace(consoleFiles.privateKeyFile, made.privateKeyPem);
+      },
+    };
   }
 
-  /** A new identity for a role, as the server's CA would issue it. */
-  function newIdentity(role: Role): Promise<IdentityMaterial> {
+  async function replaceConsole(): Promise<string> {
+    const { fingerprint, put } = await newConsole();
+    put();
+    return fingerprint;
+  }
+
+  /** A new identity for a role, as the server's CA would issue it, to be put in place. `key` is another one than that of the certificate when it is given. */
+  async function newIdentity(role: Role, key?: string): Promise<Prepared> {
     const { issuing } = JSON.parse(fs.readFileSync(machine.path('/var/lib/tidemark/server/identity/authority.json'), 'utf8')) as {
       issuing: Authority;
     };
     const id = /tidemark:\w+:([\w-]+)/.exec(certificateOf(role).subjectAltName ?? '')?.[1] ?? '';
-    return issueIdentity(issuing, { role: role as 'plugin', id }, addresses);
-  }
-
-  /** `key` is another one than that of the certificate when it is given. */
-  async function replaceIdentity(role: Role, key?: string): Promise<string> {
-    const made = await newIdentity(role);
-    machine.write(identityOf(role), JSON.stringify({ ...made, ...(key ? { privateKeyPem: key } : {}) }));
-    return new X509Certificate(made.certificateChainPem).fingerprint256;
+    const made = await issueIdentity(issuing, { role: role as 'plugin', id }, addresses);
+    return {
+      fingerprint: new X509Certificate(made.certificateChainPem).fingerprint256,
+      put: () => machine.write(identityOf(role), JSON.stringify({ ...made, ...(key ? { privateKeyPem: key } : {}) })),
+    };
   }
 
   const certificateOf = (role: Role) => {
@@ -152,26 +170,27 @@ if (notHere !== undefined) console.warn(`units under a real systemd are not test
   /** SHA-256 of the certificate that a port of the machine shows; empty when none does. */
   async function shownAt(port: number): Promise<string> {
     const look = `import ssl,hashlib
-try: print(hashlib.sha256(ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate(("127.0.0.1",${port}),timeout=5))).hexdigest().upper())
+try: print(hashlib.sha256(ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate(("127.0.0.1",${port}),timeout=60))).hexdigest().upper())
 except OSError: pass`;
     const hex = (await machine.must('python3', '-c', look)).trim();
     return hex.match(/../g)?.join(':') ?? '';
   }
 
   /** Makes a change and waits until the service that it triggers has ended; what it said. */
-  async function triggered(change: () => Promise<unknown>): Promise<{ result: string; output: string }> {
+  async function triggered(change: () => unknown): Promise<{ result: string; output: string }> {
     const unit = 'tidemark-certificates.service';
     const before = (await machine.unit(unit)).invocation;
     await change();
     const ended = await eventually(
       'the end of restart-after-rotation',
-      240_000,
+      patienceMs,
       async () => {
         const now = await machine.unit(unit);
         return now.invocation !== before && ['inactive', 'failed'].includes(now.state) ? now : undefined;
       },
       200,
     );
+    await machine.must('journalctl', '--sync');
     const output = await machine.must('journalctl', '--no-pager', '--output=cat', `_SYSTEMD_INVOCATION_ID=${ended.invocation}`);
     return { result: ended.result, output };
   }
@@ -208,20 +227,20 @@ except OSError: pass`;
     expect(await restarted(before)).toEqual(['server']);
     expect(await shownAt(8443)).toBe(wanted);
     await allActive();
-  }, 180_000);
+  }, 600_000);
 
   it('restart several services in the order plug-in, mover, worker', async () => {
     const before = await processes();
-    const wanted = new Map<Role, string>();
-    const { result } = await triggered(async () => {
-      for (const role of ['worker', 'mover', 'plugin'] as const) wanted.set(role, await replaceIdentity(role));
-    });
+    const made = new Map<Role, Prepared>();
+    for (const role of ['worker', 'mover', 'plugin'] as const) made.set(role, await newIdentity(role));
+    const wanted = (role: Role) => made.get(role)?.fingerprint;
+    const { result } = await triggered(() => made.forEach(({ put }) => put()));
     expect(result).toBe('success');
     expect(await restarted(before)).toEqual(['plugin', 'mover', 'worker']);
-    expect([await shownAt(8446), await shownAt(8447)]).toEqual([wanted.get('plugin'), wanted.get('mover')]);
-    expect(certificateOf('worker').fingerprint256).toBe(wanted.get('worker'));
+    expect([await shownAt(8446), await shownAt(8447)]).toEqual([wanted('plugin'), wanted('mover')]);
+    expect(certificateOf('worker').fingerprint256).toBe(wanted('worker'));
     await isUp('worker', workerIsConnected);
-  }, 180_000);
+  }, 600_000);
 
   it('are put back when certificate and key do not belong together, and nothing is restarted', async () => {
     const before = await processes();
@@ -236,16 +255,14 @@ except OSError: pass`;
     expect(await restarted(before)).toEqual([]);
     const there = new X509Certificate(fs.readFileSync(machine.path(consoleFiles.certificateFile))).fingerprint256;
     expect(there).toBe(shown);
-  }, 180_000);
+  }, 600_000);
 
   it('are all put back when a service does not come up with its own', async () => {
     const before = await processes();
     const shown = [await shownAt(8443), await shownAt(8446)];
     const { privateKeyPem } = await createAuthority('has another key');
-    const { result, output } = await triggered(async () => {
-      await replaceConsole();
-      await replaceIdentity('plugin', privateKeyPem);
-    });
+    const made = [await newConsole(), await newIdentity('plugin', privateKeyPem)];
+    const { result, output } = await triggered(() => made.forEach(({ put }) => put()));
     expect(output).toContain('tidemark-plugin.service does not come up');
     expect(output).toContain('the old files are back');
     expect(result).toBe('exit-code');
@@ -253,18 +270,20 @@ except OSError: pass`;
     expect([await shownAt(8443), await shownAt(8446)]).toEqual(shown);
     expect((await machine.must('stat', '-c', '%U %a', identityOf('plugin'))).trim()).toBe('tidemark 600');
     await allActive();
-  }, 300_000);
+  }, 600_000);
 
   it('are noticed also when they are replaced while others are taken over', async () => {
     const made = await newIdentity('mover');
-    machine.write('/root/next', JSON.stringify(made));
-    // In the machine, so that it comes in time: as soon as the script restarts the server.
-    const follow = 'journalctl --follow --lines=0 --output=cat --unit=tidemark-certificates.service';
-    const reaction = machine.must('sh', '-c', `${follow} | { grep -q -m1 restarting; cat /root/next > ${identityOf('mover')}; }`);
-    const { output } = await triggered(replaceConsole);
-    await reaction;
+    await machine.must('touch', hold);
+    const { output } = await triggered(async () => {
+      await replaceConsole();
+      // The script restarts the server, which waits.
+      await eventually('its start', patienceMs, async () => (await machine.unit(unitOf('server'))).state === 'activating');
+      made.put();
+      await machine.must('rm', hold);
+    });
     expect(output.match(/is up/g)).toHaveLength(2);
-    expect(await shownAt(8447)).toBe(new X509Certificate(made.certificateChainPem).fingerprint256);
+    expect(await shownAt(8447)).toBe(made.fingerprint);
     await allActive();
-  }, 180_000);
+  }, 600_000);
 });

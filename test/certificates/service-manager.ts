@@ -1,8 +1,8 @@
 import { execFile } from 'node:child_process';
 import fs from 'node:fs';
-import net from 'node:net';
 import path from 'node:path';
 import tls from 'node:tls';
+import { freePort } from '../harness/child';
 
 /** `restart` and `is-active` of systemctl over real processes: a folder with a command per unit, pid files, and a log of restarts. */
 const standIn = `#!/usr/bin/env python3
@@ -65,7 +65,7 @@ export class ServiceManager implements AsyncDisposable {
   async start(unit: string, port: number): Promise<void> {
     this.#units.add(unit);
     await this.#systemctl('restart', unit);
-    const end = Date.now() + 120_000;
+    const end = Date.now() + 240_000;
     while ((await this.shown(port)) === undefined) if (Date.now() > end) throw new Error(`${unit} is not up`);
   }
 
@@ -95,7 +95,7 @@ export class ServiceManager implements AsyncDisposable {
   /** Runs restart-after-rotation with this manager's systemctl. */
   run(map: string, ...options: string[]): Promise<ScriptResult> {
     const script = path.resolve(__dirname, '..', '..', '..', 'scripts', 'certificate', 'restart-after-rotation');
-    const words = ['--map', map, '--state', path.join(this.folder, 'state'), '--settle', '0.05', '--timeout', '60', ...options];
+    const words = ['--map', map, '--state', path.join(this.folder, 'state'), '--settle', '0.05', '--timeout', '120', ...options];
     return new Promise((resolve) => {
       const env = { ...process.env, PATH: `${this.folder}:${process.env['PATH']}` };
       execFile(script, words, { env }, (error, stdout, stderr) => {
@@ -120,13 +120,4 @@ export class ServiceManager implements AsyncDisposable {
       execFile(path.join(this.folder, 'systemctl'), words, (error) => (error ? reject(error) : resolve()));
     });
   }
-}
-
-export function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = net.createServer().listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as net.AddressInfo;
-      server.close(() => resolve(port));
-    });
-  });
 }

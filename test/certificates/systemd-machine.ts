@@ -71,12 +71,12 @@ export class SystemdMachine implements AsyncDisposable {
     exited.catch(() => undefined);
     const leader = await Promise.race([
       exited,
-      eventually('PID 1', 20_000, () => childrenOf(nspawn.pid ?? 0, 'lib/systemd/systemd')[0], 50),
+      eventually('PID 1', 240_000, () => childrenOf(nspawn.pid ?? 0, 'lib/systemd/systemd')[0], 50),
     ]);
     const machine = new SystemdMachine(folder, nspawn, leader);
     await eventually(
       'the end of the boot',
-      60_000,
+      240_000,
       async () => (await machine.run('systemctl', 'is-system-running')).stdout === 'running\n',
     );
     return machine;
@@ -143,7 +143,7 @@ export class SystemdMachine implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     const exited = new Promise((resolve) => (this.nspawn.exitCode === null ? this.nspawn.once('exit', resolve) : resolve(null)));
     await this.run('systemctl', 'poweroff');
-    const timer = setTimeout(() => this.nspawn.kill('SIGKILL'), 60_000);
+    const timer = setTimeout(() => this.nspawn.kill('SIGKILL'), 120_000);
     await exited;
     clearTimeout(timer);
     fs.rmSync(this.folder, { recursive: true, force: true });
