@@ -4,6 +4,7 @@ import path from 'node:path';
 import { eventually } from '../harness/child';
 import type { Installation } from '../harness/installation';
 import type { Lab } from '../harness/lab';
+import { inTheMiddle } from '../harness/middle';
 import { OtherMachine } from '../harness/other-machine';
 import { BucketServer } from '../harness/s3-server';
 import type { Place } from './place';
@@ -71,23 +72,20 @@ export class BucketPlace implements Place {
   readonly mishap = async (): Promise<void> => {
     const { lab, installation, report } = this;
     report.step('killing the gateway that carries a full backup, in the middle of it');
-    await this.run.dirty();
-    const { id } = await installation.json<Session>('job', 'run', 'nightly', '--full', '--no-watch');
-    const show = async () => JSON.parse((await installation.tryCli('session', 'show', id, '--json')).stdout) as Session;
-    const carrier = await eventually('some of the disks to be read', 120_000, async () => {
-      const [task] = (await show()).tasks;
-      const read = task?.disks.reduce((sum, { counters }) => sum + counters.readBytes, 0) ?? 0;
-      return read > 48 * mib ? task?.path?.moverId : undefined;
+    const show = async (id: string) => JSON.parse((await installation.tryCli('session', 'show', id, '--json')).stdout) as Session;
+    const hostId =
+      (await lab.entities<{ name: string; hostId?: string }>('vms')).find(({ name }) => name === this.run.vmName)?.hostId ?? '';
+    const start = async () => {
+      await this.run.dirty();
+      return (await installation.json<Session>('job', 'run', 'nightly', '--full', '--no-watch')).id;
+    };
+    let carrier: string | undefined;
+    const id = await inTheMiddle(lab, { hostId, start, show, moreThanBytes: 48 * mib }, async ({ tasks: [task] }) => {
+      carrier = task?.path?.moverId;
+      await installation.killGateway(this.#gatewayOf(carrier));
     });
-    const victim = names.find((name) => this.#ids.get(name) === carrier);
-    if (!victim) throw new Error(`no gateway carries the backup, but ${carrier}`);
-    // Reading is held for a moment, so that it really is the middle.
-    const host = (await lab.entities<{ name: string; hostId?: string }>('vms')).find(({ name }) => name === this.run.vmName)?.hostId;
-    await lab.control('POST', `/hosts/${host}/imageio/stall`, { stalled: true });
-    await installation.killGateway(victim);
-    await lab.control('POST', `/hosts/${host}/imageio/stall`, { stalled: false });
-    const ended = await eventually('the end of the run', 240_000, async () => {
-      const session = await show();
+    const ended = await eventually('the end of the run', 300_000, async () => {
+      const session = await show(id);
       return session.endedAt === null ? undefined : session;
     });
     report.session('gateway killed', ended);
@@ -102,8 +100,14 @@ export class BucketPlace implements Place {
       read < 2 * planned ? undefined : 'all of it was read again',
     );
     await this.run.compare(ended);
-    installation.startGatewayAgain(victim);
+    installation.startGatewayAgain(this.#gatewayOf(carrier));
   };
+
+  #gatewayOf(moverId: string | undefined): (typeof names)[number] {
+    const name = names.find((one) => this.#ids.get(one) === moverId);
+    if (!name) throw new Error(`no gateway carries the backup, but ${moverId}`);
+    return name;
+  }
 
   async stop(): Promise<void> {
     await this.#bucket?.stop();

@@ -50,7 +50,7 @@ export class DemoVm {
   /** Resolves when the guest writes. */
   async start(): Promise<void> {
     await this.lab.startVm(vmName);
-    await eventually('the guest to write', 90_000, async () => {
+    await eventually('the guest to write', 240_000, async () => {
       const { text } = await this.lab.control<{ text: string }>('GET', `/vms/${vmName}/console`);
       return /cycle \d+/i.test(text) || undefined;
     });
@@ -73,7 +73,7 @@ export class DemoVm {
       );
     const before = await cycles();
     await this.#write('shop-ledger', 6);
-    await eventually('more writes of the guest', 60_000, async () => (await cycles()) > before + 2 || undefined);
+    await eventually('more writes of the guest', 240_000, async () => (await cycles()) > before + 2 || undefined);
   }
 
   async addDisk(): Promise<void> {
@@ -94,11 +94,11 @@ export class DemoVm {
         storage_domains: { storage_domain: [{ id: domain?.id }] },
       },
     });
-    await eventually('the new disk', 60_000, async () => {
+    await eventually('the new disk', 240_000, async () => {
       const disk = (await this.lab.entities<NamedDisk & { status: string }>('disks')).find(({ name }) => name === 'shop-archive');
       return disk?.status === 'ok' || undefined;
     });
-    await eventually('the new disk in the VM', 30_000, async () => {
+    await eventually('the new disk in the VM', 240_000, async () => {
       await this.#write('shop-archive', this.amounts.archive);
       return true;
     });

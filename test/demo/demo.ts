@@ -8,6 +8,7 @@ import { eventually } from '../harness/child';
 import { engineClean, leftovers } from '../harness/engine-state';
 import { Installation } from '../harness/installation';
 import { Lab } from '../harness/lab';
+import { inTheMiddle } from '../harness/middle';
 import { BucketPlace } from './bucket-place';
 import type { Run } from './bucket-place';
 import { DemoVm, fewAmounts, manyAmounts, planWith, vmName } from './demo-vm';
@@ -107,11 +108,15 @@ class Demo {
     report.step('starting the backup server with plug-in, mover and worker');
     this.workerVm?.announce();
     await installation.start();
-    const { items } = await installation.json<{ items: { id: string }[] }>('plugin', 'list');
-    await installation.cli('plugin', 'enable', items[0]?.id ?? '');
+    await eventually('the plug-in', 120_000, async () => {
+      const { items } = await installation.json<{ items: { id: string; state: string }[] }>('plugin', 'list');
+      if (items[0]?.state !== 'connected') return undefined;
+      await installation.cli('plugin', 'enable', items[0].id);
+      return true;
+    });
     const { engineUrl, user, passwordFile, caFile } = lab.access;
     const fingerprint = fingerprintOf(caFile);
-    await eventually('the platform', 30_000, async () => {
+    await eventually('the platform', 120_000, async () => {
       await installation.cli(
         'platform',
         'add',
@@ -143,7 +148,7 @@ class Demo {
       throw new Error(`the ${title} backup ended ${session.state}: ${JSON.stringify(session.tasks?.[0]?.failure)}`);
     this.report.session(title, session);
     this.workerVm?.expectThrough(title, session);
-    await engineClean(this.lab, 30_000);
+    await engineClean(this.lab);
     return session;
   }
 
@@ -214,29 +219,22 @@ class Demo {
     const { lab, installation, report } = this;
     report.step('killing the worker, and the plug-in with it, in the middle of a run');
     await installation.cli('config', 'set', 'retryAttempts', '1');
-    const host = await this.vm.host();
-    const started = await installation.json<Session>('job', 'run', 'nightly', '--full', '--no-watch');
-    await eventually(
-      'a transfer',
-      60_000,
-      async () => (await lab.entities<{ phase: string }>('transfers')).some((t) => t.phase === 'transferring') || undefined,
-      20,
-    );
-    await lab.control('POST', `/hosts/${host}/imageio/stall`, { stalled: true });
-    if (this.workerVm) await this.workerVm.kill();
-    else installation.kill('worker');
-    installation.kill('plugin');
-    await lab.control('POST', `/hosts/${host}/imageio/stall`, { stalled: false });
+    const show = async (id: string) => JSON.parse((await installation.tryCli('session', 'show', id, '--json')).stdout) as Session;
+    const start = async () => (await installation.json<Session>('job', 'run', 'nightly', '--full', '--no-watch')).id;
+    const id = await inTheMiddle(lab, { hostId: await this.vm.host(), start, show, moreThanBytes: 0 }, async () => {
+      if (this.workerVm) await this.workerVm.kill();
+      else installation.kill('worker');
+      installation.kill('plugin');
+    });
     const left = await leftovers(lab);
     report.note(`in the engine right after the kill:\n${left.map((line) => `  ${line}`).join('\n')}`);
-    const ended = await eventually('the end of the run', 120_000, async () => {
-      const session = await installation.tryCli('session', 'show', started.id, '--json');
-      const found = JSON.parse(session.stdout) as Session;
+    const ended = await eventually('the end of the run', 300_000, async () => {
+      const found = await show(id);
       return found.endedAt ? found : undefined;
     });
     report.session('killed', ended);
-    await engineClean(lab, 60_000);
-    await eventually('the janitor to settle what it found', 60_000, async () => {
+    await engineClean(lab);
+    await eventually('the janitor to settle what it found', 120_000, async () => {
       const { leftovers: found } = await installation.json<{ leftovers: { state: string }[] }>('janitor', 'report');
       return (found.length > 0 && found.every(({ state }) => state === 'removed')) || undefined;
     });
