@@ -30,11 +30,11 @@ test('a checked read', async () => {
       return sent.map(({ header, payload }) => verifiedRawForm(digestKey, payload, header.codec, header.rawLength, header.digest));
     } finally {
       lane.close();
-      await mover.sessions.call('AbortSession', { sessionId }, { deadlineMs: 10_000 });
+      await mover.sessions.call('AbortSession', { sessionId }, { deadlineMs: 60_000 });
     }
   };
   const quarantined = async () =>
-    (await mover.repositories.call('GetRepository', { repositoryId }, { deadlineMs: 10_000 })).repository?.quarantinedBlockCount;
+    (await mover.repositories.call('GetRepository', { repositoryId }, { deadlineMs: 60_000 })).repository?.quarantinedBlockCount;
   // The worker finds it out by the digest.
   await expect(restore(false)).rejects.toMatchObject({ code: 'BLOCK_CORRUPT' });
   expect(await quarantined()).toBe('0');

@@ -4,6 +4,7 @@ import type tls from 'node:tls';
 import { encodeFrame } from '../../proto/data-mover/frame-codec';
 import { FrameType } from '../../proto/data-mover/frame-types';
 import { readDisk, sampleBlock } from '../testing/test-disk';
+import { StoppedClock } from '../testing/stopped-clock';
 import { TestLane } from '../testing/test-lane';
 import { temporaryFolder, TestMover } from '../testing/test-mover';
 
@@ -144,7 +145,7 @@ describe('data port', () => {
     expect(await attempt(good, (await mover.identity('plugin')).material)).toBe('ROLE_NOT_ALLOWED');
     expect(await attempt(good, mover.host.material)).toBe('ROLE_NOT_ALLOWED');
     await expect(TestLane.dial(mover.dataPort, mover.worker.material, { ALPNProtocols: ['h2'] })).rejects.toThrow();
-    await mover.sessions.call('AbortSession', { sessionId }, { deadlineMs: 5_000 });
+    await mover.sessions.call('AbortSession', { sessionId }, { deadlineMs: 60_000 });
     expect(await attempt(good)).toBe('SESSION_ENDED');
     const lane = await TestLane.dial(mover.dataPort, mover.worker.material);
     lane.socket.write(encodeFrame(FrameType.ping, { sequence: 1 }));
@@ -172,11 +173,13 @@ describe('data port', () => {
   test('the end of a session closes its connections, with the reason', async () => {
     const sessionId = await mover.openSession(repositoryId, 'BACKUP');
     const lane = await mover.lane(sessionId, repositoryId);
-    await mover.sessions.call('AbortSession', { sessionId }, { deadlineMs: 5_000 });
+    await mover.sessions.call('AbortSession', { sessionId }, { deadlineMs: 60_000 });
     await lane.closed;
     expect(lane.farewell?.code).toBe('SESSION_ENDED');
-    const expiring = await mover.openSession(repositoryId, 'BACKUP', [], 1);
+    const expiring = await mover.openSession(repositoryId, 'BACKUP');
     const late = await mover.lane(expiring, repositoryId);
+    const leaseDuration = { seconds: 1, nanos: 0 };
+    await mover.sessions.call('RenewSession', { sessionId: expiring, leaseDuration }, { deadlineMs: 60_000 });
     await late.closed;
     expect(late.farewell?.code).toBe('SESSION_ENDED');
   });
@@ -186,8 +189,11 @@ describe('limits of the data port', () => {
   test('connections per session and in all are bounded; silent and slow ones are closed', async () => {
     using scratch = temporaryFolder();
     await using mover = await TestMover.start(scratch.folder, {
-      limits: { maxConnections: 4, maxConnectionsPerSession: 2, helloTimeoutMs: 600, idleTimeoutMs: 1500 },
+      limits: { maxConnections: 4, maxConnectionsPerSession: 2, helloTimeoutMs: 60_000, idleTimeoutMs: 120_000 },
+      // That the clock of this test does not run past.
+      lockLeaseMs: 3_600_000,
     });
+    using clock = new StoppedClock();
     const repositoryId = await mover.createRepository(block);
     const sessionId = await mover.openSession(repositoryId, 'BACKUP');
     const lanes = [await mover.lane(sessionId, repositoryId), await mover.lane(sessionId, repositoryId)];
@@ -201,6 +207,7 @@ describe('limits of the data port', () => {
     expect(surplus.farewell?.code).toBe('TOO_MANY_CONNECTIONS');
     // No Hello, and one that sends it a byte at a time.
     const trickle = setInterval(() => strangers[1]?.socket.write(Buffer.from('T')), 100);
+    clock.pass(60_001);
     await Promise.all(strangers.map((s) => s.closed));
     clearInterval(trickle);
     expect(strangers.map((s) => s.farewell?.code)).toContain('CONNECTION_IDLE');
@@ -209,19 +216,24 @@ describe('limits of the data port', () => {
     const asking = setInterval(() => void busy.ping().catch(() => undefined), 200);
     const frame = encodeFrame(FrameType.offer, { sequence: 1, handle: 1 }, Buffer.alloc(40));
     let sent = 0;
-    const slow = setInterval(() => lanes[1]?.socket.write(frame.subarray(sent, ++sent)), 150);
+    const slow = setInterval(() => lanes[1]?.socket.write(frame.subarray(sent, ++sent)), 50);
+    clock.pass(59_000);
+    while (sent < 10) await sleep(50);
+    await busy.ping();
+    expect(lanes.map((l) => l.socket.destroyed)).toEqual([false, false]);
+    // Counted from the look at which the answer to their Hello had been taken, which may have been after the first minute.
+    clock.pass(61_001);
     await Promise.all(lanes.map((l) => l.closed));
     clearInterval(slow);
     expect(lanes.map((l) => l.farewell?.code)).toEqual(['CONNECTION_IDLE', 'CONNECTION_IDLE']);
     await busy.ping();
     clearInterval(asking);
-    // Who said something while the mover could not listen was not silent.
-    await busy.ping();
-    // Long enough for a look at the connections; then where timers come before what has arrived.
-    await sleep(700);
+    // Who said something while the mover could not listen was not silent: the next look at the connections is due when it goes on, where timers come before
+    // what has arrived.
     await new Promise((resolve) => setImmediate(resolve));
     const heard = busy.ping();
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2_000);
+    clock.pass(600_000);
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1_000);
     await heard;
     busy.close();
   });

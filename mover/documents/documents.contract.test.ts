@@ -7,7 +7,7 @@ import { hostDocumentObject, MAX_HOST_DOCUMENT_BYTES } from '../format/host-docu
 import { temporaryFolder, TestMover } from '../testing/test-mover';
 
 const definition = loadService('tidemark/mover/v1/document_service.proto', 'tidemark.mover.v1.DocumentService').service;
-const deadlineMs = 20_000;
+const deadlineMs = 60_000;
 const secret = '5a'.repeat(32);
 
 describe.each(['in the clear', 'encrypted'])('tidemark.mover.v1.DocumentService, repository %s', (how) => {
@@ -73,7 +73,7 @@ describe.each(['in the clear', 'encrypted'])('tidemark.mover.v1.DocumentService,
     });
     const { operationId } = await mover.repositories.call('StartVerify', { requestId: randomUUID(), repositoryId }, { deadlineMs });
     const codes: string[] = [];
-    for await (const { result } of mover.repositories.stream('WatchVerify', { operationId }, { idleTimeoutMs: 12_000 }))
+    for await (const { result } of mover.repositories.stream('WatchVerify', { operationId }, { idleTimeoutMs: 60_000 }))
       codes.push(...(result?.findings ?? []).map((finding) => `${finding.code} ${finding.objectName}`));
     expect(codes).toEqual([`OBJECT_DAMAGED ${hostDocumentObject('a/b')}`]);
     client.close();

@@ -7,7 +7,7 @@ import { sampleBlock } from '../testing/test-disk';
 import { temporaryFolder, TestMover } from '../testing/test-mover';
 
 const block = 65_536;
-const deadlineMs = 10_000;
+const deadlineMs = 60_000;
 const definition = loadService('tidemark/mover/v1/maintenance_service.proto', 'tidemark.mover.v1.MaintenanceService').service;
 
 describe('tidemark.mover.v1.MaintenanceService', () => {
@@ -31,7 +31,7 @@ describe('tidemark.mover.v1.MaintenanceService', () => {
   const undo = (pointId: string) => service.call('UndoRemovePoint', { repositoryId, pointId }, { deadlineMs });
   async function listed(includeRemoved: boolean): Promise<string[]> {
     const found: string[] = [];
-    for await (const entry of mover.repositories.stream('ListPoints', { repositoryId, includeRemoved }, { idleTimeoutMs: 10_000 })) {
+    for await (const entry of mover.repositories.stream('ListPoints', { repositoryId, includeRemoved }, { idleTimeoutMs: 60_000 })) {
       if (entry.point) found.push(entry.point.pointId);
       if (entry.removed) found.push(`removed ${entry.removed.point?.pointId} ${entry.removed.removedAt !== null}`);
     }
@@ -39,7 +39,7 @@ describe('tidemark.mover.v1.MaintenanceService', () => {
   }
   async function collected(more: object = {}): Promise<CollectResult__Output> {
     const { operationId } = await service.call('StartCollect', { requestId: randomUUID(), repositoryId, ...more }, { deadlineMs });
-    for await (const { result } of service.stream('WatchCollect', { operationId }, { idleTimeoutMs: 12_000 })) if (result) return result;
+    for await (const { result } of service.stream('WatchCollect', { operationId }, { idleTimeoutMs: 60_000 })) if (result) return result;
     throw new Error('the stream ended without a result');
   }
 
@@ -88,7 +88,7 @@ describe('tidemark.mover.v1.MaintenanceService', () => {
     expect(await start()).toEqual({ operationId });
     await expect(start({ dryRun: true })).rejects.toMatchObject({ code: 'REQUEST_ID_REUSED' });
     const events = [];
-    for await (const event of service.stream('WatchCollect', { operationId }, { idleTimeoutMs: 12_000 })) events.push(event);
+    for await (const event of service.stream('WatchCollect', { operationId }, { idleTimeoutMs: 60_000 })) events.push(event);
     const result = events.at(-1)?.result;
     expect(result).toMatchObject({ cancelled: false, failure: null, deletedPacks: '0', waitingCollections: 0 });
     // Its packs are too young, but its removal is written down; it can be undone for the grace time.
@@ -98,7 +98,7 @@ describe('tidemark.mover.v1.MaintenanceService', () => {
     for await (const { removed } of mover.repositories.stream(
       'ListPoints',
       { repositoryId, includeRemoved: true },
-      { idleTimeoutMs: 10_000 },
+      { idleTimeoutMs: 60_000 },
     ))
       if (removed?.point?.pointId === pointId) entries.push(removed.deletedAfter?.seconds);
     expect(entries).toEqual([result?.deletedAfter?.seconds]);
@@ -114,7 +114,7 @@ describe('tidemark.mover.v1.MaintenanceService', () => {
     });
     await expect(collected({ bytesPerSecond: -1 })).rejects.toMatchObject({ meta: { field: 'bytes_per_second' } });
     await expect(collected({ repositoryId: randomUUID() })).rejects.toMatchObject({ code: 'REPOSITORY_NOT_FOUND' });
-    const watch = service.stream('WatchCollect', { operationId: randomUUID() }, { idleTimeoutMs: 10_000 });
+    const watch = service.stream('WatchCollect', { operationId: randomUUID() }, { idleTimeoutMs: 60_000 });
     await expect(watch[Symbol.asyncIterator]().next()).rejects.toMatchObject({ code: 'OPERATION_NOT_FOUND' });
     // One byte a second: it would take hours.
     await backup(4);
@@ -125,7 +125,7 @@ describe('tidemark.mover.v1.MaintenanceService', () => {
     );
     await service.call('CancelCollect', { operationId }, { deadlineMs });
     await service.call('CancelCollect', { operationId }, { deadlineMs });
-    for await (const { result } of service.stream('WatchCollect', { operationId }, { idleTimeoutMs: 12_000 }))
+    for await (const { result } of service.stream('WatchCollect', { operationId }, { idleTimeoutMs: 60_000 }))
       if (result) expect(result.cancelled).toBe(true);
   });
 });

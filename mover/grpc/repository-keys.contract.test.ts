@@ -5,7 +5,7 @@ import { sampleBlock } from '../testing/test-disk';
 import { temporaryFolder, TestMover } from '../testing/test-mover';
 
 const block = 65_536;
-const deadlineMs = 20_000;
+const deadlineMs = 60_000;
 const keyFile = (digit: string) => ({ kind: 'REPOSITORY_KEY_KIND_KEY_FILE' as const, secret: digit.repeat(64) });
 
 describe('keys of encrypted repositories', () => {

@@ -16,9 +16,9 @@ const registry = loadService('tidemark/host/v1/mover_registry_service.proto', 't
 const certificates = loadService('tidemark/host/v1/certificate_service.proto', 'tidemark.host.v1.CertificateService').service;
 
 async function until(what: string, condition: () => boolean): Promise<void> {
-  const deadline = Date.now() + 10_000;
+  const deadline = performance.now() + 120_000;
   while (!condition()) {
-    if (Date.now() > deadline) throw new Error(`${what} did not happen in time`);
+    if (performance.now() > deadline) throw new Error(`${what} did not happen in time`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
@@ -31,6 +31,7 @@ test('registers, keeps its lease, follows the keys that sign tickets, and regist
     new ProcessIdentity(await issueIdentity(authority, { role, id: `${role}-1` }, ['127.0.0.1']), undefined);
   const registrations: { controlEndpoint: string; dataEndpoints: string[] }[] = [];
   let beats = 0;
+  const foreign: string[] = [];
   let forgotten = false;
   let keys = ['first key'];
   const server = new Server();
@@ -51,7 +52,7 @@ test('registers, keeps its lease, follows the keys that sign tickets, and regist
         unary: async ({ leaseId }) => {
           beats += 1;
           if (forgotten) throw CommonErrors.LEASE_LOST({ leaseId });
-          expect(leaseId).toBe(`lease-${registrations.length}`);
+          if (leaseId !== `lease-${registrations.length}`) foreign.push(leaseId);
           return { leaseDuration: { seconds: 0, nanos: 300_000_000 }, ticketPublicKeysPem: keys };
         },
       },
@@ -86,15 +87,17 @@ test('registers, keeps its lease, follows the keys that sign tickets, and regist
   );
   await link.start();
   try {
-    await until('registration', () => registrations.length === 1 && beats > 1);
+    await until('registration', () => registrations.length > 0 && beats > 1);
     expect(registrations[0]).toMatchObject({ controlEndpoint: '127.0.0.1:1', dataEndpoints: ['127.0.0.1:2'] });
     expect(known.publicKeysPem).toEqual(['first key']);
     keys = ['first key', 'second key'];
     await until('the new key', () => known.publicKeysPem.length === 2);
     // A mover that starts while its host is down goes on with the keys it knew.
     expect(new KnownTicketKeys(scratch.folder).publicKeysPem).toEqual(keys);
+    const before = registrations.length;
     forgotten = true;
-    await until('registration anew', () => registrations.length === 2);
+    await until('registration anew', () => registrations.length > before);
+    expect(foreign).toEqual([]);
   } finally {
     await link.stop();
     server.forceShutdown();

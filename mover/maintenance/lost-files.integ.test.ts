@@ -96,4 +96,4 @@ test('whichever file of a repository is deleted, it is missed or nobody is hurt,
       throw isTidemarkError(error) ? new Error(`${object}: ${error.code} ${error.message}`, { cause: error }) : error;
     }
   }
-}, 240_000);
+}, 600_000);

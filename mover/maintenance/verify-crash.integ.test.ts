@@ -26,7 +26,7 @@ const blocksOf = (first: number, count: number) => new Map(Array.from({ length: 
 /** Resolves with the signal that ended it. */
 function killed(folder: string, killAt: number): Promise<string | null> {
   return new Promise((resolve) => {
-    execFile(process.execPath, [child, folder, String(killAt)], { timeout: 60_000 }, (error) => resolve(error?.signal ?? null));
+    execFile(process.execPath, [child, folder, String(killAt)], { timeout: 120_000 }, (error) => resolve(error?.signal ?? null));
   });
 }
 
@@ -87,4 +87,4 @@ test('a verification killed at random moments goes on from its notes, and notes 
   expect(rest.findings.map(({ code, objectName }) => [code, objectName])).toEqual([['BLOCK_CORRUPT', packName(damagedPack)]]);
   expect(test.repository.index.packs.ids().filter((id) => ledger.verifiedAt(id) === undefined)).toEqual([damagedPack]);
   ledger.close();
-}, 120_000);
+}, 600_000);

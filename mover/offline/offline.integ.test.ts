@@ -15,7 +15,7 @@ const program = path.join(__dirname, 'main.js');
 
 function run(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
   return new Promise((resolve) => {
-    execFile(process.execPath, [program, ...args], { timeout: 20_000 }, (error, stdout, stderr) =>
+    execFile(process.execPath, [program, ...args], { timeout: 120_000 }, (error, stdout, stderr) =>
       resolve({ code: error ? Number(error.code) : 0, stdout, stderr }),
     );
   });
@@ -188,4 +188,4 @@ test('reads a share that is mounted, and says when it is not', async () => {
   } finally {
     await share.stop();
   }
-}, 60_000);
+}, 300_000);

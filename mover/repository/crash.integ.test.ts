@@ -62,7 +62,7 @@ test('the disk as it is before any step holds every point that was told of, and 
     await checkAndFinish(folder, words);
     fs.rmSync(folder, { recursive: true, force: true });
   }
-}, 300_000);
+}, 600_000);
 
 test('a process that is killed leaves no lock behind that anybody has to remove', async () => {
   const random = randomFrom(20261121);
@@ -70,11 +70,11 @@ test('a process that is killed leaves no lock behind that anybody has to remove'
     using scratch = temporaryFolder();
     const killAt = 5 + Math.floor(random() * 80);
     const result = await new Promise<{ told: string; signal: string | null }>((resolve) => {
-      execFile(process.execPath, [child, scratch.folder, String(killAt)], { timeout: 20_000 }, (error, stdout) =>
+      execFile(process.execPath, [child, scratch.folder, String(killAt)], { timeout: 120_000 }, (error, stdout) =>
         resolve({ told: stdout, signal: error?.signal ?? null }),
       );
     });
     expect(result.signal).toBe('SIGKILL');
     await checkAndFinish(scratch.folder, result.told);
   }
-}, 60_000);
+}, 600_000);

@@ -15,7 +15,7 @@ const size = blocks * block;
 
 let ceph: CephBucket;
 
-beforeAll(async () => (ceph = await CephBucket.start()), 120_000);
+beforeAll(async () => (ceph = await CephBucket.start()), 600_000);
 afterAll(() => ceph.stop());
 
 const rawOf = (number: number) => (number % 10 === 7 ? Buffer.alloc(block) : sampleBlock(number + 1, block));
@@ -37,9 +37,9 @@ test.each([
     const keyToSend = key && { kind: 'REPOSITORY_KEY_KIND_KEY_FILE' as const, secret: key.secret.reveal() };
     const place = { location, access, ...(keyToSend && { key: keyToSend }) };
     const request = { requestId: randomUUID(), ...place, settings };
-    const { repository } = await first.repositories.call('CreateRepository', request, { deadlineMs: 30_000 });
+    const { repository } = await first.repositories.call('CreateRepository', request, { deadlineMs: 60_000 });
     const repositoryId = repository?.repositoryId ?? '';
-    await second.repositories.call('AttachRepository', place, { deadlineMs: 30_000 });
+    await second.repositories.call('AttachRepository', place, { deadlineMs: 60_000 });
 
     const sessionId = await first.openSession(repositoryId, 'BACKUP');
     const lane = await first.lane(sessionId, repositoryId);
@@ -56,14 +56,14 @@ test.each([
       for await (const digest of readDraftDigests(store, sessionId, keys)) digests.add(digest.toString('hex'));
       return digests.size;
     };
-    for (const until = Date.now() + 60_000; (await written()) < 180;) {
+    for (const until = Date.now() + 240_000; (await written()) < 180;) {
       if (Date.now() > until) throw new Error('it was not written down');
       await new Promise((resolve) => setTimeout(resolve, 200));
     }
 
     const open = { sessionId, repositoryId, kind: 'SESSION_KIND_BACKUP' as const, leaseDuration: { seconds: 60, nanos: 0 } };
-    await expect(second.sessions.call('OpenSession', open, { deadlineMs: 15_000 })).rejects.toMatchObject({ code: 'SESSION_ELSEWHERE' });
-    await second.sessions.call('OpenSession', { ...open, takeOver: true }, { deadlineMs: 15_000 });
+    await expect(second.sessions.call('OpenSession', open, { deadlineMs: 60_000 })).rejects.toMatchObject({ code: 'SESSION_ELSEWHERE' });
+    await second.sessions.call('OpenSession', { ...open, takeOver: true }, { deadlineMs: 60_000 });
     const other = await second.lane(sessionId, repositoryId);
     expect(await other.openDisk('two', block, '', '', 'content')).toMatchObject({ committed: true });
     const again = await other.openDisk('one', size, '', '', 'content');
@@ -84,5 +84,5 @@ test.each([
     reader.close();
     await store.close();
   },
-  120_000,
+  600_000,
 );

@@ -65,7 +65,7 @@ export class CephGateway {
 
   async startGateway(): Promise<void> {
     this.spawn('radosgw', ['-f', '-n', 'client.rgw.a']);
-    await until('radosgw', 60_000, async () => (await request(this.access.endpoint)).statusCode === 200);
+    await until('radosgw', 240_000, async () => (await request(this.access.endpoint)).statusCode === 200);
   }
 
   /** A key more of the same user, a new one unless told; each opens the bucket. */
@@ -130,7 +130,7 @@ export class CephGateway {
     await this.tool('monmaptool', ['--create', '--addv', 'a', `[v2:127.0.0.1:${this.monitorPort}]`, '--fsid', fsid, at('monmap')]);
     await this.tool('ceph-mon', ['--mkfs', '-i', 'a', '--monmap', at('monmap'), '--keyring', at('keyring'), '-c', at('ceph.conf')]);
     this.spawn('ceph-mon', ['-f', '-i', 'a']);
-    await until('ceph-mon', 30_000, async () => (await this.ceph('-s')) !== undefined);
+    await until('ceph-mon', 120_000, async () => (await this.ceph('-s')) !== undefined);
     const osd = ['mon', 'allow profile osd', 'osd', 'allow *', 'mgr', 'allow profile osd'];
     await this.addKey('osd.0', osd);
     await this.addKey('client.rgw.a', ['mon', 'allow rw', 'osd', 'allow rwx']);
@@ -139,7 +139,7 @@ export class CephGateway {
     const arguments_ = ['-i', '0', '-c', at('ceph.conf'), '--keyring', at('keyring')];
     await this.tool('ceph-osd', [...arguments_, '--mkfs', '--osd-uuid', uuid]);
     this.spawn('ceph-osd', ['-f', '-i', '0']);
-    await until('ceph-osd', 30_000, async () => /1 osds: 1 up/.test((await this.ceph('osd', 'stat')) ?? ''));
+    await until('ceph-osd', 120_000, async () => /1 osds: 1 up/.test((await this.ceph('osd', 'stat')) ?? ''));
     await this.admin('user', 'create', '--uid', 'backup', '--display-name', 'backup', ...keyWords(this.access));
   }
 
@@ -153,11 +153,11 @@ export class CephGateway {
   }
 
   private async ceph(...words: string[]): Promise<string> {
-    return await this.tool('ceph', ['-c', path.join(this.folder, 'ceph.conf'), '--connect-timeout', '5', ...words]);
+    return await this.tool('ceph', ['-c', path.join(this.folder, 'ceph.conf'), '--connect-timeout', '60', ...words]);
   }
 
   private async tool(program: string, words: readonly string[]): Promise<string> {
-    return (await run(program, [...words], { timeout: 60_000 })).stdout.trim();
+    return (await run(program, [...words], { timeout: 180_000 })).stdout.trim();
   }
 
   private spawn(program: string, words: readonly string[]): void {

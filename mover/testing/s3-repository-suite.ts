@@ -29,7 +29,7 @@ export function describeS3Repository(server: () => S3TestServer): void {
       store: await S3Store.open(server().location(prefix), access),
       key: testKey,
       packTargetBytes: 20 * 1024 * 1024,
-      lock: { instanceId: mover, leaseDurationMs: 30_000, waitMs: 2_000 },
+      lock: { instanceId: mover, leaseDurationMs: 600_000, waitMs: 2_000 },
     });
   };
   const content = (seed: number) => new Map(Array.from({ length: blocks }, (_, i) => [i, sampleBlock(seed + i, blockBytes)] as const));
@@ -63,7 +63,7 @@ export function describeS3Repository(server: () => S3TestServer): void {
     const verifier = new Verifier(again.repository, new AbortController().signal);
     await verifier.run(undefined);
     expect(verifier.findings).toEqual([]);
-  }, 180_000);
+  }, 600_000);
 
   test('gives a session up without a trace of a point, and goes on', async () => {
     const prefix = randomUUID();
@@ -76,7 +76,7 @@ export function describeS3Repository(server: () => S3TestServer): void {
     const changes = new Map([[0, sampleBlock(1, blockBytes)]]);
     const point = await test.backup(sizeBytes, changes);
     expect((await test.read(point)).equals(imageOf(changes))).toBe(true);
-  }, 180_000);
+  }, 600_000);
 
   test('gives the space of removed points back while two movers have it open', async () => {
     const prefix = randomUUID();
@@ -101,5 +101,5 @@ export function describeS3Repository(server: () => S3TestServer): void {
       expect(test.repository.index.packs.totalBytes).toBeLessThan(before / 4);
       expect(test.repository.points.ids()).toEqual([kept]);
     }
-  }, 180_000);
+  }, 600_000);
 }

@@ -112,8 +112,8 @@ export class SwiftServer {
       maxAttempts: 1,
       credentials: { accessKeyId, secretAccessKey },
     });
-    await until('swift', 60_000, async () => (await request(this.endpoint)).statusCode > 0);
-    await until('swift’s storage', 60_000, async () => {
+    await until('swift', 180_000, async () => (await request(this.endpoint)).statusCode > 0);
+    await until('swift’s storage', 180_000, async () => {
       await client.send(new CreateBucketCommand({ Bucket: 'backup' }));
       return true;
     });

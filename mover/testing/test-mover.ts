@@ -96,7 +96,7 @@ export class TestMover {
     const { repository } = await this.repositories.call(
       'CreateRepository',
       { requestId: randomUUID(), location: this.location(name), settings: { blockSizeBytes, compression: 'COMPRESSION_ZSTD' } },
-      { deadlineMs: 10_000 },
+      { deadlineMs: 60_000 },
     );
     return repository?.repositoryId ?? '';
   }
@@ -105,12 +105,12 @@ export class TestMover {
     return `directory:${path.join(this.folder, name)}`;
   }
 
-  async openSession(repositoryId: string, kind: 'BACKUP' | 'RESTORE', pointIds: string[] = [], leaseSeconds = 60): Promise<string> {
+  async openSession(repositoryId: string, kind: 'BACKUP' | 'RESTORE', pointIds: string[] = [], leaseSeconds = 3_600): Promise<string> {
     const sessionId = randomUUID();
     await this.sessions.call(
       'OpenSession',
       { sessionId, repositoryId, kind: `SESSION_KIND_${kind}`, pointIds, leaseDuration: { seconds: leaseSeconds, nanos: 0 } },
-      { deadlineMs: 10_000 },
+      { deadlineMs: 60_000 },
     );
     return sessionId;
   }
@@ -144,7 +144,7 @@ export class TestMover {
           disks: disks.map((d) => ({ ...d, readMode: 'READ_MODE_FULL' as const })),
         },
       },
-      { deadlineMs: 20_000 },
+      { deadlineMs: 60_000 },
     );
     return pointId;
   }

@@ -149,7 +149,7 @@ describe('a device of the worker’s machine', () => {
     const { sessionId, dataPath } = await rig.openBackup(repositoryId);
     let sent = 0;
     const task = rig.plugin.run(
-      { backupDisk: { ...order(), readScope: 'READ_SCOPE_ALLOCATED', dataPath, limits: { rateBytesPerSecond: String(100 * mib) } } },
+      { backupDisk: { ...order(), readScope: 'READ_SCOPE_ALLOCATED', dataPath, limits: { rateBytesPerSecond: String(50 * mib) } } },
       (progress) => {
         sent = Number(progress.counters?.transferredBytes);
       },

@@ -25,7 +25,7 @@ const sizeMib = 24;
 const sizeBytes = sizeMib * mib;
 const hourMs = 3_600_000;
 const stepMs = 150_000;
-const testMs = 420_000;
+const testMs = 900_000;
 const key: RepositoryKey = { kind: 'REPOSITORY_KEY_KIND_KEY_FILE', secret: '5a'.repeat(32) };
 
 const kinds = ['directory', 's3'] as const;
@@ -41,7 +41,7 @@ beforeAll(async () => {
   folder = fs.mkdtempSync(path.join(os.tmpdir(), 'tidemark-kill-'));
   bucket = await BucketServer.start(file('s3'));
   // Leases that are renewed often: with each renewal movers acknowledge what collections condemn.
-  rig = await DataPathRig.start(folder, {}, { lockLeaseMs: 9_000 });
+  rig = await DataPathRig.start(folder, {}, { lockLeaseMs: 15_000 });
 }, 300_000);
 afterAll(async () => {
   await rig.stop();

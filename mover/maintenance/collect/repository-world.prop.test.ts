@@ -22,5 +22,5 @@ test.each(seeds)(
       fs.rmSync(folder, { recursive: true, force: true });
     }
   },
-  120_000,
+  300_000,
 );

@@ -164,4 +164,4 @@ test('cut off at any step of a rotation or a change of keys, everything is reada
   await using last = await TestRepository.open(whole.folder, { key: testKey });
   expect((await last.read(second)).equals(imageOf(100))).toBe(true);
   await expect(TestRepository.open(whole.folder, { key: keyOf('d') })).rejects.toMatchObject({ code: 'REPOSITORY_KEY_WRONG' });
-}, 300_000);
+}, 600_000);

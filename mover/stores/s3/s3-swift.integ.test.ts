@@ -10,7 +10,7 @@ import { S3Store } from './s3-store';
 
 describe('S3Store on Swift', () => {
   let swift: SwiftServer;
-  beforeAll(async () => (swift = await SwiftServer.start()), 120_000);
+  beforeAll(async () => (swift = await SwiftServer.start()), 600_000);
   afterAll(() => swift.stop());
 
   describe('does what every store does', () => {

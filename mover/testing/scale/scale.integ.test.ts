@@ -27,4 +27,4 @@ test('the index of 200 000 blocks takes memory for its newest entries, not for a
   expect(mark.packs).toBeGreaterThan(reopened.packs);
   // A filter of 128 bytes and its object for each pack, and the places of 800 pages; all digests would take 6.4 MB.
   expect(mark.heldBytes).toBeLessThan(3 * 1024 * 1024);
-}, 300_000);
+}, 600_000);
