@@ -13,7 +13,11 @@ import { serveWorkerFleet } from './worker-fleet-service';
 const { logger } = quietLogger();
 const deadlineMs = 120_000;
 
-async function fixture(world: WorkerWorld) {
+/** A worker is idle for long enough to be stopped after three seconds, of which calls over a network take some. */
+const pace = 200;
+
+async function fixture(version?: string) {
+  const world = new WorkerWorld(version, pace);
   const bench = await startWorkerBench(world);
   const at = await secureServer((server) => serveWorkerFleet(server, bench.workerVms, { logger, domain: 'plugin' }));
   const definition = loadService('tidemark/plugin/v1/worker_fleet_service.proto', 'tidemark.plugin.v1.WorkerFleetService').service;
@@ -51,7 +55,7 @@ const deploy = (more: object = {}, settings: object = {}) => ({
 
 describe('WorkerFleetService', () => {
   it('deploys, lists, tests, edits, stops, starts, redeploys and removes', async () => {
-    await using at = await fixture(new WorkerWorld());
+    await using at = await fixture();
     const order = deploy(
       {},
       { taskSlots: 2, nics: [{ ipv4: { method: 'ADDRESS_METHOD_STATIC', address: '10.0.0.9/24', gateway: '10.0.0.1' } }] },
@@ -104,7 +108,7 @@ describe('WorkerFleetService', () => {
   });
 
   it('refuses what the contract says, by code and status', async () => {
-    await using at = await fixture(new WorkerWorld());
+    await using at = await fixture();
     at.bench.world.engine.addVm('taken', []);
     new MemoryWorker(at.bench.fleet, 'beside');
     await eventually('the worker beside the server', () => at.bench.fleet.list().length === 1);
@@ -139,7 +143,7 @@ describe('WorkerFleetService', () => {
   });
 
   it('without an image deploys nothing, and says where to put one', async () => {
-    await using at = await fixture(new WorkerWorld(''));
+    await using at = await fixture('');
     const missing = {
       code: 'WORKER_IMAGE_MISSING',
       status: 'FAILED_PRECONDITION',
@@ -156,7 +160,7 @@ describe('WorkerFleetService', () => {
   });
 
   it('drains and resumes a worker beside the server, and shows it', async () => {
-    await using at = await fixture(new WorkerWorld());
+    await using at = await fixture();
     new MemoryWorker(at.bench.fleet, 'beside', 3);
     await eventually('the worker beside the server', () => at.bench.fleet.list().length === 1);
     const listed = async () => (await at.client.call('ListWorkers', {}, { deadlineMs })).workers;
@@ -181,7 +185,7 @@ describe('WorkerFleetService', () => {
   });
 
   it('keeps rules per platform; absent numbers are defaults', async () => {
-    await using at = await fixture(new WorkerWorld());
+    await using at = await fixture();
     const get = async () => (await at.client.call('GetFleetPolicy', { platformId }, { deadlineMs })).policy;
     const defaults = {
       deployAutomatically: true,
@@ -225,7 +229,7 @@ describe('WorkerFleetService', () => {
   });
 
   it('starts workers before they are needed, and shows those of others', async () => {
-    await using at = await fixture(new WorkerWorld());
+    await using at = await fixture();
     const vm = at.bench.world.engine.addVm('web', [{}]);
     const orphan = at.bench.world.engine.addVm('left', [{}]);
     orphan.tags.push('tidemark-worker');

@@ -46,9 +46,9 @@ const instanceId = 'plugin-instance';
 
 /** What outlives a process: engine, guests, data folder, image. */
 export class WorkerWorld {
-  readonly clock = new SteadyClock(1000);
-  readonly engine = new FakeEngine(this.clock, 500);
-  readonly guests = new FakeGuests(this.engine);
+  readonly clock: SteadyClock;
+  readonly engine: FakeEngine;
+  readonly guests: FakeGuests;
   readonly journal = new MemoryJournalFile();
   storeText: string | undefined;
   readonly folder = fs.mkdtempSync(path.join(os.tmpdir(), 'tidemark-worker-vms-'));
@@ -56,8 +56,11 @@ export class WorkerWorld {
   /** Called while an upload is half through; throwing breaks it off. */
   halfway: (order: ImageUploadOrder) => void | Promise<void> = () => undefined;
 
-  /** An empty version: no image is installed. */
-  constructor(version = '1.0.0') {
+  /** An empty version: no image is installed. Time runs `pace` times as fast as the wall: slower where a network is in between. */
+  constructor(version = '1.0.0', pace = 1000) {
+    this.clock = new SteadyClock(pace);
+    this.engine = new FakeEngine(this.clock, 500);
+    this.guests = new FakeGuests(this.engine);
     if (version !== '') this.putImage(version);
   }
 

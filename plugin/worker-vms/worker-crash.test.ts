@@ -63,7 +63,6 @@ async function expectRecovered({ world }: Scene, again: (workers: readonly strin
     'workers that settled',
     () =>
       at.registry.runningIds().length === 0 && at.store.workers().every((worker) => ['ready', 'stopped', 'failed'].includes(worker.phase)),
-    15_000,
   );
   const action = again(at.store.workers().map((worker) => worker.workerId));
   // A removal that was resumed has nothing left to remove.
@@ -100,6 +99,6 @@ describe('a plug-in that is killed at any step', () => {
         }
       }
     },
-    120_000,
+    480_000,
   );
 });
