@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import type { z } from 'zod';
 import type * as S from '../../console/schemas';
@@ -136,18 +137,26 @@ async function finish(context: CommandContext, options: RotateOptions, reply: Ro
   return ExitCode.warnings;
 }
 
-/** Waits until all is done, or only those who are not connected are missing, or for five minutes. */
-async function settled({ api, output }: CommandContext): Promise<RotationState> {
+/**
+ * Waits until all is done, or only those who are not connected are missing, or for five minutes. Seen twice: to a server that stood still nobody is
+ * connected until it has read what they sent meanwhile.
+ */
+export async function settled(
+  { api, output }: { readonly api: Pick<CommandContext['api'], 'get'>; readonly output: Pick<CommandContext['output'], 'note'> },
+  pause: (ms: number) => Promise<unknown> = sleep,
+): Promise<RotationState> {
   let told = '';
-  for (const end = Date.now() + waitMs; ;) {
+  let wereAway = false;
+  for (const end = performance.now() + waitMs; ;) {
     const state = await api.get<RotationState>('/certificates/rotation');
     const { missing, overlap } = state;
     const onlyAway = missing.length > 0 && missing.every((peer) => !peer.connected);
-    if ((missing.length === 0 && !overlap) || onlyAway || Date.now() > end) return state;
+    if ((missing.length === 0 && !overlap) || (onlyAway && wereAway) || performance.now() > end) return state;
+    wereAway = onlyAway;
     const text = `waiting for ${missing.length} processes${nameAll(missing)}`;
     if (text !== told && missing.length > 0) output.note(text);
     told = text;
-    await new Promise((resolve) => setTimeout(resolve, pollMs));
+    await pause(pollMs);
   }
 }
 
