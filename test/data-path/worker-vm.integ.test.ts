@@ -112,10 +112,15 @@ describe('the self-test', () => {
   it('measures the way to a real mover, and shows what is closed', async () => {
     const endpoints = rig.host.mover?.dataEndpoints ?? [];
     const ticket = rig.host.ticket('', '', ['probe'], []);
-    const { verdict, cells } = await rig.plugin.selfTest([
-      { check: 'SELF_TEST_CHECK_MOVER', endpoint: endpoints[0] as string, name: 'main', dataPath: { endpoints, ticket } },
-      { check: 'SELF_TEST_CHECK_HOST', endpoint: '127.0.0.1:1', name: 'host1' },
-    ]);
+    const targets = [
+      { check: 'SELF_TEST_CHECK_MOVER' as const, endpoint: endpoints[0] as string, name: 'main', dataPath: { endpoints, ticket } },
+      { check: 'SELF_TEST_CHECK_HOST' as const, endpoint: '127.0.0.1:1', name: 'host1' },
+    ];
+    // A machine that stands still for seconds meanwhile measures that, as a clock that is off or a slow way, and is right.
+    const { verdict, cells } = await eventually('a self-test during which this machine runs', 240_000, async () => {
+      const found = await rig.plugin.selfTest(targets);
+      return found.cells.some(({ code }) => ['CLOCK_SKEW', 'THROUGHPUT_LOW'].includes(code)) ? undefined : found;
+    });
     expect(verdict).toBe('SELF_TEST_VERDICT_FAILED');
     const told = Object.fromEntries(cells.map((cell) => [`${cell.check.slice('SELF_TEST_CHECK_'.length)} ${cell.code}`.trim(), cell]));
     expect(Object.keys(told)).toEqual(['CLOCK', 'DNS', 'MOVER', 'HOST CONNECTION_REFUSED', 'THROUGHPUT', 'RESOURCES']);
