@@ -46,7 +46,8 @@ export class TestInstallation {
       leaseMs: this.leaseMs,
     });
     this.#server = await composeServer(config, quiet);
-    this.#lifecycle = new Lifecycle(this.#server.services, quiet);
+    // Nothing is cut off at its end by a machine that stalls.
+    this.#lifecycle = new Lifecycle(this.#server.services, quiet, 120_000);
     await this.#lifecycle.start();
     const port = (endpoint: string) => Number(endpoint.slice(endpoint.lastIndexOf(':') + 1));
     const { console: url, control, enrolment } = this.endpoints;
