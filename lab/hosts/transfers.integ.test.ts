@@ -131,6 +131,18 @@ describe('transfers', () => {
     await fleet.stopNbd('tickets');
   });
 
+  test('a daemon that answered while the lab itself stood still was not silent', async () => {
+    const { fleet } = harness;
+    await fleet.stallImageio(hostId, true);
+    const asked = fleet.startHost(hostId);
+    asked.catch(() => undefined); // awaited below
+    await new Promise((resume) => setTimeout(resume, 200));
+    await fleet.stallImageio(hostId, false);
+    // For longer than a silent one is waited for in all.
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 3500);
+    expect((await asked).baseUrl).toBe(host);
+  });
+
   test('a second fleet object over the same directory finds daemon and tickets', async () => {
     const { fleet } = harness;
     const ticket = ticketFor({ url: 'file:///dev/null', sizeBytes: 1, dirty: false });
