@@ -28,7 +28,8 @@ export class RestClient {
     private readonly againMs = 300,
   ) {
     this.#pinned = fingerprintsOf(settings.caPem);
-    this.#agent = new Agent({ connect: { ca: settings.caPem, timeout: 10_000 }, headersTimeout: 180_000, bodyTimeout: 180_000 });
+    // With the handshake, for which a busy server may need many seconds.
+    this.#agent = new Agent({ connect: { ca: settings.caPem, timeout: 30_000 }, headersTimeout: 180_000, bodyTimeout: 180_000 });
   }
 
   /** True when the server told that other CAs are to be trusted than those it was verified with: a rotation began, or is over. */
