@@ -106,7 +106,7 @@ describe('a plug-in that is killed at any step', () => {
         { numRuns: 25 },
       );
     },
-    60_000,
+    480_000,
   );
 
   it.each([
@@ -137,7 +137,7 @@ describe('a plug-in that is killed at any step', () => {
         { numRuns: 25 },
       );
     },
-    60_000,
+    480_000,
   );
 
   it.each(['image-transfer', 'disk-attachment'] as const)(
@@ -163,7 +163,7 @@ describe('a plug-in that is killed at any step', () => {
         { numRuns: 40 },
       );
     },
-    60_000,
+    480_000,
   );
 });
 

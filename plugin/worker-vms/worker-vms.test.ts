@@ -465,14 +465,10 @@ describe('a replacement', () => {
     const ids = [await at.deploy(), await at.deploy()];
     world.putImage('1.10.0');
     let together = 0;
-    await eventually(
-      'both replaced',
-      () => {
-        together = Math.max(together, at.workerVms.list().filter((one) => one.state === 'deploying').length);
-        return ids.every((id) => at.store.get(id).imageVersion === '1.10.0' && at.store.get(id).formerVmIds.length === 0);
-      },
-      20_000,
-    );
+    await eventually('both replaced', () => {
+      together = Math.max(together, at.workerVms.list().filter((one) => one.state === 'deploying').length);
+      return ids.every((id) => at.store.get(id).imageVersion === '1.10.0' && at.store.get(id).formerVmIds.length === 0);
+    });
     expect(together).toBe(1);
     expect(world.vms).toEqual(['tidemark-worker-Default-01', 'tidemark-worker-Default-02']);
     await eventually('the old image gone', () => !world.disks.includes('tidemark-worker-image-1.0.0'));
@@ -519,14 +515,10 @@ describe('the supply', () => {
     });
     expect(at.reported.map((one) => one.code)).toEqual(['WORKER_DEPLOYMENT_FAILED']);
     world.engine.hostRows = [row!];
-    await eventually(
-      'a worker',
-      () => {
-        at.workerVms.supply.want(placement);
-        return at.workerVms.list()[0]?.state === 'connected';
-      },
-      20_000,
-    );
+    await eventually('a worker', () => {
+      at.workerVms.supply.want(placement);
+      return at.workerVms.list()[0]?.state === 'connected';
+    });
   });
 
   it('prepares workers for the clusters of VMs before they are needed, and keeps them', async () => {
