@@ -21,6 +21,8 @@ export interface SessionSurroundings {
   readonly budget: PageBudget;
   /** Between two writings of what a disk has. */
   readonly draftIntervalMs: number;
+  /** How long a session that is let go of may take to make durable what it has. */
+  readonly suspendMs: number;
   readonly logger: Logger;
 }
 

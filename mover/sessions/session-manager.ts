@@ -19,6 +19,8 @@ const sweepIntervalMs = 1_000;
 const asleepFromMs = 5_000;
 /** Between two writings of what a disk has; so much may be read again after a mover died. */
 const draftIntervalMs = 5_000;
+/** The mover's end does not wait longer for a storage; what is lost by it is read again. */
+const suspendMs = 5_000;
 /** Sessions known to be another mover's; what is forgotten is looked up in the store. */
 const maxElsewhere = 10_000;
 
@@ -38,6 +40,7 @@ export interface SessionManagerOptions {
   /** For tests, in the place of both clocks. */
   readonly now?: () => number;
   readonly draftIntervalMs?: number;
+  readonly suspendMs?: number;
 }
 
 export class SessionManager {
@@ -65,6 +68,7 @@ export class SessionManager {
       scratchFolder,
       budget: new PageBudget(),
       draftIntervalMs: options.draftIntervalMs ?? draftIntervalMs,
+      suspendMs: options.suspendMs ?? suspendMs,
       logger,
     };
   }

@@ -15,9 +15,6 @@ import type { FoundDraft } from './drafts';
 import type { RecordFile } from './record-file';
 import { SessionDisks, type SessionSurroundings } from './session-disks';
 
-/** How long a session that is let go of may take to make durable what it has. */
-const suspendMs = 5_000;
-
 /** A connection of the session, as the session sees it. */
 export interface Lane {
   /** Tells the peer why and closes. */
@@ -254,7 +251,7 @@ export class Session {
     last.catch((error: unknown) =>
       this.around.logger.warn('a session was let go of without its newest blocks', { sessionId: this.id, error }),
     );
-    await Promise.race([last.catch(() => undefined), sleep(suspendMs, undefined, { ref: false })]);
+    await Promise.race([last.catch(() => undefined), sleep(this.around.suspendMs, undefined, { ref: false })]);
     this.release(stopping);
   }
 

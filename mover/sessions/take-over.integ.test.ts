@@ -250,7 +250,9 @@ test('each block is counted once, as stored or as deduplicated, whenever the mov
 
 test('a mover that stops in good order leaves nothing to be read again', async () => {
   using scratch = temporaryFolder();
-  const before = await mover(scratch.folder, 'one', { sessions: { draftIntervalMs: 3_600_000 }, packTargetBytes: 64 * 1024 * 1024 });
+  // As long as it takes: that a mover's end does not wait for ever is not what is looked at.
+  const sessions = { draftIntervalMs: 3_600_000, suspendMs: 600_000 };
+  const before = await mover(scratch.folder, 'one', { sessions, packTargetBytes: 64 * 1024 * 1024 });
   const sessionId = randomUUID();
   await sendAll(before, await openDisk(await open(before, sessionId)), range(0, 200));
   await before.close();
