@@ -17,7 +17,7 @@ from tools import BuildError, say
 # The emulation on a loaded machine is some ten times slower than a host of oVirt.
 PATIENCE = 480
 # Counting takes an emulation without second thread.
-COUNTED_PATIENCE = 600
+COUNTED_PATIENCE = 1200
 COST = re.compile(r"ready to dial ([\d.]+) s after the kernel, of which CPUs computed ([\d.]+) s")
 # From power on to ready for work, of which firmware and boot loader have a few.
 MOST_SECONDS = 25
