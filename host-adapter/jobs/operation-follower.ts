@@ -127,7 +127,8 @@ export class OperationFollower {
       await context.save();
       return undefined;
     }
-    task.watchedSequence = sequence;
+    // The next server asks for the result again where this one ends before the task does: after it nothing would come any more.
+    if (!event.result) task.watchedSequence = sequence;
     if (event.state) {
       const state = phases[event.state.phase];
       // A watch that is resumed may tell of phases that this side has gone beyond.
@@ -162,7 +163,7 @@ export class OperationFollower {
     if (unnamed.length === 0) return;
     try {
       const plugin = await options.plugin();
-      const { workers } = await plugin.workers.call('ListWorkers', {}, { deadlineMs: 5_000, signal: shutdown });
+      const { workers } = await plugin.workers.call('ListWorkers', {}, { deadlineMs: 5_000, attempts: 3, signal: shutdown });
       for (const disk of unnamed) {
         const worker = workers.find(({ workerId }) => workerId === disk.workerId);
         disk.workerName = worker ? worker.name || worker.hostName : null;

@@ -57,6 +57,8 @@ export class FakeFleet {
   readonly requests: StartWorkerOperationRequest__Output[] = [];
   /** The next answers to StartWorkerOperation come after this; the operation begins at once. */
   answered: Promise<void> = Promise.resolve();
+  /** Called when workers are to be listed; may reject. */
+  onList: () => Promise<void> = () => Promise.resolve();
   imageVersion: string | undefined = '1.0.0';
   /** What the next self-tests find. */
   selfTest: SelfTest = goodTest;
@@ -64,7 +66,13 @@ export class FakeFleet {
   handlers(begin: (id: string, request: StartWorkerOperationRequest__Output) => object): ServiceHandlers<WorkerFleetServiceDefinition> {
     const roles = ['host'] as const;
     return {
-      ListWorkers: { roles, unary: async () => ({ workers: this.workers }) },
+      ListWorkers: {
+        roles,
+        unary: async () => {
+          await this.onList();
+          return { workers: this.workers };
+        },
+      },
       DrainWorker: { roles, unary: async ({ workerId }) => this.#state(workerId, 'drained') },
       ResumeWorker: { roles, unary: async ({ workerId }) => this.#state(workerId, 'connected') },
       ListOrphanWorkers: { roles, unary: async () => ({ orphans: this.orphans }) },

@@ -99,13 +99,18 @@ export class WorkerFlow implements TaskFlow {
     }
   }
 
-  /** Every cell of a matrix that is not good, so that the session tells it also when the worker has been tested again or is gone. */
+  /**
+   * Every cell of a matrix that is not good, so that the session tells it also when the worker has been tested again or is gone. Undefined where there is
+   * none; for a test, whose end it is, it rejects when it cannot be read.
+   */
   async #noteSelfTest(context: TaskContext, order: WorkerOrder, result: OperationResult__Output): Promise<SelfTest__Output | undefined> {
     const { action } = order;
     if (action.name === 'remove' || action.name === 'remove-orphan' || action.name === 'stop') return undefined;
     try {
-      const plugin = await this.plugins.of(order.pluginId);
-      const { workers } = await plugin.workers.call('ListWorkers', {}, { deadlineMs: 5_000, signal: context.shutdown });
+      const { workers } = await context.patiently(async () => {
+        const plugin = await this.plugins.of(order.pluginId);
+        return plugin.workers.call('ListWorkers', {}, { deadlineMs: 5_000, signal: context.stop });
+      }, pluginReason);
       const id = result.createdId === '' ? action.workerId : result.createdId;
       const test = workers.find((worker) => worker.workerId === id)?.selfTest ?? undefined;
       for (const cell of test?.cells ?? []) {
@@ -119,7 +124,7 @@ export class WorkerFlow implements TaskFlow {
       await context.save();
       return test;
     } catch (error) {
-      if (context.shutdown.aborted) throw error;
+      if (context.shutdown.aborted || action.name === 'test') throw error;
       // The operation ended well or not by its own account; only its details are missing.
       this.logger.warn('the self-test of a worker could not be read', { operationId: context.task.operationId, error });
       return undefined;

@@ -208,6 +208,26 @@ describe('workers', () => {
     plugin.fleet.selfTest = good;
   });
 
+  it('asks for what a self-test found until it is told', async () => {
+    const good = plugin.fleet.selfTest;
+    plugin.fleet.selfTest = { ...good, verdict: 'SELF_TEST_VERDICT_FAILED' };
+    let refusals = 0;
+    plugin.at = async (moment) => {
+      if (moment !== 'ended') return;
+      plugin.fleet.onList = async () => {
+        refusals += 1;
+        if (refusals <= 2) throw failure('PLUGIN_BUSY', 'same-request');
+      };
+    };
+    expect(await act('POST', '/workers/beside/test')).toMatchObject({
+      state: 'failed',
+      tasks: [{ attempt: 1, waitingReason: null, failure: { code: 'WORKER_TEST_FAILED' } }],
+    });
+    expect(refusals).toBeGreaterThan(2);
+    plugin.fleet.onList = () => Promise.resolve();
+    plugin.fleet.selfTest = good;
+  });
+
   it('tries again once what a restart of the plug-in interrupted, nothing else', async () => {
     plugin.failures.push(failure('PLUGIN_RESTARTED', 'same-request'));
     expect(await deploy('five')).toMatchObject({ state: 'success', tasks: [{ attempt: 2 }] });
@@ -307,5 +327,22 @@ describe('workers', () => {
     await at.start();
     expect(await at.ended(body.id)).toMatchObject({ state: 'success', tasks: [{ attempt: 1 }] });
     expect(plugin.fleet.requests.filter((request) => request.deploy?.settings?.name === `through-${moment}`)).toHaveLength(1);
+  });
+
+  it('end when the server is killed after the result was told, and before the session had it', async () => {
+    const killed = new Promise<void>((resolve) => {
+      plugin.at = async (moment) => {
+        if (moment !== 'ended') return;
+        plugin.fleet.onList = async () => {
+          plugin.fleet.onList = () => Promise.resolve();
+          await at.kill();
+          resolve();
+        };
+      };
+    });
+    const { body } = await at.api('POST', '/workers/beside/test');
+    await killed;
+    await at.start();
+    expect(await at.ended(body.id)).toMatchObject({ state: 'success', tasks: [{ attempt: 1 }] });
   });
 });
