@@ -97,6 +97,18 @@ describe('rotation', () => {
     return made;
   };
   const settled = (...who: Peer[]) => until(async () => (await Promise.all(who.map((peer) => peer.beat()))).every(Boolean));
+  /** Whether tickets are signed with the first of the keys that the mover is told; asked while the server changes none of them. */
+  const isSignedWithFirstKey = async () => {
+    const verdict = await until(async () => {
+      await mover.beat();
+      const before = mover.ticketKeys;
+      const { paths } = await plugin.probe();
+      await mover.beat();
+      if (before.join() !== mover.ticketKeys.join()) return undefined;
+      return { good: verifyTicket(paths[0]?.dataPath?.ticket ?? '', before.slice(0, 1), new Date()) !== undefined };
+    });
+    return verdict.good;
+  };
   const state = async () => (await at.api('GET', '/certificates/rotation')).body as Record<string, never>;
   const events = async () => ((await at.api('GET', '/events')).body as { items: { code: string; message: string }[] }).items;
 
@@ -166,8 +178,7 @@ describe('rotation', () => {
       expect(((await state()) as unknown as { missing: object[] }).missing).toMatchObject([
         { id: sleeper.identity.self.id, role: 'mover' },
       ]);
-      const { paths } = await plugin.probe();
-      expect(verifyTicket(paths[0]?.dataPath?.ticket ?? '', mover.ticketKeys.slice(0, 1), new Date())).toBeDefined();
+      expect(await isSignedWithFirstKey()).toBe(true);
     });
 
     it('keeps consoles reachable for whoever pinned the old CA, and gives them the new one', async () => {
@@ -207,8 +218,7 @@ describe('rotation', () => {
       expect(fingerprintsOf(sleeper.identity.material.trustBundlePem)).toEqual(fingerprintsOf(ca()));
       // The old ticket key goes on for a day: its tickets do.
       expect(mover.ticketKeys).toHaveLength(2);
-      const { paths } = await plugin.probe();
-      expect(verifyTicket(paths[0]?.dataPath?.ticket ?? '', mover.ticketKeys.slice(0, 1), new Date())).toBeDefined();
+      expect(await isSignedWithFirstKey()).toBe(true);
       expect((await events()).map((event) => event.code)).toEqual(expect.arrayContaining(['CA_ROTATION_STARTED', 'CA_ROTATION_FINISHED']));
     });
 
