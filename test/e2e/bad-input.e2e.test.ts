@@ -29,10 +29,10 @@ describe('bad input and damage', () => {
     const session = await site.run('small');
     if (!session.tasks[0]?.pointId) throw new Error(JSON.stringify(session));
     good = session.tasks[0];
-  }, 360_000);
+  }, 600_000);
   afterAll(async () => {
     await site[Symbol.asyncDispose]();
-  }, 180_000);
+  }, 600_000);
 
   const file = (name: string, content: string) => {
     const at = path.join(site.folder, name);
@@ -153,10 +153,10 @@ describe('bad input and damage', () => {
       const { id } = await site.session('job', 'run', 'tight', '--no-watch');
       const shown = () => site.session('session', 'show', id);
       // Everything there is lies below the hard mark.
-      await eventually('the run to wait for room', 120_000, async () => (await shown()).tasks[0]?.waitingReason === 'repo-full');
+      await eventually('the run to wait for room', 240_000, async () => (await shown()).tasks[0]?.waitingReason === 'repo-full');
       expect((await shown()).endedAt).toBeNull();
       execFileSync('mount', ['-o', 'remount,size=512m', full]);
-      const ended = await eventually('the end of the run', 120_000, async () => {
+      const ended = await eventually('the end of the run', 240_000, async () => {
         const session = await shown();
         return session.endedAt ? session : undefined;
       });
@@ -164,12 +164,12 @@ describe('bad input and damage', () => {
       await site.installation.cli('job', 'remove', 'tight');
       await site.installation.cli('repository', 'remove', 'tight');
     } finally {
-      await eventually('unmount', 120_000, () => {
+      await eventually('unmount', 240_000, () => {
         execFileSync('umount', [full], { stdio: 'ignore' });
         return true;
       });
     }
-  }, 300_000);
+  }, 600_000);
 
   it('ends runs when a connected engine has another CA, until an administrator confirms it', async () => {
     const before = site.caFingerprint;
@@ -182,19 +182,23 @@ describe('bad input and damage', () => {
     const failure = session.tasks[0]?.failure;
     expect([run.code, session.state, failure?.code]).toEqual([1, 'failed', 'ENGINE_CERTIFICATE_CHANGED']);
     for (const fingerprint of [before, found]) expect(failure?.message).toContain(fingerprint);
-    await eventually('the platform to be shown as lost', 120_000, async () => {
+    await eventually('the platform to be shown as lost', 240_000, async () => {
       const shown = await site.installation.json<{ unavailable: { code: string } | null }>('platform', 'show', 'lab');
       return shown.unavailable?.code === 'ENGINE_CERTIFICATE_CHANGED';
     });
     expect((await site.installation.tryCli('platform', 'test', 'lab')).code).toBe(1);
     await site.installation.cli('platform', 'edit', 'lab', '--fingerprint', found);
     expect((await site.run('small')).tasks[0]?.failure).toBeNull();
-  }, 300_000);
+  }, 600_000);
 
   it('finds a damaged pack, does not restore it, and lists a damaged manifest', async () => {
     const second = (await site.run('small')).tasks[0];
     const copy = path.join(site.folder, 'damaged');
+    // At one moment, as the snapshot of a file system is.
+    const mover = site.installation.childPid('mover');
+    process.kill(mover, 'SIGSTOP');
     execFileSync('cp', ['-a', site.repository, copy]);
+    process.kill(mover, 'SIGCONT');
     // It names this mover, which is alive; a copy's lease ends by itself, which would be half a minute here.
     fs.rmSync(path.join(copy, 'writers'), { recursive: true });
     const names = fs.readdirSync(copy, { recursive: true, encoding: 'utf8' });
@@ -239,7 +243,7 @@ describe('bad input and damage', () => {
     // The real one is untouched.
     expect(await site.pointDifferences(good)).toEqual([]);
     expect((await site.installation.tryCli('repository', 'verify', 'main')).code).toBe(0);
-  }, 300_000);
+  }, 600_000);
 
   it('serves what is good of a damaged repository, and says what is not', async () => {
     await site.installation.cli('job', 'remove', 'small');
@@ -256,7 +260,7 @@ describe('bad input and damage', () => {
     const session = JSON.parse(restored.stdout) as Session;
     expect([restored.code, session.tasks[0]?.failure?.code, fs.existsSync(target)]).toEqual([1, 'BLOCK_CORRUPT', false]);
     await site.installation.cli('repository', 'remove', 'damaged');
-  }, 300_000);
+  }, 600_000);
 
   it('lets an empty server take over the repository', async () => {
     await site.installation.cli('repository', 'add', 'again', '--location', site.repository, '--attach');
@@ -266,7 +270,7 @@ describe('bad input and damage', () => {
     const restored: Session = await site.session('restore', 'disk', good.pointId ?? '', 'small-a', '--to-file', target);
     expect(restored.tasks[0]?.failure).toBeNull();
     execFileSync('qemu-img', ['compare', '-f', 'raw', '-F', 'raw', target, site.captureOf(good.sessionId, good.disks[0]?.diskId ?? '')]);
-  }, 180_000);
+  }, 600_000);
 
   it('wrote no secret into any log or answer', () => {
     const { dataDir } = site.installation;

@@ -37,17 +37,17 @@ describe('a lost server', () => {
     const { installation } = site;
     await installation.cli('repository', 'add', 'vault', '--location', vault, '--key-file', keyFile);
     // The hosts may still be coming up.
-    await eventually('a host', 120_000, async () => {
+    await eventually('a host', 240_000, async () => {
       await site.lab.startVm('web');
       return true;
     });
     await site.dirty('web', 'web-a', 8, 24, 1);
     await installation.cli('job', 'create', 'all', '--repository', 'vault', '--vm', '*');
     first = await site.run('all');
-  }, 360_000);
+  }, 600_000);
   afterAll(async () => {
     await site[Symbol.asyncDispose]();
-  }, 180_000);
+  }, 300_000);
 
   const points = async (installation: Installation) => (await installation.json<{ items: Point[] }>('point', 'list')).items;
   const logsOf = (folder: string): string =>
@@ -72,6 +72,12 @@ describe('a lost server', () => {
     await installation.cli('config', 'backup');
     const doctor = JSON.parse((await installation.tryCli('doctor', '--json')).stdout) as { checks: { check: string; passed: boolean }[] };
     expect(doctor.checks.filter(({ check }) => check.startsWith('configuration')).map(({ passed }) => passed)).toEqual([true, true, true]);
+    // The copy has the schedule. A run of now would end with the server, and what it made in the engine would be nobody's.
+    await installation.cli('job', 'disable', 'all');
+    await eventually('the end of all runs', 240_000, async () => {
+      const { items } = await installation.json<{ items: Session[] }>('session', 'list', '--job', 'all');
+      return items.every(({ endedAt }) => endedAt !== null);
+    });
     await installation.stop();
     expect(logsOf(site.folder)).not.toContain(recoveryKey);
     expect(logsOf(site.folder)).not.toContain('5a'.repeat(32));
@@ -103,7 +109,7 @@ describe('a lost server', () => {
     const began = new Date().toISOString();
     await installation.start();
     expect(await processes()).toEqual(before);
-    await eventually('everybody', 120_000, async () => {
+    await eventually('everybody', 240_000, async () => {
       const all = [
         ...(await installation.json<{ items: Listed[] }>('plugin', 'list')).items,
         ...(await installation.json<{ items: Listed[] }>('mover', 'list')).items,
@@ -111,8 +117,8 @@ describe('a lost server', () => {
       return all.every(({ state }) => state === 'connected') || undefined;
     });
     const known = first.tasks[0]?.pointId;
-    await eventually('the points', 120_000, async () => (await points(installation)).some(({ id }) => id === known) || undefined);
-    await eventually('a scheduled run', 120_000, async () => {
+    await eventually('the points', 240_000, async () => (await points(installation)).some(({ id }) => id === known) || undefined);
+    await eventually('a scheduled run', 240_000, async () => {
       const { items } = await installation.json<{ items: (Session & { trigger: string; startedAt: string })[] }>(
         'session',
         'list',
@@ -131,7 +137,7 @@ describe('a lost server', () => {
     expect(session.tasks[0]?.failure).toBeNull();
     expect(await imageDifference(site.captureOf(first.id, disk?.diskId ?? ''), file)).toBeUndefined();
     await engineClean(site.lab);
-  }, 360_000);
+  }, 600_000);
 
   it('is not needed: an empty server takes the repository over, and restores to a platform of its own', async () => {
     await site.installation.stop();
@@ -139,7 +145,7 @@ describe('a lost server', () => {
     try {
       await other.start();
       const { engineUrl, user, passwordFile } = site.lab.access;
-      await eventually('the plug-in', 120_000, async () => {
+      await eventually('the plug-in', 240_000, async () => {
         const { items } = await other.json<{ items: Listed[] }>('plugin', 'list');
         if (items[0]?.state !== 'connected') return undefined;
         await other.cli('plugin', 'enable', items[0].id);
@@ -217,5 +223,5 @@ describe('a lost server', () => {
     } finally {
       await other.stop();
     }
-  }, 420_000);
+  }, 900_000);
 });
