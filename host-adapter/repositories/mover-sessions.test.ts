@@ -47,6 +47,31 @@ describe('sessions of a mover that has to attach the repository again', () => {
     expect(mover.asked).toEqual([method, 'attach r mover-1', method]);
   });
 
+  it('are opened once it has it, also when it lost it just after it had it', async () => {
+    const asked: string[] = [];
+    let isLost = true;
+    const call = (method: string): Promise<object> => {
+      asked.push(method);
+      return isLost ? Promise.reject(moverError('REPOSITORY_NOT_FOUND', 'NOT_FOUND')) : Promise.resolve({});
+    };
+    const client = { id: 'mover-1', dataEndpoints: ['mover:1'], sessions: { call } } as unknown as MoverClient;
+    const one = () => Promise.resolve(client);
+    const attach = () => {
+      isLost = asked.length === 0;
+      asked.push('attach');
+      return one();
+    };
+    const sessions = new MoverSessions(
+      { at: attach },
+      { of: one, lastKnown: one },
+      () => generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey,
+      () => new Date(),
+    );
+    const terms = { ...at, kind: 'backup' as const, pointIds: [] };
+    expect(await sessions.open('mover-1', terms, false)).toMatchObject({ endpoints: ['mover:1'], sessionId: 's' });
+    expect(asked).toEqual(['attach', 'OpenSession', 'attach', 'OpenSession']);
+  });
+
   it('are not committed when it does not know them then', async () => {
     const { sessions } = moverWithout(undefined);
     expect(await sessions.isCommitted('mover-1', at)).toBe(false);

@@ -44,18 +44,15 @@ export class MoverSessions {
   async open(moverId: string, terms: SessionTerms, takeOver: boolean): Promise<DataPath> {
     const { sessionId, repositoryId, kind, pointIds } = terms;
     const mover = await this.repositories.at(repositoryId, moverId);
-    await mover.sessions.call(
-      'OpenSession',
-      {
-        sessionId,
-        repositoryId,
-        kind: kind === 'backup' ? 'SESSION_KIND_BACKUP' : 'SESSION_KIND_RESTORE',
-        pointIds: [...pointIds],
-        leaseDuration: durationToWire(moverLeaseMs),
-        takeOver,
-      },
-      { deadlineMs: 15_000, attempts: 3 },
-    );
+    const request = {
+      sessionId,
+      repositoryId,
+      kind: kind === 'backup' ? ('SESSION_KIND_BACKUP' as const) : ('SESSION_KIND_RESTORE' as const),
+      pointIds: [...pointIds],
+      leaseDuration: durationToWire(moverLeaseMs),
+      takeOver,
+    };
+    await this.#ask(mover, terms, () => mover.sessions.call('OpenSession', request, { deadlineMs: 15_000, attempts: 3 }));
     return this.#pathTo(mover, terms);
   }
 
@@ -109,12 +106,15 @@ export class MoverSessions {
     }
   }
 
-  /** A mover that lost its lease on the repository, or was restarted while the store was away, knows its sessions once it has the repository again. */
+  /**
+   * A mover that lost its lease on the repository, or was restarted while the store was away, knows neither it nor its sessions until it has it again. It may
+   * also lose it between the look whether it has it and what is asked.
+   */
   async #ask<T>({ id }: MoverClient, { repositoryId }: SessionPlace, ask: () => Promise<T>): Promise<T> {
     try {
       return await ask();
     } catch (error) {
-      if (!hasCode(error, 'SESSION_NOT_FOUND')) throw error;
+      if (!hasCode(error, 'SESSION_NOT_FOUND', 'REPOSITORY_NOT_FOUND')) throw error;
       await this.repositories.at(repositoryId, id);
       return ask();
     }
