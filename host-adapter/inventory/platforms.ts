@@ -18,7 +18,7 @@ export interface PlatformRequest {
   readonly caFingerprint: string;
 }
 
-const quickMs = 10_000;
+const quickMs = 30_000;
 const engineMs = 60_000;
 
 export class Platforms {

@@ -13,7 +13,8 @@ import type { PluginClient, PluginConnections } from '../registry/plugin-connect
 import { policyOf, policyToWire } from './worker-settings';
 import type { FleetPolicy } from './worker-settings';
 
-const quickMs = 5_000;
+/** Nobody asks again for what an administrator asked: well over a machine that stands still for a while. */
+const quickMs = 30_000;
 const engineMs = 60_000;
 
 export interface KnownWorker {
