@@ -201,6 +201,8 @@ describe('worker VMs', () => {
     expect((await deploy()).tasks[0]?.failure).toMatchObject({ code: 'WORKER_NO_STORAGE' });
     for (const domain of ['data-1', 'data-2']) await site.lab.control('POST', `/storagedomains/${domain}/space`, {});
     await site.lab.control('POST', '/hosts/full-1/kill');
+    const host = async () => (await site.lab.entities<{ name: string; status: string }>('hosts')).find(({ name }) => name === 'full-1');
+    await eventually('the engine to see that the host is down', 240_000, async () => (await host())?.status !== 'up');
     await eventually('a host that is not up', 240_000, async () => {
       const failure = (await deploy()).tasks[0]?.failure;
       return failure?.code === 'WORKER_NO_HOST' || undefined;
