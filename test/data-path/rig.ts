@@ -24,7 +24,7 @@ import type { RestoreDiskTask } from '../../proto/gen/tidemark/worker/v1/Restore
 import type { TaskProgress__Output } from '../../proto/gen/tidemark/worker/v1/TaskProgress';
 import type { TaskResult__Output } from '../../proto/gen/tidemark/worker/v1/TaskResult';
 import type { DataPath } from '../../proto/gen/tidemark/common/v1/DataPath';
-import { eventually, startNode } from '../harness/child';
+import { eventually, freePort, startNode } from '../harness/child';
 import type { Child } from '../harness/child';
 import { HostRole } from './host-role';
 import { PluginRole } from './plugin-role';
@@ -94,9 +94,10 @@ export class DataPathRig {
 
   /**
    * Starts a mover with the data folder of this name; it is the one that the rig talks to from now on. Another one that runs is the caller's. Its clock is
-   * `aheadMs` ahead.
+   * `aheadMs` ahead. Its ports are those, or some that stay free for it while it is down.
    */
-  async startMover(ports: MoverPorts = { port: 0, dataPort: 0 }, name = 'mover', aheadMs = 0): Promise<void> {
+  async startMover(given?: MoverPorts, name = 'mover', aheadMs = 0): Promise<void> {
+    const ports = given ?? { port: await freePort(), dataPort: await freePort() };
     this.host.mover = undefined;
     await this.identify('mover', name);
     const config = path.join(this.folder, `${name}.json`);
