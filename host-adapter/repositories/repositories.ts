@@ -15,7 +15,7 @@ import type { MoverClient, MoverConnections } from '../registry/mover-connection
 import type { MoverRegistry } from '../registry/mover-registry';
 import { listedPoint } from './point-mapping';
 import { keyToWire, type GivenKey } from './key-message';
-import { addServerKey, unresolved } from './repository-movers';
+import { askAgainWhereLost, addServerKey, unresolved } from './repository-movers';
 import type { RepositoryMovers } from './repository-movers';
 import { accessFrom } from './repository-secrets';
 import { compressionToWire, type Compression } from './compression';
@@ -161,18 +161,25 @@ export class Repositories {
 
   /** Reads all points of a repository into the cache. */
   async refreshPoints(repositoryId: string): Promise<void> {
-    await this.points.replaceAll(repositoryId, async () => listPoints(await this.mover(repositoryId), repositoryId, ''));
+    await this.points.replaceAll(repositoryId, () => this.#listPoints(repositoryId, ''));
   }
 
   /** The points of one VM as the repository has them, newest last. */
   async pointsOf(repositoryId: string, vmId: string): Promise<StoredPoint[]> {
-    return listPoints(await this.mover(repositoryId), repositoryId, vmId);
+    return this.#listPoints(repositoryId, vmId);
   }
 
   /** Ids of those that a mover may serve. */
   async servedBy(moverId: string): Promise<string[]> {
     const mover = (await this.registry.list()).find(({ identity }) => identity.id === moverId);
     return mover ? (await this.store.all()).filter((row) => serves(mover, row)).map(({ id }) => id) : [];
+  }
+
+  #listPoints(repositoryId: string, vmId: string): Promise<StoredPoint[]> {
+    return askAgainWhereLost(
+      () => this.mover(repositoryId),
+      (mover) => listPoints(mover, repositoryId, vmId),
+    );
   }
 
   async #view(row: RepositoryRow): Promise<RepositoryView> {

@@ -103,6 +103,20 @@ export class RepositoryMovers {
   }
 }
 
+/**
+ * Asks a mover that has a repository; once more where it has lost it between the look and the question: one whose lease ran out attaches it again, and has not
+ * got it meanwhile. `reach` waits for that.
+ */
+export async function askAgainWhereLost<T>(reach: () => Promise<MoverClient>, ask: (mover: MoverClient) => Promise<T>): Promise<T> {
+  const mover = await reach();
+  try {
+    return await ask(mover);
+  } catch (error) {
+    if (!hasCode(error, 'REPOSITORY_NOT_FOUND')) throw error;
+    return ask(await reach());
+  }
+}
+
 /** A key slot of the server's own in an encrypted repository, which the mover goes over to: gateways are given that, never the administrator's key. */
 export async function addServerKey(mover: MoverClient, { repositoryId, location }: Repository__Output): Promise<ServerKey> {
   const own = RepositorySecrets.createKey();
