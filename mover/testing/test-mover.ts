@@ -66,6 +66,8 @@ export class TestMover {
       listen: { address: '127.0.0.1', port: 0, dataPort: 0 },
       addresses: ['127.0.0.1'],
       host: { endpoint: '127.0.0.1:1' },
+      // A mover that cannot renew its lease for as long lets go of its repository, rightly: not on a machine that is merely busy.
+      lockLeaseMs: 600_000,
       ...settings,
     });
     const own = await make('mover');
