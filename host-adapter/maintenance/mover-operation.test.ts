@@ -35,8 +35,8 @@ class Bench {
   readonly reasons: (string | null)[] = [];
   #end = new Map<string, FlowEnd>();
 
-  finish(operationId: string, state: FlowEnd['state'] = 'success'): void {
-    this.#end.set(operationId, { state });
+  finish(operationId: string, state: FlowEnd['state'] = 'success', failure?: FlowEnd['failure']): void {
+    this.#end.set(operationId, { state, ...(failure && { failure }) });
   }
 
   run(): Promise<FlowEnd> {
@@ -82,7 +82,10 @@ class Bench {
           if (failure) throw failure;
           this.finish(operationId, 'cancelled');
         },
-        take: (event: FlowEnd) => event,
+        take: (event: FlowEnd) => {
+          if (event.failure) throw event.failure;
+          return event;
+        },
       },
       1,
     );
@@ -103,6 +106,14 @@ class Bench {
 describe('an operation of a mover', () => {
   let bench: Bench;
   beforeEach(() => (bench = new Bench()));
+
+  it('that the mover stopped is started again, not watched for ever', async () => {
+    bench.finish('a-1', 'failed', HostErrors.OPERATION_STOPPED({ operationId: 'a-1' }));
+    bench.finish('a-2');
+    expect(await bench.run()).toEqual({ state: 'success' });
+    expect(bench.watches).toEqual(['a-1', 'a-2']);
+    expect(new Set(bench.starts).size).toBe(2);
+  });
 
   it('is cancelled by asking until the mover heard it', async () => {
     bench.cancelFailures.push(unreachable(), unreachable());

@@ -125,13 +125,23 @@ async function watched<Event>(
   const cancelling = passCancelOn(context.cancel, over.signal, () => operation.cancel(mover, operationId, over.signal), retryEveryMs);
   try {
     for await (const event of operation.watch(mover, operationId, { idleTimeoutMs: 30_000, signal: context.shutdown })) {
-      const end = await operation.take(event);
+      const end = await taken(context, operation, event);
       if (end) return end;
     }
     return undefined;
   } finally {
     over.abort();
     await cancelling;
+  }
+}
+
+/** What tells of a failure is an operation's last event: watched again it would tell the same for ever. */
+async function taken<Event>(context: TaskContext, operation: MoverOperation<Event>, event: Event): Promise<FlowEnd | undefined> {
+  try {
+    return await operation.take(event);
+  } catch (error) {
+    forget(context);
+    throw error;
   }
 }
 
