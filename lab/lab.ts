@@ -10,7 +10,7 @@ import type { EngineSettings } from './engine/model/settings';
 import { pretendInventory } from './engine/scale/pretended-inventory';
 import type { HostFleet } from './hosts/driver';
 import { createHostFleet } from './hosts/fleet';
-import { freePort } from './hosts/free-port';
+import { freePort } from '../common/net/free-port';
 import { issueServerCertificate } from './hosts/pki';
 import { buildGuest } from './images/build-guest';
 import { networkControls } from './networks/network-controls';

@@ -3,7 +3,7 @@ import { request } from 'node:http';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { HostError, type ImageioEndpoint, type Ticket, type TicketState } from './driver';
-import { freePort, isFree } from './free-port';
+import { freePort, isFree } from '../../common/net/free-port';
 import { type KeyAndCertificate, issueServerCertificate } from './pki';
 import type { FleetPaths } from './paths';
 import { killMs, type ProcessRegistry } from './processes';

@@ -9,7 +9,8 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { request } from 'undici';
-import { freePort, until } from './server';
+import { freePort } from '../../common/net/free-port';
+import { until } from './server';
 
 const run = promisify(execFile);
 

@@ -6,7 +6,7 @@
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
-import { freePort } from './server';
+import { freePort } from '../../common/net/free-port';
 
 export class SftpShare {
   private readonly mounted = new Set<string>();

@@ -9,9 +9,10 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3';
 import { request } from 'undici';
+import { freePort } from '../../common/net/free-port';
 import { Secret } from '../../common/log/redact';
 import type { S3Access } from '../stores/s3/bucket';
-import { freePort, until } from './server';
+import { until } from './server';
 import { temporaryFolder } from './test-mover';
 
 const run = promisify(execFile);

@@ -5,7 +5,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { createAuthority, issueIdentity } from '../../common/tls/authority';
 import type { Authority } from '../../common/tls/authority';
-import { freePort } from '../harness/child';
+import { freePort } from '../../common/net/free-port';
 import { ServiceManager } from './service-manager';
 
 describe('restart-after-rotation', () => {

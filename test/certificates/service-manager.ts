@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import tls from 'node:tls';
-import { freePort } from '../harness/child';
+import { freePort } from '../../common/net/free-port';
 
 /** `restart` and `is-active` of systemctl over real processes: a folder with a command per unit, pid files, and a log of restarts. */
 const standIn = `#!/usr/bin/env python3

@@ -4,8 +4,8 @@ import type { ChildProcess } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import fs from 'node:fs';
 import http from 'node:http';
-import net from 'node:net';
 import path from 'node:path';
+import { freePort } from '../../common/net/free-port';
 import { packageRoot } from '../../common/lifecycle/process-info';
 import { createAuthority, issueIdentity } from '../../common/tls/authority';
 import { eventually } from '../harness/child';
@@ -159,12 +159,4 @@ keys = stderr
 /** True when the set-up of the lab is there; tests that need it say so when it is not. */
 export function qemuImg(...args: string[]): string {
   return execFileSync('qemu-img', args, { encoding: 'utf8' });
-}
-
-async function freePort(): Promise<number> {
-  const server = net.createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as net.AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }

@@ -5,6 +5,7 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
+import { freePort } from '../../common/net/free-port';
 import { packageRoot } from '../../common/lifecycle/process-info';
 import { durationToWire, timestampToWire } from '../../common/rpc/bytes';
 import { RpcClient } from '../../common/rpc/call';
@@ -24,7 +25,7 @@ import type { RestoreDiskTask } from '../../proto/gen/tidemark/worker/v1/Restore
 import type { TaskProgress__Output } from '../../proto/gen/tidemark/worker/v1/TaskProgress';
 import type { TaskResult__Output } from '../../proto/gen/tidemark/worker/v1/TaskResult';
 import type { DataPath } from '../../proto/gen/tidemark/common/v1/DataPath';
-import { eventually, freePort, startNode } from '../harness/child';
+import { eventually, startNode } from '../harness/child';
 import type { Child } from '../harness/child';
 import { HostRole } from './host-role';
 import { PluginRole } from './plugin-role';

@@ -1,8 +1,6 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess, SpawnOptions } from 'node:child_process';
-import { randomInt } from 'node:crypto';
 import fs from 'node:fs';
-import net from 'node:net';
 import { lastWarnings, tellLogs } from './logs';
 
 /** A started program: its end can be awaited, and it can be killed with everything it started. */
@@ -96,32 +94,4 @@ export function childrenOf(parent: number, part: string): number[] {
 export function peakMemoryBytes(pid: number): number {
   const match = /VmHWM:\s+(\d+) kB/.exec(fs.readFileSync(`/proc/${pid}/status`, 'utf8'));
   return Number(match?.[1] ?? 0) * 1024;
-}
-
-/**
- * A port that nobody listens on just now, and that nobody gets who asks for any port or connects: it is below those that Linux hands out
- * (net.ipv4.ip_local_port_range, from 32768 on). Whoever listens on it finds it free, also again after a restart.
- */
-export async function freePort(): Promise<number> {
-  for (;;) {
-    const port = randomInt(10_240, 32_768);
-    if (given.has(port)) continue;
-    given.add(port);
-    if (await isFree(port)) return port;
-  }
-}
-
-/** Asked for, and perhaps not listened on yet. */
-const given = new Set<number>();
-
-async function isFree(port: number): Promise<boolean> {
-  const server = net.createServer();
-  try {
-    await new Promise<void>((resolve, reject) => server.once('error', reject).listen(port, '::', resolve));
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
-    return false;
-  }
-  await new Promise((resolve) => server.close(resolve));
-  return true;
 }

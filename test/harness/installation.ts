@@ -1,7 +1,8 @@
 import { execFile, spawn } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
-import { childrenOf, eventually, freePort, startNode } from './child';
+import { freePort } from '../../common/net/free-port';
+import { childrenOf, eventually, startNode } from './child';
 import type { Child } from './child';
 import { tellLogs } from './logs';
 

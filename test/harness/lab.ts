@@ -1,7 +1,8 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { request } from 'undici';
-import { childrenOf, eventually, freePort, startNode } from './child';
+import { freePort } from '../../common/net/free-port';
+import { childrenOf, eventually, startNode } from './child';
 import type { Child } from './child';
 
 const script = path.resolve(__dirname, '..', '..', 'lab', 'main.js');

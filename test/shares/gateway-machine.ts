@@ -2,7 +2,8 @@ import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
-import { eventually, freePort, startProgram } from '../harness/child';
+import { freePort } from '../../common/net/free-port';
+import { eventually, startProgram } from '../harness/child';
 import type { Child } from '../harness/child';
 
 const build = path.resolve(__dirname, '..', '..', '..', 'test', 'shares', 'guest', 'build.py');

@@ -3,7 +3,8 @@ import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
-import { childrenOf, eventually, freePort, startProgram } from '../harness/child';
+import { freePort } from '../../common/net/free-port';
+import { childrenOf, eventually, startProgram } from '../harness/child';
 import type { Child } from '../harness/child';
 import { hostAddress } from './gateway-machine';
 
