@@ -5,7 +5,7 @@
 import { isTidemarkError } from '../../common/errors/tidemark-error';
 import type { ConnectedWorker } from '../workers/ports';
 import { report } from './flow-parts';
-import { planReplacement } from './replace-flow';
+import { ImageUpdates } from './image-updates';
 import { isDue, startAheadMs, suspiciousMs } from './timing';
 import type { WorkerOperations } from './worker-operations';
 import type { OwnWorkerSupply } from './worker-supply';
@@ -18,8 +18,6 @@ const tidyMs = 10 * 60_000;
 const imageLookMs = 30_000;
 /** One look at an engine. */
 const engineLookMs = 20_000;
-/** A worker that was just started is about to get the work that it was started for. */
-const settleMs = 60_000;
 
 interface Need {
   readonly platformId: string;
@@ -32,6 +30,7 @@ interface Need {
 export class WorkerKeeper {
   readonly #stop = new AbortController();
   readonly #asked = new Map<string, number>();
+  readonly #updates: ImageUpdates;
   #needs: Need[] = [];
   #loop: Promise<void> | undefined;
   /** The first look, of the clock's elapsed time: who has not been there since this process began is missed from then on. */
@@ -42,7 +41,9 @@ export class WorkerKeeper {
   constructor(
     private readonly operations: WorkerOperations,
     private readonly supply: OwnWorkerSupply,
-  ) {}
+  ) {
+    this.#updates = new ImageUpdates(operations);
+  }
 
   start(): void {
     this.#loop = this.#run();
@@ -135,7 +136,7 @@ export class WorkerKeeper {
         return this.supply.launch(workerId, () => this.operations.stop(workerId, { force: false, onlyIfIdle: true }));
       }
     }
-    await this.#replaceOutdated(worker, connected, now);
+    await this.#updates.look(worker, connected, () => this.#briefly(3 * engineLookMs));
   }
 
   /** With the pause between two tries that its failure asks for. */
@@ -230,39 +231,6 @@ export class WorkerKeeper {
       if (need.met || now < neededAt - startAheadMs) continue;
       need.met = store.inCluster(platformId, clusterId).some((worker) => worker.phase === 'ready' && !worker.drained);
       if (!need.met) this.supply.want({ platformId, clusterId });
-    }
-  }
-
-  /** One at a time per platform, and only when nobody needs it. */
-  async #replaceOutdated(worker: StoredWorker, connected: ConnectedWorker | undefined, now: number): Promise<void> {
-    const { images, store, logger } = this.operations.parts;
-    const { workerId, platformId, phase } = worker;
-    const image = images.latest;
-    if (!image || image.version === worker.imageVersion || !isDue(worker.retryAt, now) || worker.drained) return;
-    const idleMs = (connected?.usedSlots === 0 ? connected.idleMs : undefined) ?? 0;
-    if (phase !== 'stopped' && phase !== 'failed' && !(phase === 'ready' && idleMs >= settleMs)) return;
-    const others = store.workers().filter((one) => one.platformId === platformId && one.workerId !== workerId);
-    if (others.some((one) => this.operations.activityOf(one.workerId) === 'deploying')) return;
-    try {
-      const plan = await planReplacement(
-        this.operations.parts,
-        worker,
-        { ...worker.settings, name: worker.name },
-        new Set(),
-        this.#briefly(3 * engineLookMs),
-      );
-      const why = `image ${image.version} is installed`;
-      const operation = await this.operations.replace(workerId, { plan, force: false, onlyIfIdle: true, why });
-      logger.info('a worker gets a new VM', {
-        workerId,
-        operationId: operation.header.operationId,
-        from: worker.imageVersion,
-        to: image.version,
-      });
-    } catch (error) {
-      if (!isTidemarkError(error)) throw error;
-      logger.warn('a worker of another image cannot be replaced now', { workerId, code: error.code, message: error.message });
-      await store.update(workerId, { retryAt: now + imageLookMs * 10 });
     }
   }
 
