@@ -32,7 +32,7 @@ const requestTimeoutMs = 5 * 60_000;
 /**
  * The SDK's "standard" mode: refusals of the moment (500, 502 to 504, 429, SlowDown and the like), broken connections and time-outs are repeated after a
  * random part of 100 ms (throttling: 500 ms) times 2, 4, 8 ..., at most 20 s; and not at all while most requests fail. That is about a minute of a server that
- * does not answer, but only a second or two of one that refuses connections, some seconds for reads: who needed it tries again later.
+ * does not answer, but only a second or two of one that refuses connections: reads are asked for again for some seconds, packs for longer (upload-writer.ts).
  */
 const requestAttempts = 6;
 const retryMode = 'standard';

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { CompletedPart } from '@aws-sdk/client-s3';
+import { hasCode } from '../../../common/errors/tidemark-error';
 import { RepositoryErrors } from '../../errors/mover-errors';
 import { STORE_PIECE_BYTES, type ObjectWriter } from '../store';
 import type { Bucket } from './bucket';
@@ -10,6 +11,12 @@ const partBytes = partPieces * STORE_PIECE_BYTES;
 /** Parts under way at the same time, each with a buffer of its own. */
 const parallelParts = 3;
 const completeAttempts = 3;
+/**
+ * A server that is started again, or moves, refuses connections for some seconds, for which the SDK has no patience. Blocks wait meanwhile, and with them whoever
+ * reads the disk: else all of it would be read again. Longer than the mover's lease on the repository it makes no sense: then another one takes over.
+ */
+const defaultPatienceMs = 25_000;
+const longestPauseMs = 5_000;
 
 /**
  * Writes a large object in parts of 8 MiB, three at a time; one that fits into a part is put in one request. Memory: 32 MiB at most, given back
@@ -24,10 +31,12 @@ export class UploadWriter implements ObjectWriter {
   private readonly parts: CompletedPart[] = [];
   private started = 0;
   private failure: unknown;
+  private readonly abandoned = new AbortController();
 
   constructor(
-    private readonly bucket: Bucket,
+    private readonly bucket: Pick<Bucket, 'put' | 'beginUpload' | 'uploadPart' | 'completeUpload' | 'abortUpload' | 'sizeOf'>,
     private readonly key: string,
+    private readonly patienceMs = defaultPatienceMs,
   ) {}
 
   async append(piece: Buffer): Promise<void> {
@@ -41,7 +50,7 @@ export class UploadWriter implements ObjectWriter {
     piece.copy(this.part, this.filled, 0, length);
     this.filled += length;
     if (this.uploadId === undefined && this.started === 0) {
-      await this.bucket.put(this.key, this.part.subarray(0, this.filled));
+      await this.patiently(() => this.bucket.put(this.key, this.part.subarray(0, this.filled)));
       return;
     }
     if (this.filled > 0) await this.send();
@@ -51,13 +60,14 @@ export class UploadWriter implements ObjectWriter {
   }
 
   async abandon(): Promise<void> {
+    this.abandoned.abort();
     await Promise.all(this.running);
     const uploadId = await this.uploadId?.catch(() => undefined);
     if (uploadId !== undefined) await this.bucket.abortUpload(this.key, uploadId).catch(() => undefined);
   }
 
   private upload(): Promise<string> {
-    return (this.uploadId ??= this.bucket.beginUpload(this.key));
+    return (this.uploadId ??= this.patiently(() => this.bucket.beginUpload(this.key)));
   }
 
   /** Sends the filled part, and waits while too many are under way. */
@@ -67,7 +77,8 @@ export class UploadWriter implements ObjectWriter {
     const number = ++this.started;
     const sending = (async () => {
       try {
-        this.parts.push(await this.bucket.uploadPart(this.key, await this.upload(), number, content.subarray(0, length)));
+        const uploadId = await this.upload();
+        this.parts.push(await this.patiently(() => this.bucket.uploadPart(this.key, uploadId, number, content.subarray(0, length))));
         this.free.push(content);
       } catch (error) {
         this.failure ??= error;
@@ -83,14 +94,31 @@ export class UploadWriter implements ObjectWriter {
   /** The answer may get lost after the server did it; then the upload is gone and the object is there. */
   private async complete(uploadId: string): Promise<void> {
     const parts = [...this.parts].sort((a, b) => (a.PartNumber ?? 0) - (b.PartNumber ?? 0));
-    for (let attempt = 1; ; attempt++) {
+    await this.patiently(async () => {
+      for (let attempt = 1; ; attempt++) {
+        try {
+          await this.bucket.completeUpload(this.key, uploadId, parts);
+          return;
+        } catch (error) {
+          if (await this.isComplete()) return;
+          if (attempt >= completeAttempts) throw error;
+          await sleep(2 ** attempt * (100 + Math.random() * 200));
+        }
+      }
+    });
+  }
+
+  /** Repeats what the storage fails, with growing pauses, until the patience is over, another part has failed or nobody wants the object any more. */
+  private async patiently<T>(work: () => Promise<T>): Promise<T> {
+    const end = performance.now() + this.patienceMs;
+    for (let attempt = 0; ; attempt++) {
       try {
-        await this.bucket.completeUpload(this.key, uploadId, parts);
-        return;
+        return await work();
       } catch (error) {
-        if (await this.isComplete()) return;
-        if (attempt >= completeAttempts) throw error;
-        await sleep(2 ** attempt * (100 + Math.random() * 200));
+        const pauseMs = Math.min(500 * 2 ** attempt, longestPauseMs) * (0.5 + Math.random());
+        const isHopeless = this.failure !== undefined || this.abandoned.signal.aborted || performance.now() + pauseMs > end;
+        if (!hasCode(error, 'REPOSITORY_IO') || isHopeless) throw error;
+        await sleep(pauseMs, undefined, { signal: this.abandoned.signal }).catch(() => undefined);
       }
     }
   }
