@@ -79,10 +79,13 @@ export function report(
   parts.events.report({ severity, code, message, references });
 }
 
-/** True when the worker has a stream, or has one again soon: it dials again when its stream was cut. Then nobody needs to start its VM. */
+/**
+ * True when the worker has a stream, or has one again soon: it dials again when its stream was cut, or this process was started again. Then nobody needs
+ * to start its VM, in which tasks may go on.
+ */
 export async function isThere({ workers, patience }: FlowParts, scope: OperationScope, workerId: string): Promise<boolean> {
-  const awayMs = () => workers.awayMs(workerId) ?? suspiciousMs;
-  while (awayMs() > 0 && awayMs() < suspiciousMs) await patience.clock.sleep(500, scope.signal);
+  const awayMs = () => workers.awayMs(workerId) ?? workers.openMs;
+  while (awayMs() !== 0 && awayMs() < suspiciousMs) await patience.clock.sleep(500, scope.signal);
   return awayMs() === 0;
 }
 

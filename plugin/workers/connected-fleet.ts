@@ -53,12 +53,15 @@ export class ConnectedFleet implements ConnectedWorkers {
   readonly #members = new Map<string, Member>();
   readonly #changed = new Set<() => void>();
   readonly #paths = new DataPaths();
+  readonly #openedAt: number;
 
   constructor(
     private readonly logger: Logger,
     private readonly timing: FleetTiming = defaultFleetTiming,
     private readonly clock: Pick<Clock, 'now' | 'elapsed'> = systemClock,
-  ) {}
+  ) {
+    this.#openedAt = clock.elapsed();
+  }
 
   /**
    * A worker's stream: the first message must be Hello. Returns what to send down; its end closes the stream.
@@ -95,6 +98,10 @@ export class ConnectedFleet implements ConnectedWorkers {
 
   awayMs(workerId: string): number | undefined {
     return this.#members.get(workerId)?.awayMs;
+  }
+
+  get openMs(): number {
+    return this.clock.elapsed() - this.#openedAt;
   }
 
   usedSlots(workerId: string): number {

@@ -72,6 +72,8 @@ export interface ConnectedWorkers {
   connected(): readonly ConnectedWorker[];
   /** For how long a worker has had no stream, in milliseconds; 0 while it has one, undefined for one that was not seen since this process began. */
   awayMs(workerId: string): number | undefined;
+  /** How long this process has been there for workers to dial, in milliseconds: after a restart of it they take a moment. */
+  readonly openMs: number;
   /** Slots taken of a worker, also while it has no stream: it dials again, and its tasks go on meanwhile. */
   usedSlots(workerId: string): number;
   /** No new tasks until resumed, also after a restart of the worker. Idempotent. Throws WORKER_NOT_FOUND. */
