@@ -84,9 +84,10 @@ export function report(
  * to start its VM, in which tasks may go on.
  */
 export async function isThere({ workers, patience }: FlowParts, scope: OperationScope, workerId: string): Promise<boolean> {
-  const awayMs = () => workers.awayMs(workerId) ?? workers.openMs;
-  while (awayMs() !== 0 && awayMs() < suspiciousMs) await patience.clock.sleep(500, scope.signal);
-  return awayMs() === 0;
+  const hasStream = () => workers.awayMs(workerId) === 0;
+  const missedMs = () => workers.awayMs(workerId) ?? workers.openMs;
+  while (!hasStream() && missedMs() < suspiciousMs) await patience.clock.sleep(500, scope.signal);
+  return hasStream();
 }
 
 /** Waits until the worker has no task any more; with `force` its tasks are given up at once and tried elsewhere. */
