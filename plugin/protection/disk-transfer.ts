@@ -6,6 +6,7 @@ import type { Journal } from '../journal/journal';
 import type { JournalEntry } from '../journal/records';
 import { isDefiniteRefusal } from './definite';
 import type { EngineApi } from './engine-port';
+import { alivePhases, createTransfer } from './made-transfer';
 import { transferPace } from './patience';
 import type { Patience } from './patience';
 import { ProtectionErrors } from './protection-errors';
@@ -42,7 +43,6 @@ const inactivityTimeoutSeconds = 900;
 const markedTimeouts = { from: 600, to: 900 };
 const defaultConflictMs = 5 * 60_000;
 const urlsMs = 5 * 60_000;
-const alive = ['initializing', 'transferring', 'resuming', 'unknown'];
 
 /** Opens image transfers, journalled before they are asked for. Ending them is the cleaner's. */
 export class DiskTransfers {
@@ -85,12 +85,12 @@ export class DiskTransfers {
     await this.journal.created(entry.entryId, transfer.id);
     const made = { ...entry, objectId: transfer.id, state: 'created' as const };
     const ready = await this.patience.poll({ signal, deadlineMs: urlsMs, everyMs: transferPace }, async () => {
-      if (!alive.includes(transfer.phase)) throw ProtectionErrors.TRANSFER_NOT_STARTED({ diskId, phase: transfer.phase });
+      if (!alivePhases.includes(transfer.phase)) throw ProtectionErrors.TRANSFER_NOT_STARTED({ diskId, phase: transfer.phase });
       if (transfer.phase === 'transferring' && transfer.transferUrl) return transfer;
       const found = await engine.transfers.find(transfer.id, { signal });
       if (!found) throw ProtectionErrors.TRANSFER_NOT_STARTED({ diskId, phase: 'gone' });
       transfer = found;
-      if (!alive.includes(transfer.phase)) throw ProtectionErrors.TRANSFER_NOT_STARTED({ diskId, phase: transfer.phase });
+      if (!alivePhases.includes(transfer.phase)) throw ProtectionErrors.TRANSFER_NOT_STARTED({ diskId, phase: transfer.phase });
       return transfer.phase === 'transferring' && transfer.transferUrl ? transfer : undefined;
     });
     if (!ready) throw ProtectionErrors.TRANSFER_NOT_STARTED({ diskId, phase: transfer.phase });
@@ -106,34 +106,23 @@ export class DiskTransfers {
     };
   }
 
-  /** Creates; after a lost answer it looks for what was made first, so that no second one locks the disk. */
   async #create(engine: EngineApi, order: TransferOrder, timeout: number, signal: AbortSignal): Promise<ImageTransfer> {
     const { diskId, direction, backupId, volumeId } = order;
     const known = new Set(this.journal.openEntries().flatMap((e) => (e.kind === 'image-transfer' && e.objectId ? [e.objectId] : [])));
-    try {
-      return await engine.transfers.create(
-        {
-          direction,
-          ...(volumeId === undefined ? { diskId } : { volumeId }),
-          ...(backupId === undefined ? {} : { backupId }),
-          format: 'raw',
-          inactivityTimeoutSeconds: timeout,
-          timeoutPolicy: direction === 'download' ? 'cancel' : 'pause',
-        },
-        { signal },
-      );
-    } catch (error) {
-      if (!hasCode(error, 'ENGINE_UNAVAILABLE', 'ENGINE_ANSWER_INVALID', 'ENGINE_INTERNAL_FAILURE')) throw error;
-      const made = (await this.patience.whileAway(signal, () => engine.transfers.list({ signal }))).find(
-        (t) =>
-          t.diskId === diskId &&
-          (t.direction ?? direction) === direction &&
-          alive.includes(t.phase) &&
-          !known.has(t.id) &&
-          (volumeId === undefined || t.inactivityTimeoutSeconds === timeout),
-      );
-      if (made) return made;
-      throw error;
-    }
+    const body = {
+      direction,
+      ...(volumeId === undefined ? { diskId } : { volumeId }),
+      ...(backupId === undefined ? {} : { backupId }),
+      format: 'raw',
+      inactivityTimeoutSeconds: timeout,
+      timeoutPolicy: direction === 'download' ? 'cancel' : 'pause',
+    } as const;
+    return createTransfer(
+      engine,
+      this.patience,
+      body,
+      signal,
+      (made) => made.diskId === diskId && !known.has(made.id) && (volumeId === undefined || made.inactivityTimeoutSeconds === timeout),
+    );
   }
 }

@@ -179,6 +179,26 @@ describe('restoring a VM', () => {
     },
   );
 
+  it('does not wait for a disk that its own upload locks, which the engine had just made when it was killed', async () => {
+    await using at = await startBench();
+    const { vm, restore } = await backedUp(at);
+    const asked: string[] = [];
+    at.engine.after = (call) => {
+      if (call !== 'transfers.create') return;
+      asked.push(call);
+      if (asked.length > 1) return;
+      for (const transfer of at.engine.transfersById.values()) if (transfer.phase === 'initializing') transfer.phase = 'paused_system';
+      throw EngineErrors.ENGINE_UNAVAILABLE({ engine: 'fake', problem: 'reset' });
+    };
+    const run = await runRestore(at, restore());
+    expect(run.result).toMatchObject({
+      outcome: 'failed',
+      failure: { code: 'TRANSFER_NOT_STARTED', retry: 'same-request', meta: { phase: 'paused_system' } },
+      leftForJanitor: [],
+    });
+    expectUntouched(at, vm);
+  });
+
   it.each([
     ['fails', () => ({ failure: CommonErrors.PEER_UNAVAILABLE({ peer: 'mover' }) }), 'PEER_UNAVAILABLE'],
     ['is lost', (at: Bench) => (at.worker.kill(), 'hang' as const), 'WORKER_LOST'],

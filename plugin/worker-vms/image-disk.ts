@@ -14,6 +14,7 @@ import type { JournalEntry } from '../journal/records';
 import { noBytes } from '../operations/events';
 import type { OperationScope } from '../operations/operation';
 import { isDefiniteRefusal } from '../protection/definite';
+import { alivePhases, createTransfer } from '../protection/made-transfer';
 import { transferPace } from '../protection/patience';
 import type { Patience } from '../protection/patience';
 import { initialBytes } from './deployment-plan';
@@ -140,7 +141,8 @@ export class ImageDisks {
       transfer = await this.patience.whileConflict({ signal, deadlineMs: engineMs }, () =>
         this.patience.create(signal, (lingering) => {
           sent = true;
-          return engine.transfers.create({ direction: 'upload', diskId, format: 'cow', timeoutPolicy: 'cancel' }, { signal: lingering });
+          const body = { direction: 'upload', diskId, format: 'cow', timeoutPolicy: 'cancel' } as const;
+          return createTransfer(engine, this.patience, body, lingering, (made) => made.diskId === diskId);
         }),
       );
     } catch (error) {
@@ -151,7 +153,7 @@ export class ImageDisks {
     await this.journal.created(entry.entryId, transfer.id);
     const ready = await this.patience.poll({ signal, deadlineMs: engineMs, everyMs: transferPace }, async () => {
       if (transfer.phase === 'transferring' && (transfer.transferUrl ?? transfer.proxyUrl)) return transfer;
-      if (!['initializing', 'transferring', 'resuming', 'unknown'].includes(transfer.phase)) throw notOpened(transfer.phase);
+      if (!alivePhases.includes(transfer.phase)) throw notOpened(transfer.phase);
       const found = await engine.transfers.find(transfer.id, { signal });
       if (!found) throw notOpened('gone');
       transfer = found;

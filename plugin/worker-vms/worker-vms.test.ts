@@ -234,6 +234,17 @@ describe('a deployment', () => {
     ).rejects.toMatchObject({ code: 'WORKER_IMAGE_MISSING', message: expect.stringContaining(without.folder) });
   });
 
+  it('goes on with the upload that the engine opened when its answer got lost', async () => {
+    using world = new WorkerWorld();
+    await using at = await bench(world, false);
+    let opened = 0;
+    world.engine.after = (call) => {
+      if (call === 'transfers.create' && ++opened === 1) throw EngineErrors.ENGINE_UNAVAILABLE({ engine: 'fake', problem: 'reset' });
+    };
+    await at.deploy();
+    expect([opened, world.uploads]).toEqual([1, 1]);
+  });
+
   it('does not use an image whose upload broke off, and removes it', async () => {
     using world = new WorkerWorld();
     await using at = await bench(world, false);
